@@ -1,0 +1,143 @@
+import {
+  add,
+  concat,
+  matMul,
+  mul,
+  neg,
+  reshape,
+  slice,
+  softmax,
+  split,
+  type Tensor,
+  type Tensor1D,
+  tensor,
+  tidy,
+  transpose,
+} from '@tensorflow/tfjs-core';
+import { attr, executeOp, TfDtype } from '../../src/runtime/backend.js';
+import { int32Tensor } from '../../src/runtime/device-tensors.js';
+import { rmsNormReference } from '../linear/reference.js';
+import { SdaError } from '../../src/errors.js';
+import type { AttentionAttrs, AttentionInputs } from './index.js';
+
+/** Added to the score of a slot that a token may not see: finite, so that no softmax is 0 / 0. */
+const MASKED = -1e30;
+
+/** `attention` composed of TensorFlow operations; the caches are TensorFlow variables updated in place. */
+export function attentionReference(inputs: AttentionInputs, attrs: AttentionAttrs): Tensor[] {
+  return tidy(() => {
+    const { qkv, rotation, queryNorm, keyNorm } = inputs;
+    const { numHeads, numKeyValueHeads: kvHeads, headDim, epsilon } = attrs;
+    const [R, T] = inputs.positions.shape;
+    const positions = inputs.positions.dataSync() as Int32Array;
+    const rows = inputs.rows.dataSync() as Int32Array;
+    checkIndices(positions, rows, attrs);
+
+    const sizes = [numHeads * headDim, kvHeads * headDim, kvHeads * headDim];
+    const [flatQ, flatK, flatV] = split(qkv, sizes, 1);
+    const heads = (flat: Tensor, count: number) => reshape(flat, [R * T, count, headDim]);
+    const q = rotate(normHeads(heads(flatQ!, numHeads), queryNorm, epsilon), rotation);
+    const k = rotate(normHeads(heads(flatK!, kvHeads), keyNorm, epsilon), rotation);
+    const v = heads(flatV!, kvHeads);
+
+    const slots = slotIndices(positions, rows, T, kvHeads);
+    append(inputs.keys, k, slots);
+    append(inputs.values, v, slots);
+
+    const keys = gatherRows(readVariable(inputs.keys), rows, attrs.cacheRows); // [R, kvHeads, C, D]
+    const values = gatherRows(readVariable(inputs.values), rows, attrs.cacheRows);
+    const group = numHeads / kvHeads;
+    // [R, T, kvHeads, group, D] -> [R, kvHeads, group * T, D]: the queries that share a key-value head
+    const grouped = reshape(
+      transpose(reshape(q, [R, T, kvHeads, group, headDim]), [0, 2, 3, 1, 4]),
+      [R, kvHeads, group * T, headDim],
+    );
+    const scores = mul(matMul(grouped, keys, false, true), 1 / Math.sqrt(headDim));
+    const mask = visibility(positions, R, T, attrs); // [R, 1, 1, T, C]
+    const masked = add(reshape(scores, [R, kvHeads, group, T, attrs.capacity]), mask);
+    const weights = reshape(softmax(masked), [R, kvHeads, group * T, attrs.capacity]);
+    const mixed = reshape(matMul(weights, values), [R, kvHeads, group, T, headDim]);
+    return [reshape(transpose(mixed, [0, 3, 1, 2, 4]), [R * T, numHeads * headDim])];
+  });
+}
+
+function normHeads(x: Tensor, weight: Tensor1D | undefined, epsilon: number): Tensor {
+  return weight ? rmsNormReference(x, weight, epsilon) : x;
+}
+
+/** Rotary embedding in the half-split form of the Hugging Face checkpoints: [N, heads, D]. */
+function rotate(x: Tensor, rotation: Tensor): Tensor {
+  const [tokens, , headDim] = x.shape as [number, number, number];
+  const half = headDim / 2;
+  const cos = reshape(slice(rotation, [0, 0], [tokens, half]), [tokens, 1, half]);
+  const sin = reshape(slice(rotation, [0, half], [tokens, half]), [tokens, 1, half]);
+  const [a, b] = split(x, 2, 2);
+  return concat([add(mul(a!, cos), neg(mul(b!, sin))), add(mul(b!, cos), mul(a!, sin))], 2);
+}
+
+/** Where each new token's keys go: (token, [row, head, slot] per head), without the padding. */
+function slotIndices(positions: Int32Array, rows: Int32Array, T: number, kvHeads: number) {
+  const tokens: number[] = [];
+  const indices: number[] = [];
+  positions.forEach((position, token) => {
+    if (position < 0) return;
+    tokens.push(token);
+    for (let head = 0; head < kvHeads; head++) {
+      indices.push(rows[Math.floor(token / T)]!, head, position);
+    }
+  });
+  return { tokens, indices, kvHeads };
+}
+
+function append(variable: Tensor, x: Tensor, slots: ReturnType<typeof slotIndices>): void {
+  const { tokens, indices, kvHeads } = slots;
+  const [, , headDim] = x.shape as [number, number, number];
+  const kept = executeOp('GatherV2', [], [
+    x,
+    int32Tensor(Int32Array.from(tokens)),
+    int32Tensor(Int32Array.from([0]), []),
+  ])[0]!;
+  const updates = reshape(kept, [tokens.length * kvHeads, headDim]);
+  const where = int32Tensor(Int32Array.from(indices), [tokens.length * kvHeads, 3]);
+  executeOp('ResourceScatterNdUpdate', [], [variable, where, updates], 0);
+}
+
+function readVariable(variable: Tensor): Tensor {
+  return executeOp('ReadVariableOp', [attr.type('dtype', TfDtype.float32)], [variable])[0]!;
+}
+
+function gatherRows(cache: Tensor, rows: Int32Array, cacheRows: number): Tensor {
+  if (rows.length === cacheRows && rows.every((row, i) => row === i)) return cache;
+  const axis = int32Tensor(Int32Array.from([0]), []);
+  return executeOp('GatherV2', [], [cache, int32Tensor(rows.slice()), axis])[0]!;
+}
+
+/** 0 where a token may look, `MASKED` elsewhere. Padding looks at slot 0, so that no line is all masked. */
+function visibility(positions: Int32Array, R: number, T: number, attrs: AttentionAttrs): Tensor {
+  const { capacity, window } = attrs;
+  const mask = new Float32Array(R * T * capacity).fill(MASKED);
+  positions.forEach((position, token) => {
+    const last = Math.max(position, 0);
+    const first = window > 0 ? Math.max(0, last - window + 1) : 0;
+    mask.fill(0, token * capacity + first, token * capacity + last + 1);
+  });
+  return tensor(mask, [R, 1, 1, T, capacity]);
+}
+
+function checkIndices(positions: Int32Array, rows: Int32Array, attrs: AttentionAttrs): void {
+  const { capacity, cacheRows } = attrs;
+  const position = positions.find((p) => p < -1 || p >= capacity);
+  if (position !== undefined) {
+    throw new SdaError(
+      'bad-tensor',
+      `attention: positions must lie in -1..${capacity - 1} (the cache's capacity), but one is ${position}.`,
+    );
+  }
+  const row = rows.find((r) => r < 0 || r >= cacheRows);
+  if (row !== undefined || new Set(rows).size !== rows.length) {
+    throw new SdaError(
+      'bad-tensor',
+      `attention: rows must be different numbers in 0..${cacheRows - 1}, but are [${[...rows].join(', ')}].`,
+    );
+  }
+}

@@ -1,0 +1,132 @@
+import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import { SdaError } from '../errors.js';
+import { type DecoderModel, forward, type TokenBatch } from '../model/decoder.js';
+import type { KvCache } from '../model/kv-cache.js';
+
+/** Tokens a forward of a prompt takes at most from each stream: bounds the memory of activations. */
+export const PREFILL_CHUNK = 512;
+
+/**
+ * The streams of one query as token ids: the base prompt (Q) and the instructed one (Q and I); or a single
+ * prompt, decoded plainly.
+ */
+export type Streams = readonly [base: readonly number[], instructed?: readonly number[]];
+
+/** A stretch of one stream to run: `ids`, the first of them at position `start`, into cache row `row`. */
+export interface Stretch {
+  readonly row: number;
+  readonly ids: readonly number[];
+  readonly start: number;
+}
+
+/** How many leading tokens the streams of a query share, leaving at least one token of each to run. */
+export function sharedPrefixLength([base, instructed]: Streams): number {
+  if (!instructed) return 0;
+  const most = Math.min(base.length, instructed.length) - 1;
+  let length = 0;
+  while (length < most && base[length] === instructed[length]) length++;
+  return length;
+}
+
+/**
+ * Runs the prompts of B queries, S streams each, into an empty cache of S * B rows: query b has the rows
+ * S b and S b + 1. What the two prompts of a query share is run once and its keys and values are copied.
+ *
+ * @returns float32 [S * B, V]: the logits after each prompt; the caller disposes it.
+ */
+export async function prefill(
+  model: DecoderModel,
+  queries: readonly Streams[],
+  cache: KvCache,
+  options: { logitBias?: Tensor1D | undefined; beforeForward: () => Promise<void> },
+): Promise<Tensor2D> {
+  const streams = cache.rows / queries.length;
+  const shared = queries.map(sharedPrefixLength);
+  const prefixes = queries.map(([base], query) => ({
+    row: streams * query,
+    ids: base.slice(0, shared[query]),
+    start: 0,
+  }));
+  for (const batch of chunks(prefixes.filter(({ ids }) => ids.length > 0))) {
+    await options.beforeForward();
+    forward(model, batch, cache, { logits: 'none' });
+  }
+  for (const { row, ids } of prefixes) {
+    if (ids.length > 0) cache.copyRow(row, row + 1, ids.length);
+  }
+
+  const rest = queries.flatMap((query, index) =>
+    query.slice(0, streams).map((ids, stream) => ({
+      row: streams * index + stream,
+      ids: ids!.slice(shared[index]),
+      start: shared[index]!,
+    })),
+  );
+  const batches = chunks(rest);
+  for (const batch of batches.slice(0, -1)) {
+    await options.beforeForward();
+    forward(model, batch, cache, { logits: 'none' });
+  }
+  await options.beforeForward();
+  // every stream ends in the last chunk, so its rows are all rows, in order
+  return forward(model, batches.at(-1)!, cache, { logits: 'last', logitBias: options.logitBias })!;
+}
+
+/**
+ * Stretches of different lengths as batches of at most `PREFILL_CHUNK` columns. Padding is on the left, so
+ * that every stretch ends in the last batch; a stretch that is all padding in a batch is left out of it.
+ */
+export function chunks(stretches: readonly Stretch[]): TokenBatch[] {
+  const width = Math.max(0, ...stretches.map(({ ids }) => ids.length));
+  const batches: TokenBatch[] = [];
+  for (let end = width; end > 0; end -= PREFILL_CHUNK) {
+    const columns = Math.min(PREFILL_CHUNK, end);
+    const present = stretches.filter(({ ids }) => ids.length > width - end);
+    batches.unshift(window(present, width - end, columns));
+  }
+  return batches;
+}
+
+/** The `columns` tokens of each stretch that end `fromEnd` tokens before its last, padded on the left. */
+function window(stretches: readonly Stretch[], fromEnd: number, columns: number): TokenBatch {
+  const ids = new Int32Array(stretches.length * columns);
+  const positions = new Int32Array(stretches.length * columns).fill(-1);
+  stretches.forEach((stretch, line) => {
+    const stop = stretch.ids.length - fromEnd;
+    for (let column = Math.max(0, columns - stop); column < columns; column++) {
+      const token = stop - columns + column;
+      ids[line * columns + column] = stretch.ids[token]!;
+      positions[line * columns + column] = stretch.start + token;
+    }
+  });
+  return { ids, positions, rows: Int32Array.from(stretches, ({ row }) => row) };
+}
+
+/**
+ * Checks the prompts of a query against the model.
+ *
+ * @throws SdaError `bad-input` for an empty prompt or an id outside the vocabulary; `context-exceeded` for a
+ *   prompt that leaves no room for a new token.
+ */
+export function checkStreams(streams: Streams, vocabSize: number, maxContext: number): void {
+  streams.forEach((ids, index) => {
+    if (!ids) return;
+    const stream = index === 0 ? 'base' : 'instructed';
+    if (ids.length === 0) {
+      throw new SdaError('bad-input', `The ${stream} prompt has no token: give it at least one.`);
+    }
+    const bad = ids.find((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize);
+    if (bad !== undefined) {
+      throw new SdaError(
+        'bad-input',
+        `The ${stream} prompt holds the token id ${bad}, but this model's ids are 0..${vocabSize - 1}.`,
+      );
+    }
+    if (ids.length >= maxContext) {
+      throw new SdaError(
+        'context-exceeded',
+        `The ${stream} prompt has ${ids.length} tokens, but the context holds ${maxContext} and a new token needs one: shorten the prompt.`,
+      );
+    }
+  });
+}

@@ -1,0 +1,117 @@
+import { tensor1d, type Tensor1D, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
+import { DRAW, DRAW_WIDTH, sample } from '../../kernels/sample/index.js';
+import { sdaStep } from '../../kernels/sda-step/index.js';
+import { SdaError } from '../errors.js';
+import type { SdaSettings } from './settings.js';
+
+/**
+ * | paper | here          | meaning                                            | range        |
+ * | ----- | ------------- | -------------------------------------------------- | ------------ |
+ * | P1    | base          | next-token distribution given the query            |              |
+ * | P2    | instructed    | ... given the query and the alignment instruction  |              |
+ * | a     | amplification | how much of the strength is used, from the score   | 0..1 (eq 3)  |
+ * | k     | k             | steering strength                                  | > 0          |
+ * | JS    | js            | Jensen-Shannon divergence of P1 and P2, nats       | 0..ln 2      |
+ * | T     | temperature   | max(Tmin, T0 * 0.5^(JS / sigma))                   | >= Tmin      |
+ * | P'    |               | softmax((log P2 + k a (log P2 - log P1)) / T)      |              |
+ */
+
+/** What one step says of one query. */
+export interface TokenChoice {
+  /** The token that both streams take next */
+  readonly id: number;
+  readonly js: number;
+  readonly temperature: number;
+  /** log-probability of the token under P1, P2 (temperature 1) and P' (before top-p), nats */
+  readonly logpBase: number;
+  readonly logpInstructed: number;
+  readonly logp: number;
+}
+
+/** A step rule: logits of 2 B rows in, one choice a query out. `sdaRule` is the paper's. */
+export type StepRule = (logits: Tensor2D, draws: StepDraws) => Promise<TokenChoice[]>;
+
+export interface StepDraws {
+  /** a of each query */
+  readonly amplifications: readonly number[];
+  /** one number in 0..1 (1 excluded) a query */
+  readonly uniforms: readonly number[];
+}
+
+/** Eqs 4-8 with the draw, as `settings` say. Reads the device back once a step. */
+export function sdaRule(settings: SdaSettings): StepRule {
+  return async (logits, { amplifications, uniforms }) => {
+    const packed = tidy(() => drawTokens(logits, settings, amplifications, uniforms));
+    const values = (await packed.data()) as Float32Array;
+    packed.dispose();
+    return amplifications.map((_, query) => {
+      const choice = readChoice(values.subarray(query * DRAW_WIDTH, (query + 1) * DRAW_WIDTH), query);
+      return settings.t0 === 0 ? { ...choice, temperature: 0 } : choice;
+    });
+  };
+}
+
+/**
+ * The distribution of eqs 4-8.
+ *
+ * @param logits float32 [2 B, V], base and instructed lines in turn.
+ * @param amplifications a of each query.
+ * @returns see the kernel `sdaStep`; the caller disposes both tensors.
+ */
+export function sdaDistribution(
+  logits: Tensor2D,
+  settings: SdaSettings,
+  amplifications: readonly number[],
+): { logProbs: Tensor2D; stats: Tensor2D } {
+  const { mode, k, t0, sigma, tMin, plausibility } = settings;
+  const steers = mode === 'sda' || mode === 'steering';
+  const scales = mode === 'sda' || mode === 'scaling';
+  const strength = tensor1d(amplifications.map((a) => (steers ? k * a : 0)));
+  try {
+    return sdaStep({
+      logits,
+      strength,
+      t0: t0 > 0 ? t0 : 1, // T0 = 0 is greedy: no temperature enters
+      sigma: scales && t0 > 0 ? sigma : Number.POSITIVE_INFINITY,
+      tMin: scales && t0 > 0 ? tMin : 0,
+      plausibility,
+      base: mode === 'base',
+    });
+  } finally {
+    strength.dispose();
+  }
+}
+
+function drawTokens(
+  logits: Tensor2D,
+  settings: SdaSettings,
+  amplifications: readonly number[],
+  uniforms: readonly number[],
+): Tensor2D {
+  const { logProbs, stats } = sdaDistribution(logits, settings, amplifications);
+  const { topK, topP, minP } = settings;
+  const greedy = settings.greedy || settings.t0 === 0;
+  const draws: Tensor1D = tensor1d([...uniforms]);
+  return sample({ logProbs, logits, stats, uniforms: draws, topK, topP, minP, greedy });
+}
+
+function readChoice(values: Float32Array, query: number): TokenChoice {
+  const badStream = values[DRAW.badStream]!;
+  if (badStream >= 0) {
+    const stream = badStream === 0 ? 'base' : 'instructed';
+    const token = values[DRAW.badToken]!;
+    const which = token >= 0 ? `of token ${token} is NaN or infinite` : 'row holds no finite value';
+    throw new SdaError(
+      'bad-logits',
+      `the logit ${which} in the ${stream} stream of query ${query}: the weights are damaged or the model overflows; check the file, or load it with float32.`,
+    );
+  }
+  return {
+    id: values[DRAW.id]!,
+    js: values[DRAW.js]!,
+    temperature: values[DRAW.temperature]!,
+    logpBase: values[DRAW.logpBase]!,
+    logpInstructed: values[DRAW.logpInstructed]!,
+    logp: values[DRAW.logp]!,
+  };
+}

@@ -1,0 +1,114 @@
+import { concat, keep, slice, type Tensor, tidy, zeros } from '@tensorflow/tfjs-core';
+import type { LayerCache } from '../../kernels/attention/index.js';
+import { attr, executeOp, TfDtype } from '../runtime/backend.js';
+import { withInt32 } from '../runtime/device-tensors.js';
+import type { ModelConfig } from './config.js';
+
+/** TensorFlow frees a variable of this name with its last handle, and never shares it. */
+const ANONYMOUS = 'cd2c89b7-88b7-44c8-ad83-06c2a9158347';
+/** Capacity grows in multiples of this many positions. */
+const BLOCK = 64;
+
+/**
+ * Keys and values of every layer for a fixed number of rows (streams). Slot p of a row holds position p.
+ * Appending writes in place; only growth, which at least doubles the capacity, copies the past.
+ */
+export class KvCache {
+  readonly rows: number;
+  private readonly layers: { keys: Tensor; values: Tensor }[];
+  private readonly headShape: { heads: number; headDim: number };
+  private readonly maxCapacity: number;
+  private slots: number;
+
+  /**
+   * @param rows streams held, at least 1
+   * @param capacity positions to make room for at once; grows up to `maxCapacity`
+   */
+  constructor(config: ModelConfig, rows: number, capacity: number, maxCapacity: number) {
+    this.rows = rows;
+    this.maxCapacity = maxCapacity;
+    this.slots = Math.min(roundUp(Math.max(capacity, 1)), maxCapacity);
+    this.headShape = { heads: config.numKeyValueHeads, headDim: config.headDim };
+    this.layers = Array.from({ length: config.numLayers }, () => ({
+      keys: this.allocate(),
+      values: this.allocate(),
+    }));
+  }
+
+  /** Positions a row can hold now. */
+  get capacity(): number {
+    return this.slots;
+  }
+
+  layer(index: number): LayerCache {
+    return { ...this.layers[index]!, rows: this.rows, capacity: this.slots };
+  }
+
+  /** Makes room for `length` positions a row; `length` must not exceed the maximum capacity. */
+  ensure(length: number): void {
+    if (length <= this.slots) return;
+    const grown = Math.min(roundUp(Math.max(length, 2 * this.slots)), this.maxCapacity);
+    const { heads, headDim } = this.headShape;
+    const added = [this.rows, heads, grown - this.slots, headDim] as const;
+    for (const variable of this.variables()) {
+      tidy(() => assign(variable, concat([read(variable), zeros([...added])], 2)));
+    }
+    this.slots = grown;
+  }
+
+  /** Copies positions 0..length-1 of one row to another, in every layer. */
+  copyRow(from: number, to: number, length: number): void {
+    const { heads, headDim } = this.headShape;
+    for (const variable of this.variables()) {
+      const part = tidy(() => slice(read(variable), [from, 0, 0, 0], [1, heads, length, headDim]));
+      withInt32([to, 0, 0, 0], (begin) =>
+        withInt32([to + 1, heads, length, headDim], (end) =>
+          withInt32([1, 1, 1, 1], (strides) =>
+            executeOp('ResourceStridedSliceAssign', [], [variable, begin, end, strides, part], 0),
+          ),
+        ),
+      );
+      part.dispose();
+    }
+  }
+
+  dispose(): void {
+    for (const variable of this.variables()) variable.dispose();
+  }
+
+  private variables(): Tensor[] {
+    return this.layers.flatMap(({ keys, values }) => [keys, values]);
+  }
+
+  private allocate(): Tensor {
+    const { heads, headDim } = this.headShape;
+    const [variable] = executeOp(
+      'VarHandleOp',
+      [
+        attr.type('dtype', TfDtype.float32),
+        attr.shape('shape', [this.rows, heads, -1, headDim]),
+        attr.string('shared_name', ANONYMOUS),
+      ],
+      [],
+    );
+    tidy(() => assign(variable!, zeros([this.rows, heads, this.slots, headDim])));
+    return keep(variable!);
+  }
+}
+
+/** Bytes that one position of one row takes, over all layers. */
+export function kvBytesPerToken(config: ModelConfig): number {
+  return 2 * config.numLayers * config.numKeyValueHeads * config.headDim * 4;
+}
+
+function read(variable: Tensor): Tensor {
+  return executeOp('ReadVariableOp', [attr.type('dtype', TfDtype.float32)], [variable])[0]!;
+}
+
+function assign(variable: Tensor, value: Tensor): void {
+  executeOp('AssignVariableOp', [attr.type('dtype', TfDtype.float32)], [variable, value], 0);
+}
+
+function roundUp(length: number): number {
+  return Math.ceil(length / BLOCK) * BLOCK;
+}

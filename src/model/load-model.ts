@@ -1,0 +1,48 @@
+import { openCheckpoint } from '../checkpoint/checkpoint.js';
+import { SdaError } from '../errors.js';
+import { startTensorFlow } from '../runtime/tensorflow.js';
+import { loadConfig, type ModelConfig } from './config.js';
+import { checkTensors } from './families.js';
+import type { DecoderModel } from './decoder.js';
+import { type LoadProgress, loadWeights, type WeightDtype } from './load.js';
+
+export interface LoadDecoderOptions {
+  /** Type of the matrices on the device; default `auto`: as the checkpoint stores them. */
+  readonly dtype?: WeightDtype;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
+}
+
+/** A decoder on the device, with what was noticed while loading it. */
+export interface LoadedDecoder extends DecoderModel {
+  readonly config: ModelConfig;
+  readonly warnings: readonly string[];
+  readonly loadMs: number;
+  dispose(): void;
+}
+
+/**
+ * Loads the transformer of a Hugging Face folder (config.json and safetensors). Everything is checked before
+ * a weight is read.
+ *
+ * @throws SdaError naming the file, the tensor or field, what was expected and found; see `loadConfig`,
+ *   `openCheckpoint`, `checkTensors` and `loadWeights`.
+ */
+export async function loadDecoder(dir: string, options: LoadDecoderOptions = {}): Promise<LoadedDecoder> {
+  const start = performance.now();
+  const config = await loadConfig(dir);
+  const checkpoint = await openCheckpoint(dir);
+  try {
+    const checked = checkTensors(config, checkpoint.tensors, dir);
+    await startTensorFlow();
+    const { weights, dispose } = await loadWeights(config, checkpoint, checked, {
+      dtype: options.dtype ?? 'auto',
+      signal: options.signal,
+      onProgress: options.onProgress,
+    });
+    const warnings = [...checkpoint.warnings, ...checked.warnings];
+    return { config, weights, warnings, loadMs: performance.now() - start, dispose };
+  } finally {
+    await checkpoint.close();
+  }
+}

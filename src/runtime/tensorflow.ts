@@ -1,0 +1,63 @@
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { messageOf, SdaError } from '../errors.js';
+import { nodeBackend } from './backend.js';
+import { type KernelStatus, loadNativeKernels } from './native.js';
+import { packageRoot } from './paths.js';
+
+/** What is running: for reports, traces and benchmarks. */
+export interface RuntimeInfo extends KernelStatus {
+  /** Version of the TensorFlow library. */
+  readonly tensorflow: string;
+  readonly device: 'cpu' | 'gpu';
+}
+
+let started: Promise<RuntimeInfo> | undefined;
+
+/**
+ * Starts TensorFlow under tfjs and loads the native kernels (see `loadNativeKernels`); the first call does
+ * the work, later ones return the same result. Environment variables the user set are left alone.
+ *
+ * @throws SdaError `setup` when the TensorFlow binding has not been built or does not load.
+ */
+export function startTensorFlow(): Promise<RuntimeInfo> {
+  started ??= start();
+  return started;
+}
+
+async function start(): Promise<RuntimeInfo> {
+  process.env.TF_CPP_MIN_LOG_LEVEL ??= '2';
+  process.env.TF_FORCE_GPU_ALLOW_GROWTH ??= 'true';
+  restoreRemovedNodeApi();
+  try {
+    await import('@tensorflow/tfjs-node-gpu');
+  } catch (error) {
+    const cause = messageOf(error).split('\n', 1)[0];
+    throw new SdaError(
+      'setup',
+      `TensorFlow does not load (${cause}): run "npm run setup" in the sda-tfjs folder.`,
+      { cause: error },
+    );
+  }
+  const backend = nodeBackend();
+  return {
+    tensorflow: backend.binding.TF_Version,
+    device: backend.isUsingGpuDevice ? 'gpu' : 'cpu',
+    ...loadNativeKernels(),
+  };
+}
+
+/** tfjs-node calls `util.isNullOrUndefined`, which Node 23 removed. */
+function restoreRemovedNodeApi(): void {
+  const util = createRequire(import.meta.url)('node:util') as {
+    isNullOrUndefined?: (value: unknown) => boolean;
+  };
+  util.isNullOrUndefined ??= (value) => value === null || value === undefined;
+}
+
+/** The package's own version. */
+export function packageVersion(): string {
+  const file = join(packageRoot(), 'package.json');
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+}
