@@ -1,0 +1,289 @@
+import { join } from 'node:path';
+import { z } from 'zod';
+import {
+  describeIssues,
+  parseJson,
+  readTextFile,
+  readTextFileIfPresent,
+} from '../checkpoint/json-file.js';
+import { SdaError } from '../errors.js';
+import { FAMILIES, type Family, MODEL_TYPES, type ModelType } from './families.js';
+import { parseRope, type RopeConfig, ropeFields } from './rope-config.js';
+
+export type { RopeConfig } from './rope-config.js';
+
+/** A decoder's architecture: config.json, validated and with every default filled in. */
+export interface ModelConfig {
+  readonly modelType: ModelType;
+  readonly vocabSize: number;
+  readonly hiddenSize: number;
+  readonly intermediateSize: number;
+  readonly numLayers: number;
+  readonly numHeads: number;
+  /** Divides numHeads. */
+  readonly numKeyValueHeads: number;
+  /** Even; not always hiddenSize / numHeads. */
+  readonly headDim: number;
+  readonly rmsNormEps: number;
+  readonly rope: RopeConfig;
+  readonly maxPositionEmbeddings: number;
+  readonly tieWordEmbeddings: boolean;
+  /** Of q, k and v. */
+  readonly attentionBias: boolean;
+  /** Of o. */
+  readonly attentionOutputBias: boolean;
+  readonly mlpBias: boolean;
+  /** RMSNorm of each head of q and k before the rotation. */
+  readonly qkNorm: boolean;
+  /** Positions that a sliding layer sees, its own included; null where no layer slides. */
+  readonly slidingWindow: number | null;
+  /** Per layer, whether it sees only the window: [numLayers]. */
+  readonly slidingWindowLayers: readonly boolean[];
+  /** Any of these ends a text: generation_config.json's, then config.json's. */
+  readonly eosTokenIds: readonly number[];
+  readonly bosTokenId: number | null;
+  readonly padTokenId: number | null;
+  /** The dtype that the checkpoint was saved in, as it names it. */
+  readonly dtype: string | null;
+}
+
+/** Largest count of layers that is believed; published models have up to 126. */
+const MAX_LAYERS = 10_000;
+const size = z
+  .number()
+  .int()
+  .positive()
+  .max(2 ** 31 - 1);
+/** Old conversions write -1 for "none". */
+const tokenId = z
+  .number()
+  .int()
+  .transform((id) => (id < 0 ? null : id))
+  .nullish();
+const eosSchema = z.union([z.number().int(), z.array(z.number().int())]).nullish();
+
+const configSchema = z.object({
+  model_type: z.string(),
+  architectures: z.array(z.string()).nullish(),
+  vocab_size: size,
+  hidden_size: size,
+  intermediate_size: size,
+  num_hidden_layers: size.max(MAX_LAYERS),
+  num_attention_heads: size,
+  num_key_value_heads: size.nullish(),
+  head_dim: size.nullish(),
+  hidden_act: z.string().nullish(),
+  rms_norm_eps: z.number().positive().nullish(),
+  max_position_embeddings: size.nullish(),
+  tie_word_embeddings: z.boolean().nullish(),
+  attention_bias: z.boolean().nullish(),
+  mlp_bias: z.boolean().nullish(),
+  use_sliding_window: z.boolean().nullish(),
+  sliding_window: size.nullish(),
+  max_window_layers: z.number().int().nonnegative().nullish(),
+  layer_types: z.array(z.string()).nullish(),
+  eos_token_id: eosSchema,
+  bos_token_id: tokenId,
+  pad_token_id: tokenId,
+  dtype: z.string().nullish(),
+  torch_dtype: z.string().nullish(),
+  quantization_config: z.record(z.string(), z.unknown()).nullish(),
+  ...ropeFields,
+});
+type RawConfig = z.infer<typeof configSchema>;
+
+const generationSchema = z.object({ eos_token_id: eosSchema });
+
+/** The supported values of `hidden_act`, both of which mean x * sigmoid(x). */
+const ACTIVATIONS = ['silu', 'swish'];
+
+/**
+ * Reads config.json, and generation_config.json where there is one, from a Hugging Face folder.
+ * @throws SdaError as {@link parseConfig}; `file-missing` where there is no config.json.
+ */
+export async function loadConfig(dir: string): Promise<ModelConfig> {
+  const file = join(dir, 'config.json');
+  const json = parseJson(await readTextFile(file, 'bad-config'), file, 'bad-config');
+  const generationFile = join(dir, 'generation_config.json');
+  const generation = await readTextFileIfPresent(generationFile, 'bad-config');
+  return parseConfig(json, {
+    file,
+    ...(generation !== null && {
+      generationConfig: parseJson(generation, generationFile, 'bad-config'),
+    }),
+  });
+}
+
+/** Options of {@link parseConfig}. */
+export interface ParseConfigOptions {
+  /** Named in errors. */
+  readonly file: string;
+  /** The parsed generation_config.json. */
+  readonly generationConfig?: unknown;
+}
+
+/**
+ * Validates a parsed config.json, of transformers 4 or 5.
+ * @throws SdaError `bad-config` that names the key, what was expected and found; `unsupported` for
+ *   another architecture, activation, attention or a quantised checkpoint.
+ */
+export function parseConfig(json: unknown, options: ParseConfigOptions): ModelConfig {
+  const { file } = options;
+  const modelType = parseModelType(json, file);
+  const parsed = configSchema.safeParse(json);
+  if (!parsed.success) {
+    throw new SdaError(
+      'bad-config',
+      `${file} is not a valid configuration (${describeIssues(parsed.error)}); correct it or download it again.`,
+    );
+  }
+  const raw = parsed.data;
+  refuseUnsupported(raw, file);
+
+  const family: Family = FAMILIES[modelType];
+  const maxPositionEmbeddings = raw.max_position_embeddings ?? family.defaultMaxPositionEmbeddings;
+  const fromConfig = (rule: 'always' | 'never' | 'config', flag: boolean | null | undefined) =>
+    rule === 'config' ? flag === true : rule === 'always';
+  return {
+    modelType,
+    vocabSize: raw.vocab_size,
+    hiddenSize: raw.hidden_size,
+    intermediateSize: raw.intermediate_size,
+    numLayers: raw.num_hidden_layers,
+    ...parseHeads(raw, family, file),
+    rmsNormEps: raw.rms_norm_eps ?? 1e-6,
+    rope: parseRope(raw, { file, maxPositionEmbeddings }),
+    maxPositionEmbeddings,
+    tieWordEmbeddings: raw.tie_word_embeddings ?? false,
+    attentionBias: fromConfig(family.attentionBias, raw.attention_bias),
+    attentionOutputBias: fromConfig(family.attentionOutputBias, raw.attention_bias),
+    mlpBias: fromConfig(family.mlpBias, raw.mlp_bias),
+    qkNorm: family.qkNorm,
+    ...parseSlidingWindow(raw, json, family, file),
+    eosTokenIds: parseEos(raw, options),
+    bosTokenId: raw.bos_token_id ?? null,
+    padTokenId: raw.pad_token_id ?? null,
+    dtype: raw.dtype ?? raw.torch_dtype ?? null,
+  };
+}
+
+function parseModelType(json: unknown, file: string): ModelType {
+  const name = z.object({ model_type: z.string() }).safeParse(json);
+  if (!name.success) {
+    throw new SdaError(
+      'bad-config',
+      `${file} has no text "model_type"; give the config.json of a Hugging Face checkpoint.`,
+    );
+  }
+  const modelType = MODEL_TYPES.find((type) => type === name.data.model_type);
+  if (modelType) return modelType;
+  throw new SdaError(
+    'unsupported',
+    `${file} has model_type "${name.data.model_type}" where ${MODEL_TYPES.join(', ')} are supported.`,
+  );
+}
+
+function refuseUnsupported(raw: RawConfig, file: string): void {
+  if (raw.quantization_config != null) {
+    const method = String(raw.quantization_config.quant_method ?? 'an unnamed method');
+    throw new SdaError(
+      'unsupported',
+      `${file} says that the weights are quantised by ${method} where F32, F16 and BF16 are supported; take the unquantised checkpoint.`,
+    );
+  }
+  const activation = raw.hidden_act ?? 'silu';
+  if (!ACTIVATIONS.includes(activation)) {
+    throw new SdaError(
+      'unsupported',
+      `${file} has hidden_act "${activation}" where ${ACTIVATIONS.join(', ')} are supported.`,
+    );
+  }
+  const { architectures } = raw;
+  if (architectures?.length && !architectures.some((name) => name.endsWith('ForCausalLM'))) {
+    throw new SdaError(
+      'unsupported',
+      `${file} has the architecture ${architectures.join(', ')} where a causal language model (...ForCausalLM) is needed.`,
+    );
+  }
+}
+
+function parseHeads(raw: RawConfig, family: Family, file: string) {
+  const numHeads = raw.num_attention_heads;
+  const numKeyValueHeads = raw.num_key_value_heads ?? numHeads;
+  if (numHeads % numKeyValueHeads !== 0) {
+    throw new SdaError(
+      'bad-config',
+      `${file} has num_key_value_heads ${numKeyValueHeads} where a divisor of num_attention_heads ${numHeads} is needed; correct it.`,
+    );
+  }
+  const headDim = raw.head_dim ?? family.defaultHeadDim ?? raw.hidden_size / numHeads;
+  if (!Number.isInteger(headDim)) {
+    throw new SdaError(
+      'bad-config',
+      `${file} has hidden_size ${raw.hidden_size} where a multiple of num_attention_heads ${numHeads} is needed, as it has no head_dim; correct one of them.`,
+    );
+  }
+  if (headDim % 2 !== 0) {
+    throw new SdaError(
+      'bad-config',
+      `${file} has heads of size ${headDim} where rotary embeddings need an even size; correct head_dim.`,
+    );
+  }
+  return { numHeads, numKeyValueHeads, headDim };
+}
+
+function parseSlidingWindow(raw: RawConfig, json: unknown, family: Family, file: string) {
+  const numLayers = raw.num_hidden_layers;
+  const types = raw.layer_types ?? null;
+  const layers = (rule: (layer: number) => boolean) =>
+    Array.from({ length: numLayers }, (_, layer) => rule(layer));
+  checkLayerTypes(types, numLayers, file);
+
+  const absent = !Object.hasOwn(json as object, 'sliding_window');
+  const given = absent ? family.defaultSlidingWindow : (raw.sliding_window ?? null);
+  const used = family.slidingWindow === 'upper-layers' ? raw.use_sliding_window === true : true;
+  const window = family.slidingWindow !== 'none' && used ? given : null;
+  if (window === null && types?.includes('sliding_attention')) {
+    throw new SdaError(
+      'bad-config',
+      `${file} has sliding layers in layer_types but no sliding window in use; set sliding_window (and use_sliding_window) or correct layer_types.`,
+    );
+  }
+  if (window === null) return { slidingWindow: null, slidingWindowLayers: layers(() => false) };
+
+  const from = family.slidingWindow === 'all' ? 0 : (raw.max_window_layers ?? 28);
+  const slidingWindowLayers = layers((layer) =>
+    types ? types[layer] === 'sliding_attention' : layer >= from,
+  );
+  const any = slidingWindowLayers.includes(true);
+  return { slidingWindow: any ? window : null, slidingWindowLayers };
+}
+
+function checkLayerTypes(types: readonly string[] | null, numLayers: number, file: string): void {
+  if (!types) return;
+  if (types.length !== numLayers) {
+    throw new SdaError(
+      'bad-config',
+      `${file} has ${types.length} layer_types where num_hidden_layers is ${numLayers}; correct one of them.`,
+    );
+  }
+  const odd = types.find((type) => type !== 'full_attention' && type !== 'sliding_attention');
+  if (odd !== undefined) {
+    throw new SdaError(
+      'unsupported',
+      `${file} has a layer of type "${odd}" where full_attention and sliding_attention are supported.`,
+    );
+  }
+}
+
+function parseEos(raw: RawConfig, options: ParseConfigOptions): readonly number[] {
+  const generation = generationSchema.safeParse(options.generationConfig ?? {});
+  if (!generation.success) {
+    throw new SdaError(
+      'bad-config',
+      `The generation_config.json beside ${options.file} is not valid (${describeIssues(generation.error)}); correct it or download it again.`,
+    );
+  }
+  const ids = [generation.data.eos_token_id, raw.eos_token_id].flat();
+  return [...new Set(ids.filter((id): id is number => id != null && id >= 0))];
+}

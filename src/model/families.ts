@@ -1,0 +1,264 @@
+import type { TensorInfo } from '../checkpoint/checkpoint.js';
+import { isWeightDtype, WEIGHT_DTYPES } from '../checkpoint/dtype.js';
+import { listSome } from '../checkpoint/json-file.js';
+import { SdaError } from '../errors.js';
+import type { ModelConfig } from './config.js';
+
+/** What sets one family of decoders apart from the others; the rest is the same transformer. */
+export interface Family {
+  /** Whether q, k and v have a bias: a fact, or the config's `attention_bias` (default false). */
+  readonly attentionBias: 'always' | 'never' | 'config';
+  /** Whether o has a bias. */
+  readonly attentionOutputBias: 'never' | 'config';
+  /** Whether the MLP has biases: never, or the config's `mlp_bias` (default false). */
+  readonly mlpBias: 'never' | 'config';
+  /** Whether each head of q and k is RMS-normalised before the rotation. */
+  readonly qkNorm: boolean;
+  /**
+   * Which layers see only a window of the past: none; all, where `sliding_window` is a number; or,
+   * where `use_sliding_window` is set, those of `layer_types`, else the ones from `max_window_layers` on.
+   */
+  readonly slidingWindow: 'none' | 'all' | 'upper-layers';
+  /** The window where config.json has no key `sliding_window`. */
+  readonly defaultSlidingWindow: number | null;
+  /** Size of a head where config.json gives none; null: hidden size / heads. */
+  readonly defaultHeadDim: number | null;
+  readonly defaultMaxPositionEmbeddings: number;
+}
+
+/** The supported families by config.json's `model_type`. Source: transformers 5.24, `models/<name>`. */
+export const FAMILIES = {
+  llama: {
+    attentionBias: 'config',
+    attentionOutputBias: 'config',
+    mlpBias: 'config',
+    qkNorm: false,
+    slidingWindow: 'none',
+    defaultSlidingWindow: null,
+    defaultHeadDim: null,
+    defaultMaxPositionEmbeddings: 2048,
+  },
+  mistral: {
+    attentionBias: 'never',
+    attentionOutputBias: 'never',
+    mlpBias: 'never',
+    qkNorm: false,
+    slidingWindow: 'all',
+    defaultSlidingWindow: 4096,
+    defaultHeadDim: null,
+    defaultMaxPositionEmbeddings: 131_072,
+  },
+  qwen2: {
+    attentionBias: 'always',
+    attentionOutputBias: 'never',
+    mlpBias: 'never',
+    qkNorm: false,
+    slidingWindow: 'upper-layers',
+    defaultSlidingWindow: 4096,
+    defaultHeadDim: null,
+    defaultMaxPositionEmbeddings: 32_768,
+  },
+  qwen3: {
+    attentionBias: 'config',
+    attentionOutputBias: 'config',
+    mlpBias: 'never',
+    qkNorm: true,
+    slidingWindow: 'upper-layers',
+    defaultSlidingWindow: 4096,
+    defaultHeadDim: 128,
+    defaultMaxPositionEmbeddings: 32_768,
+  },
+} as const satisfies Record<string, Family>;
+
+/** A supported `model_type`. */
+export type ModelType = keyof typeof FAMILIES;
+
+/** The supported values of `model_type`. */
+export const MODEL_TYPES = Object.keys(FAMILIES) as readonly ModelType[];
+
+/** What a tensor is to the decoder. */
+export type TensorRole = 'embedding' | 'norm' | 'linear' | 'bias' | 'head';
+
+/** A tensor that the model needs: its name in the checkpoint and its shape there. */
+export interface TensorSpec {
+  readonly name: string;
+  /** Row-major; a linear layer is [outputs, inputs]. */
+  readonly shape: readonly number[];
+  readonly role: TensorRole;
+}
+
+export const EMBEDDING = 'model.embed_tokens.weight';
+export const HEAD = 'lm_head.weight';
+
+/**
+ * Every tensor of a model in the order in which data flows through it, the head last.
+ * Embedding and head are both listed; {@link checkTensors} says which of them the file must hold.
+ */
+export function expectedTensors(config: ModelConfig): readonly TensorSpec[] {
+  const { hiddenSize, vocabSize, numLayers } = config;
+  const specs: TensorSpec[] = [
+    { name: EMBEDDING, shape: [vocabSize, hiddenSize], role: 'embedding' },
+  ];
+  for (let layer = 0; layer < numLayers; layer++) specs.push(...layerTensors(config, layer));
+  specs.push({ name: 'model.norm.weight', shape: [hiddenSize], role: 'norm' });
+  specs.push({ name: HEAD, shape: [vocabSize, hiddenSize], role: 'head' });
+  return specs;
+}
+
+function layerTensors(config: ModelConfig, layer: number): TensorSpec[] {
+  const { hiddenSize, intermediateSize, headDim } = config;
+  const queries = config.numHeads * headDim;
+  const keys = config.numKeyValueHeads * headDim;
+  const prefix = `model.layers.${layer}`;
+  const norm = (name: string, size: number): TensorSpec => ({
+    name: `${prefix}.${name}.weight`,
+    shape: [size],
+    role: 'norm',
+  });
+  const linear = (name: string, outputs: number, inputs: number, bias: boolean): TensorSpec[] => [
+    { name: `${prefix}.${name}.weight`, shape: [outputs, inputs], role: 'linear' },
+    ...(bias ? [{ name: `${prefix}.${name}.bias`, shape: [outputs], role: 'bias' } as const] : []),
+  ];
+  return [
+    norm('input_layernorm', hiddenSize),
+    ...linear('self_attn.q_proj', queries, hiddenSize, config.attentionBias),
+    ...linear('self_attn.k_proj', keys, hiddenSize, config.attentionBias),
+    ...linear('self_attn.v_proj', keys, hiddenSize, config.attentionBias),
+    ...(config.qkNorm
+      ? [norm('self_attn.q_norm', headDim), norm('self_attn.k_norm', headDim)]
+      : []),
+    ...linear('self_attn.o_proj', hiddenSize, queries, config.attentionOutputBias),
+    norm('post_attention_layernorm', hiddenSize),
+    ...linear('mlp.gate_proj', intermediateSize, hiddenSize, config.mlpBias),
+    ...linear('mlp.up_proj', intermediateSize, hiddenSize, config.mlpBias),
+    ...linear('mlp.down_proj', hiddenSize, intermediateSize, config.mlpBias),
+  ];
+}
+
+/** The result of {@link checkTensors}. */
+export interface CheckedTensors {
+  /** The tensors to load: names that the checkpoint holds, shapes and dtypes checked. */
+  readonly specs: readonly TensorSpec[];
+  /** Name of the tensor that embeds tokens, [vocabSize, hiddenSize]. */
+  readonly embedding: string;
+  /** Name of the tensor that gives logits; the same as `embedding` where they are tied. */
+  readonly head: string;
+  /** What is odd but harmless, each a sentence for people. */
+  readonly warnings: readonly string[];
+}
+
+/** Options of {@link checkTensors}. */
+export interface CheckTensorsOptions {
+  /** Use the embedding as head also where config.json says untied and `lm_head.weight` is missing. */
+  readonly tieMissingHead?: boolean;
+}
+
+/**
+ * Holds a checkpoint's tensors against what its config.json needs, before anything is read.
+ *
+ * Embedding and head, as transformers 5 does it: untied, both must be there; tied, either may be
+ * missing, and where both are there each is used as it is.
+ * @throws SdaError `bad-tensor` with every missing, misshapen or mistyped tensor in one message (the
+ *   first few, and how many), `unsupported` for quantised weights.
+ */
+export function checkTensors(
+  config: ModelConfig,
+  tensors: ReadonlyMap<string, TensorInfo>,
+  dir: string,
+  options: CheckTensorsOptions = {},
+): CheckedTensors {
+  refuseQuantised(tensors, dir);
+  const tied = config.tieWordEmbeddings || options.tieMissingHead === true;
+  const head = tied && !tensors.has(HEAD) ? EMBEDDING : HEAD;
+  const embedding =
+    config.tieWordEmbeddings && !tensors.has(EMBEDDING) && tensors.has(HEAD) ? HEAD : EMBEDDING;
+  const specs = expectedTensors(config).filter(
+    ({ role, name }) =>
+      (role !== 'embedding' && role !== 'head') || name === embedding || name === head,
+  );
+
+  const problems = specs.flatMap((spec) => problemOf(spec, tensors.get(spec.name), config));
+  if (problems.length > 0) {
+    throw new SdaError(
+      'bad-tensor',
+      `The weights in ${dir} do not fit its config.json in ${problems.length} ${problems.length === 1 ? 'tensor' : 'tensors'}: ${listSome(problems)}; download both from the same revision.`,
+    );
+  }
+  return { specs, embedding, head, warnings: warningsOf(config, specs, tensors, dir) };
+}
+
+function problemOf(
+  { name, shape }: TensorSpec,
+  found: TensorInfo | undefined,
+  config: ModelConfig,
+): string[] {
+  const expected = `[${shape.join(', ')}]`;
+  if (!found) {
+    const hint =
+      name === HEAD && !config.tieWordEmbeddings
+        ? ' and config.json does not say tie_word_embeddings'
+        : '';
+    return [`${name} ${expected} is missing${hint}`];
+  }
+  if (found.shape.length !== shape.length || found.shape.some((size, i) => size !== shape[i])) {
+    return [
+      `${name} is [${found.shape.join(', ')}] in ${found.file} where ${expected} is expected`,
+    ];
+  }
+  if (!isWeightDtype(found.dtype)) {
+    return [
+      `${name} is ${found.dtype} in ${found.file} where ${WEIGHT_DTYPES.join(', ')} are supported`,
+    ];
+  }
+  return [];
+}
+
+/** Buffers that old checkpoints carry and that follow from the config. */
+const DERIVED = /(^|\.)rotary_emb\.inv_freq$/;
+
+function warningsOf(
+  config: ModelConfig,
+  specs: readonly TensorSpec[],
+  tensors: ReadonlyMap<string, TensorInfo>,
+  dir: string,
+): string[] {
+  const known = new Set(specs.map(({ name }) => name));
+  const extra = [...tensors.keys()].filter((name) => !known.has(name) && !DERIVED.test(name));
+  const biases = extra.filter((name) => /\.(self_attn|mlp)\.\w+_proj\.bias$/.test(name));
+  if (biases.length > 0) {
+    throw new SdaError(
+      'bad-tensor',
+      `${dir} holds ${biases.length} biases that a ${config.modelType} model with its config.json does not use: ${listSome(biases, 3)}; set attention_bias or mlp_bias in config.json if the model was trained with them, else remove them.`,
+    );
+  }
+  const warnings: string[] = [];
+  if (extra.length > 0) {
+    warnings.push(`${dir} holds ${extra.length} tensors that are ignored: ${listSome(extra)}.`);
+  }
+  if (config.tieWordEmbeddings && known.has(HEAD) && known.has(EMBEDDING)) {
+    warnings.push(
+      `config.json in ${dir} ties the head to the embedding but ${HEAD} is in the file as well; it is used as it is, as transformers does.`,
+    );
+  }
+  if (!config.tieWordEmbeddings && !known.has(HEAD)) {
+    warnings.push(
+      `config.json in ${dir} does not tie the head to the embedding and ${HEAD} is missing; the embedding is used as asked.`,
+    );
+  }
+  return warnings;
+}
+
+const QUANTISED_NAME =
+  /\.(qweight|qzeros|g_idx|weight_scale|weight_scale_inv|weight_packed|weight_format|SCB|absmax|quant_map|quant_state\.\S+)$/;
+const QUANTISED_DTYPE = /^(I8|U8|F8_|F6_|F4|I4|U4)/;
+
+function refuseQuantised(tensors: ReadonlyMap<string, TensorInfo>, dir: string): void {
+  for (const { name, dtype, file } of tensors.values()) {
+    if (QUANTISED_NAME.test(name) || (name.endsWith('.weight') && QUANTISED_DTYPE.test(dtype))) {
+      throw new SdaError(
+        'unsupported',
+        `${dir} holds quantised weights (${name}, ${dtype}, in ${file}) where ${WEIGHT_DTYPES.join(', ')} are supported; take the unquantised checkpoint.`,
+      );
+    }
+  }
+}

@@ -1,0 +1,243 @@
+import { z } from 'zod';
+import { describeIssues } from '../checkpoint/json-file.js';
+import { SdaError } from '../errors.js';
+
+/** transformers' default for the base of the rotary frequencies (Llama 1's value). */
+const DEFAULT_THETA = 10_000;
+
+/** The rotary position embedding of a model: its base and how its frequencies are scaled. */
+export type RopeConfig = { readonly theta: number } & (
+  | { readonly type: 'default' }
+  | { readonly type: 'linear'; readonly factor: number }
+  | { readonly type: 'dynamic'; readonly factor: number; readonly originalMaxPosition: number }
+  | {
+      readonly type: 'llama3';
+      readonly factor: number;
+      readonly lowFreqFactor: number;
+      readonly highFreqFactor: number;
+      readonly originalMaxPosition: number;
+    }
+  | {
+      readonly type: 'yarn';
+      readonly factor: number;
+      readonly betaFast: number;
+      readonly betaSlow: number;
+      /** null: derived from factor, mscale and mscaleAllDim. */
+      readonly attentionFactor: number | null;
+      readonly mscale: number | null;
+      readonly mscaleAllDim: number | null;
+      readonly originalMaxPosition: number;
+      /** Whether the ramp's bounds are rounded outwards to whole dimensions. */
+      readonly truncate: boolean;
+    }
+);
+
+/** The names of the supported kinds of scaling. */
+export const ROPE_TYPES = ['default', 'linear', 'dynamic', 'llama3', 'yarn'] as const;
+
+const positive = z.number().positive();
+const factor = z.number().min(1);
+const positiveInteger = z.number().int().positive();
+const parametersSchema = z.object({
+  rope_type: z.string().nullish(),
+  type: z.string().nullish(),
+  rope_theta: positive.nullish(),
+  partial_rotary_factor: positive.nullish(),
+  factor: factor.nullish(),
+  original_max_position_embeddings: positiveInteger.nullish(),
+  low_freq_factor: positive.nullish(),
+  high_freq_factor: positive.nullish(),
+  beta_fast: z.number().nonnegative().nullish(),
+  beta_slow: z.number().nonnegative().nullish(),
+  attention_factor: positive.nullish(),
+  mscale: z.number().nonnegative().nullish(),
+  mscale_all_dim: z.number().nonnegative().nullish(),
+  truncate: z.boolean().nullish(),
+});
+type Parameters = z.infer<typeof parametersSchema>;
+
+/** The keys of config.json that say something about rotary embeddings. */
+export const ropeFields = {
+  rope_theta: positive.nullish(),
+  rope_scaling: z.record(z.string(), z.unknown()).nullish(),
+  rope_parameters: z.record(z.string(), z.unknown()).nullish(),
+  partial_rotary_factor: positive.nullish(),
+  original_max_position_embeddings: positiveInteger.nullish(),
+};
+type RopeFields = z.infer<z.ZodObject<typeof ropeFields>>;
+
+/**
+ * The rotary embedding from either form of config.json: `rope_theta` and `rope_scaling`
+ * (transformers 4) or `rope_parameters` (transformers 5).
+ * @throws SdaError `bad-config` where the forms contradict each other or a value is missing or out of
+ *   range; `unsupported` for other kinds of scaling, partial rotation, or one per layer type.
+ */
+export function parseRope(
+  config: RopeFields,
+  options: { readonly file: string; readonly maxPositionEmbeddings: number },
+): RopeConfig {
+  const { file, maxPositionEmbeddings } = options;
+  const old = parseParameters(file, 'rope_scaling', config.rope_scaling);
+  const current = parseParameters(file, 'rope_parameters', config.rope_parameters);
+  const both: readonly Source[] = [
+    old,
+    current,
+    {
+      key: null,
+      values: {
+        rope_theta: config.rope_theta,
+        partial_rotary_factor: config.partial_rotary_factor,
+      },
+    },
+  ];
+  const value = <K extends keyof Parameters>(name: K) => agree(file, name, both);
+
+  const rotated = value('partial_rotary_factor') ?? 1;
+  if (rotated !== 1) {
+    throw new SdaError(
+      'unsupported',
+      `${file} has partial_rotary_factor ${rotated} where only 1 (every dimension of a head rotated) is supported.`,
+    );
+  }
+  const theta = value('rope_theta') ?? DEFAULT_THETA;
+  const type = ropeType(file, both);
+  const required = (name: 'factor' | 'low_freq_factor' | 'high_freq_factor'): number => {
+    const number = value(name);
+    if (number != null) return number;
+    throw new SdaError(
+      'bad-config',
+      `${file} has rotary embeddings of type "${type}" without "${name}", which they need; add it from the model's card.`,
+    );
+  };
+  const originalMaxPosition =
+    config.original_max_position_embeddings ??
+    value('original_max_position_embeddings') ??
+    maxPositionEmbeddings;
+
+  switch (type) {
+    case 'default':
+      return { type, theta };
+    case 'linear':
+      return { type, theta, factor: required('factor') };
+    case 'dynamic':
+      // Scaling starts at max_position_embeddings; transformers ignores the original length here.
+      return {
+        type,
+        theta,
+        factor: required('factor'),
+        originalMaxPosition: maxPositionEmbeddings,
+      };
+    case 'llama3': {
+      const lowFreqFactor = required('low_freq_factor');
+      const highFreqFactor = required('high_freq_factor');
+      if (highFreqFactor <= lowFreqFactor) {
+        throw new SdaError(
+          'bad-config',
+          `${file} has high_freq_factor ${highFreqFactor} where more than low_freq_factor ${lowFreqFactor} is needed; correct one of them.`,
+        );
+      }
+      return {
+        type,
+        theta,
+        factor: required('factor'),
+        lowFreqFactor,
+        highFreqFactor,
+        originalMaxPosition,
+      };
+    }
+    case 'yarn':
+      return {
+        type,
+        theta,
+        factor: value('factor') ?? maxPositionEmbeddings / originalMaxPosition,
+        betaFast: value('beta_fast') || 32,
+        betaSlow: value('beta_slow') || 1,
+        attentionFactor: value('attention_factor') ?? null,
+        mscale: value('mscale') || null,
+        mscaleAllDim: value('mscale_all_dim') || null,
+        originalMaxPosition,
+        truncate: value('truncate') ?? true,
+      };
+  }
+}
+
+interface Source {
+  /** The object of config.json that the values stand in, or null for its top level. */
+  readonly key: string | null;
+  readonly values: Partial<Parameters>;
+}
+
+function parseParameters(
+  file: string,
+  key: string,
+  raw: Readonly<Record<string, unknown>> | null | undefined,
+): Source {
+  if (raw == null) return { key, values: {} };
+  const flat = withoutLayerTypes(file, key, raw);
+  const parsed = parametersSchema.safeParse(flat);
+  if (!parsed.success) {
+    throw new SdaError(
+      'bad-config',
+      `${file} has a wrong "${key}" (${describeIssues(parsed.error)}); correct it.`,
+    );
+  }
+  return { key, values: parsed.data };
+}
+
+/** transformers 5 can nest the parameters by layer type; that is supported where all are equal. */
+function withoutLayerTypes(
+  file: string,
+  key: string,
+  raw: Readonly<Record<string, unknown>>,
+): unknown {
+  const nested = Object.entries(raw).filter(([name]) => name.endsWith('_attention'));
+  const [first] = nested;
+  if (!first) return raw;
+  if (nested.some(([, value]) => JSON.stringify(value) !== JSON.stringify(first[1]))) {
+    throw new SdaError(
+      'unsupported',
+      `${file} has different "${key}" for ${nested.map(([name]) => name).join(' and ')} where one for all layers is supported.`,
+    );
+  }
+  return first[1];
+}
+
+/** The value of a key from all places that give it. */
+function agree<K extends keyof Parameters>(
+  file: string,
+  name: K,
+  sources: readonly Source[],
+): Parameters[K] {
+  let found: { place: string; value: Parameters[K] } | undefined;
+  for (const { key, values } of sources) {
+    const value = values[name];
+    if (value == null) continue;
+    const place = key === null ? name : `${key}.${name}`;
+    if (found && found.value !== value) {
+      throw new SdaError(
+        'bad-config',
+        `${file} contradicts itself: ${found.place} is ${found.value} but ${place} is ${value}; remove the wrong one.`,
+      );
+    }
+    found ??= { place, value };
+  }
+  return found?.value;
+}
+
+function ropeType(file: string, sources: readonly Source[]): RopeConfig['type'] {
+  const name = agree(file, 'rope_type', sources);
+  const legacy = agree(file, 'type', sources);
+  if (name != null && legacy != null && name !== legacy) {
+    throw new SdaError(
+      'bad-config',
+      `${file} contradicts itself: the rotary embeddings have rope_type "${name}" but type "${legacy}"; remove the wrong one.`,
+    );
+  }
+  const type = name ?? legacy ?? 'default';
+  const known = ROPE_TYPES.find((candidate) => candidate === type);
+  if (known) return known;
+  throw new SdaError(
+    'unsupported',
+    `${file} has rotary embeddings of type "${type}" where ${ROPE_TYPES.join(', ')} are supported.`,
+  );
+}
