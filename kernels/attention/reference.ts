@@ -14,10 +14,10 @@ import {
   tidy,
   transpose,
 } from '@tensorflow/tfjs-core';
+import { SdaError } from '../../src/errors.js';
 import { attr, executeOp, TfDtype } from '../../src/runtime/backend.js';
 import { int32Tensor } from '../../src/runtime/device-tensors.js';
 import { rmsNormReference } from '../linear/reference.js';
-import { SdaError } from '../../src/errors.js';
 import type { AttentionAttrs, AttentionInputs } from './index.js';
 
 /** Added to the score of a slot that a token may not see: finite, so that no softmax is 0 / 0. */
@@ -92,11 +92,11 @@ function slotIndices(positions: Int32Array, rows: Int32Array, T: number, kvHeads
 function append(variable: Tensor, x: Tensor, slots: ReturnType<typeof slotIndices>): void {
   const { tokens, indices, kvHeads } = slots;
   const [, , headDim] = x.shape as [number, number, number];
-  const kept = executeOp('GatherV2', [], [
-    x,
-    int32Tensor(Int32Array.from(tokens)),
-    int32Tensor(Int32Array.from([0]), []),
-  ])[0]!;
+  const kept = executeOp(
+    'GatherV2',
+    [],
+    [x, int32Tensor(Int32Array.from(tokens)), int32Tensor(Int32Array.from([0]), [])],
+  )[0]!;
   const updates = reshape(kept, [tokens.length * kvHeads, headDim]);
   const where = int32Tensor(Int32Array.from(indices), [tokens.length * kvHeads, 3]);
   executeOp('ResourceScatterNdUpdate', [], [variable, where, updates], 0);

@@ -1,4 +1,15 @@
-import { add, matMul, mean, mul, rsqrt, square, type Tensor, type Tensor1D, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
+import {
+  add,
+  matMul,
+  mean,
+  mul,
+  rsqrt,
+  square,
+  type Tensor,
+  type Tensor1D,
+  type Tensor2D,
+  tidy,
+} from '@tensorflow/tfjs-core';
 import { toFloat32 } from '../../src/runtime/device-tensors.js';
 import type { LinearAttrs, LinearInputs } from './index.js';
 

@@ -47,7 +47,10 @@ export type SampleInputs = {
 };
 export type SampleAttrs = Pick<SampleArgs, 'topK' | 'topP' | 'minP' | 'greedy'>;
 
-const run = defineKernel<SampleInputs, SampleAttrs>({ name: 'SdaSample', reference: sampleReference });
+const run = defineKernel<SampleInputs, SampleAttrs>({
+  name: 'SdaSample',
+  reference: sampleReference,
+});
 
 /**
  * Draws one token a query. Tokens are ranked by log-probability, ties by the lower id. The cuts keep a

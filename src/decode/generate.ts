@@ -68,7 +68,12 @@ export async function* decode(
   const random = queries.map(({ seed }) => xoroshiro128plus(seed));
   const longest = Math.max(...queries.map(maxLength));
   const room = Math.min(longest + Math.max(...queries.map((q) => q.maxTokens)), options.maxContext);
-  const cache = new KvCache(model.config, streams * queries.length, Math.min(room, longest + 256), room);
+  const cache = new KvCache(
+    model.config,
+    streams * queries.length,
+    Math.min(room, longest + 256),
+    room,
+  );
   const { logitBias } = options;
   const breathe = async () => {
     await new Promise((resolve) => setImmediate(resolve)); // lets signals and timers run between forwards
@@ -81,10 +86,15 @@ export async function* decode(
   try {
     let active = queries.map((_, index) => index);
     const lengths = queries.map(({ streams: ids }) => ids.map((prompt) => prompt!.length));
-    logits = await prefill(model, queries.map((q) => q.streams), cache, {
-      logitBias,
-      beforeForward: breathe,
-    });
+    logits = await prefill(
+      model,
+      queries.map((q) => q.streams),
+      cache,
+      {
+        logitBias,
+        beforeForward: breathe,
+      },
+    );
 
     for (let step = 0; ; step++) {
       const choices = await choose(options.rule, logits!, step, {

@@ -62,7 +62,9 @@ export const PRESETS = {
   'authors-0': { sigma: 2 * Math.LN2, tMin: 0 },
 } as const satisfies Record<string, Partial<SdaSettings>>;
 
-type NumericSetting = { [K in keyof SdaSettings]: SdaSettings[K] extends number ? K : never }[keyof SdaSettings];
+type NumericSetting = {
+  [K in keyof SdaSettings]: SdaSettings[K] extends number ? K : never;
+}[keyof SdaSettings];
 
 const RANGES: Record<NumericSetting, { expected: string; holds: (value: number) => boolean }> = {
   amplification: { expected: 'a finite number', holds: Number.isFinite },
@@ -82,10 +84,15 @@ const RANGES: Record<NumericSetting, { expected: string; holds: (value: number) 
  * @throws SdaError `bad-input` naming the setting, the range and the value.
  */
 export function resolveSettings(partial: Partial<SdaSettings> = {}): SdaSettings {
-  const given = Object.fromEntries(Object.entries(partial).filter(([, value]) => value !== undefined));
+  const given = Object.fromEntries(
+    Object.entries(partial).filter(([, value]) => value !== undefined),
+  );
   const settings: SdaSettings = { ...DEFAULT_SETTINGS, ...given };
   if (!MODES.includes(settings.mode)) {
-    throw new SdaError('bad-input', `mode must be one of ${MODES.join(', ')}, but is "${settings.mode}".`);
+    throw new SdaError(
+      'bad-input',
+      `mode must be one of ${MODES.join(', ')}, but is "${settings.mode}".`,
+    );
   }
   for (const [name, range] of Object.entries(RANGES) as [NumericSetting, (typeof RANGES)['k']][]) {
     if (typeof settings[name] === 'number' && range.holds(settings[name])) continue;

@@ -1,4 +1,4 @@
-import { tensor1d, type Tensor1D, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
+import { type Tensor1D, type Tensor2D, tensor1d, tidy } from '@tensorflow/tfjs-core';
 import { DRAW, DRAW_WIDTH, sample } from '../../kernels/sample/index.js';
 import { sdaStep } from '../../kernels/sda-step/index.js';
 import { SdaError } from '../errors.js';
@@ -45,7 +45,10 @@ export function sdaRule(settings: SdaSettings): StepRule {
     const values = (await packed.data()) as Float32Array;
     packed.dispose();
     return amplifications.map((_, query) => {
-      const choice = readChoice(values.subarray(query * DRAW_WIDTH, (query + 1) * DRAW_WIDTH), query);
+      const choice = readChoice(
+        values.subarray(query * DRAW_WIDTH, (query + 1) * DRAW_WIDTH),
+        query,
+      );
       return settings.t0 === 0 ? { ...choice, temperature: 0 } : choice;
     });
   };

@@ -2,8 +2,8 @@ import { openCheckpoint } from '../checkpoint/checkpoint.js';
 import { SdaError } from '../errors.js';
 import { startTensorFlow } from '../runtime/tensorflow.js';
 import { loadConfig, type ModelConfig } from './config.js';
-import { checkTensors } from './families.js';
 import type { DecoderModel } from './decoder.js';
+import { checkTensors } from './families.js';
 import { type LoadProgress, loadWeights, type WeightDtype } from './load.js';
 
 export interface LoadDecoderOptions {
@@ -28,7 +28,10 @@ export interface LoadedDecoder extends DecoderModel {
  * @throws SdaError naming the file, the tensor or field, what was expected and found; see `loadConfig`,
  *   `openCheckpoint`, `checkTensors` and `loadWeights`.
  */
-export async function loadDecoder(dir: string, options: LoadDecoderOptions = {}): Promise<LoadedDecoder> {
+export async function loadDecoder(
+  dir: string,
+  options: LoadDecoderOptions = {},
+): Promise<LoadedDecoder> {
   const start = performance.now();
   const config = await loadConfig(dir);
   const checkpoint = await openCheckpoint(dir);

@@ -102,7 +102,9 @@ class Loader {
   }
 
   async vectorIfPresent(names: readonly string[]): Promise<Tensor1D | undefined> {
-    return names.every((name) => this.checkpoint.tensors.has(name)) ? this.vector(names) : undefined;
+    return names.every((name) => this.checkpoint.tensors.has(name))
+      ? this.vector(names)
+      : undefined;
   }
 
   dispose(): void {
@@ -115,7 +117,10 @@ class Loader {
     const stored = infos.map(({ device }) => device);
     const uniform = stored.every((type) => type === stored[0]);
     const target = dtype !== 'auto' ? dtype : uniform ? stored[0]! : 'float32';
-    const shape = [infos.reduce((rows, info) => rows + info.shape[0]!, 0), ...infos[0]!.shape.slice(1)];
+    const shape = [
+      infos.reduce((rows, info) => rows + info.shape[0]!, 0),
+      ...infos[0]!.shape.slice(1),
+    ];
 
     if (!uniform) return this.own(concatRows(await this.parts(infos, target)));
     const bytes = new Uint8Array(infos.reduce((sum, info) => sum + info.byteLength, 0));
@@ -155,10 +160,15 @@ class Loader {
 
   private async read(name: string, into: Uint8Array): Promise<void> {
     const { signal, onProgress } = this.options;
-    if (signal?.aborted) throw new SdaError('aborted', 'Loading was stopped before the model was complete.');
+    if (signal?.aborted)
+      throw new SdaError('aborted', 'Loading was stopped before the model was complete.');
     await this.checkpoint.read(name, into);
     this.bytesRead += into.byteLength;
-    onProgress?.({ bytesRead: this.bytesRead, bytesTotal: this.checkpoint.totalBytes, tensor: name });
+    onProgress?.({
+      bytesRead: this.bytesRead,
+      bytesTotal: this.checkpoint.totalBytes,
+      tensor: name,
+    });
   }
 
   private own(tensor: Tensor): Tensor {

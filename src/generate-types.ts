@@ -1,0 +1,70 @@
+import type { FinishReason } from './decode/generate.js';
+import type { SdaSettings } from './method/settings.js';
+import type { StepRule, TokenChoice } from './method/step.js';
+import type { CoreName } from './text/instructions.js';
+import type { Placement } from './text/prompts.js';
+
+/** What to answer, and how. Either text (`query`) or both prompts as token ids. */
+export interface GenerateRequest {
+  /** Q, the user's query */
+  readonly query?: string | undefined;
+  /** I, the alignment instruction in your own words ... */
+  readonly instruction?: string | undefined;
+  /** ... or one of the built-in ones; default `helpfulness` */
+  readonly core?: CoreName | undefined;
+  /** Where the instruction stands; default `after-query`, as in the paper */
+  readonly placement?: Placement | undefined;
+  /** A system line for both prompts; default none, which leaves the template's own default */
+  readonly system?: string | undefined;
+  /** The date a template may ask for; default now */
+  readonly date?: Date | undefined;
+  /** Both prompts as token ids, instead of query, instruction and template */
+  readonly prompts?:
+    | { readonly baseIds: readonly number[]; readonly instructedIds: readonly number[] }
+    | undefined;
+  readonly settings?: Partial<SdaSettings> | undefined;
+  /** How many tokens at most; default 256 */
+  readonly maxTokens?: number | undefined;
+  /** Fixes the text; default 0 */
+  readonly seed?: number | undefined;
+  /** Texts that end the answer, and are not part of it */
+  readonly stop?: readonly string[] | undefined;
+  /** Go on after an end-of-text token; default false */
+  readonly ignoreEos?: boolean | undefined;
+  /** Another rule than the paper's for turning logits into tokens */
+  readonly rule?: StepRule | undefined;
+  /** Run the base prompt alone, one row instead of two (with mode `base`); default false */
+  readonly singleStream?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** One token. */
+export interface GenerateStep extends TokenChoice {
+  /** 0, 1, 2, ... */
+  readonly step: number;
+  /** What the token adds to the text; may be empty until a character or stop string is complete */
+  readonly text: string;
+  readonly a: number;
+}
+
+export interface BatchStep {
+  /** Index of the request */
+  readonly query: number;
+  readonly step: GenerateStep;
+}
+
+export interface GenerateSummary {
+  readonly text: string;
+  /** The drawn tokens; the end-of-text token, where one was drawn, is the last of them */
+  readonly tokenIds: number[];
+  readonly finishReason: FinishReason;
+  readonly promptTokens: { readonly base: number; readonly instructed: number };
+  readonly settings: SdaSettings & { readonly seed: number; readonly maxTokens: number };
+  /** Milliseconds; tokensPerSecond counts the tokens after the first, which the prefill gives */
+  readonly timing: {
+    readonly loadMs: number;
+    readonly prefillMs: number;
+    readonly decodeMs: number;
+    readonly tokensPerSecond: number;
+  };
+}

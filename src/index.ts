@@ -1,0 +1,31 @@
+/** The public API: what is exported here is promised, nothing else is. */
+export { type DecodeEvent, decode, type FinishReason, type Query } from './decode/generate.js';
+export { type ErrorCode, SdaError } from './errors.js';
+export type {
+  BatchStep,
+  GenerateRequest,
+  GenerateStep,
+  GenerateSummary,
+} from './generate-types.js';
+export { AMPLIFICATIONS, type AmplificationName, amplify } from './method/amplification.js';
+export { type ConformanceCase, conformanceStep } from './method/conformance.js';
+export {
+  DEFAULT_SETTINGS,
+  MODES,
+  type Mode,
+  PRESETS,
+  resolveSettings,
+  type SdaSettings,
+} from './method/settings.js';
+export {
+  type StepDraws,
+  type StepRule,
+  sdaDistribution,
+  sdaRule,
+  type TokenChoice,
+} from './method/step.js';
+export type { ModelConfig } from './model/config.js';
+export type { LoadProgress, WeightDtype } from './model/load.js';
+export { type RuntimeInfo, startTensorFlow } from './runtime/tensorflow.js';
+export { type LoadOptions, loadModel, SdaModel } from './sda-model.js';
+export { CORES, type CoreName, INSTRUCTIONS } from './text/instructions.js';
