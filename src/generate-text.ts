@@ -1,12 +1,7 @@
 import { type DecodeEvent, decode, type FinishReason, type Query } from './decode/generate.js';
 import { StopStrings } from './decode/stop-strings.js';
 import { SdaError } from './errors.js';
-import type {
-  BatchStep,
-  GenerateRequest,
-  GenerateStep,
-  GenerateSummary,
-} from './generate-types.js';
+import type { BatchStep, GenerateRequest, GenerateSummary } from './generate-types.js';
 import { resolveSettings, type SdaSettings } from './method/settings.js';
 import { sdaRule } from './method/step.js';
 import type { SdaModel } from './sda-model.js';

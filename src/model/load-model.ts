@@ -1,5 +1,4 @@
 import { openCheckpoint } from '../checkpoint/checkpoint.js';
-import { SdaError } from '../errors.js';
 import { startTensorFlow } from '../runtime/tensorflow.js';
 import { loadConfig, type ModelConfig } from './config.js';
 import type { DecoderModel } from './decoder.js';

@@ -1,4 +1,10 @@
-import { type DataId, engine, getBackend, type Tensor, type TensorInfo } from '@tensorflow/tfjs-core';
+import {
+  type DataId,
+  engine,
+  getBackend,
+  type Tensor,
+  type TensorInfo,
+} from '@tensorflow/tfjs-core';
 import { SdaError } from '../errors.js';
 
 /** TensorFlow's numbers for the element types used here (TF_DataType in TensorFlow's C API). */
@@ -40,7 +46,12 @@ export interface TfBinding {
   createTensor(shape: number[], dtype: number, values: ArrayBufferView): number;
   deleteTensor(id: number): void;
   tensorDataSync(id: number): Float32Array | Int32Array | Uint8Array;
-  executeOp(name: string, attrs: OpAttribute[], inputs: number[], outputs: number): OutputMetadata[];
+  executeOp(
+    name: string,
+    attrs: OpAttribute[],
+    inputs: number[],
+    outputs: number,
+  ): OutputMetadata[];
   isUsingGpuDevice(): boolean;
 }
 

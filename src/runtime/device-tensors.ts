@@ -1,8 +1,20 @@
 import { reshape, type Tensor, tidy } from '@tensorflow/tfjs-core';
-import { adoptHandle, attr, type DeviceDtype, deviceDtype, executeOp, nodeBackend, TfDtype } from './backend.js';
+import {
+  adoptHandle,
+  attr,
+  type DeviceDtype,
+  deviceDtype,
+  executeOp,
+  nodeBackend,
+  TfDtype,
+} from './backend.js';
 
 /** Bytes of one element on the device. */
-export const BYTES_PER_ELEMENT: Record<DeviceDtype, number> = { float32: 4, bfloat16: 2, float16: 2 };
+export const BYTES_PER_ELEMENT: Record<DeviceDtype, number> = {
+  float32: 4,
+  bfloat16: 2,
+  float16: 2,
+};
 
 /**
  * A device tensor over raw little-endian bytes, without conversion: float32, or a true bfloat16 or
@@ -43,18 +55,28 @@ function wholeFloats(bytes: Uint8Array): Float32Array {
 }
 
 /** A tensor over a typed array's own memory: never write to the array again. */
-function fromTypedArray(values: Float32Array | Int32Array, shape: readonly number[], dtype: number): Tensor {
+function fromTypedArray(
+  values: Float32Array | Int32Array,
+  shape: readonly number[],
+  dtype: number,
+): Tensor {
   const id = nodeBackend().binding.createTensor([...shape], dtype, values);
   return adoptHandle({ id, shape: [...shape], dtype });
 }
 
 /** A host int32 tensor (int32 is never moved to a GPU by tfjs). The caller disposes it. */
-export function int32Tensor(values: Int32Array, shape: readonly number[] = [values.length]): Tensor {
+export function int32Tensor(
+  values: Int32Array,
+  shape: readonly number[] = [values.length],
+): Tensor {
   return fromTypedArray(values, shape, TfDtype.int32);
 }
 
 /** A device float32 tensor over `values`; never write to them again. The caller disposes it. */
-export function float32Tensor(values: Float32Array, shape: readonly number[] = [values.length]): Tensor {
+export function float32Tensor(
+  values: Float32Array,
+  shape: readonly number[] = [values.length],
+): Tensor {
   return fromTypedArray(values, shape, TfDtype.float32);
 }
 
@@ -72,7 +94,11 @@ export function toFloat32(tensor: Tensor): Tensor {
 
 /** Casts on the device between float32 and the 16-bit types. The caller disposes the result. */
 export function castTo(tensor: Tensor, dtype: DeviceDtype): Tensor {
-  return executeOp('Cast', [attr.type('DstT', TfDtype[dtype]), attr.bool('Truncate', false)], [tensor])[0]!;
+  return executeOp(
+    'Cast',
+    [attr.type('DstT', TfDtype[dtype]), attr.bool('Truncate', false)],
+    [tensor],
+  )[0]!;
 }
 
 /** Passes a host int32 vector to `body` and disposes it afterwards. */

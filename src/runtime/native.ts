@@ -43,7 +43,8 @@ export function loadNativeKernels(): KernelStatus {
   }
   if (wanted === 'reference') return reference('SDA_KERNELS=reference');
   const path = nativeAddonPath();
-  if (!existsSync(path)) return missing(wanted, 'the native kernels are not built: run "npm run setup"');
+  if (!existsSync(path))
+    return missing(wanted, 'the native kernels are not built: run "npm run setup"');
   try {
     const addon = createRequire(import.meta.url)(path) as Addon;
     loaded = new Set(addon.operations);
