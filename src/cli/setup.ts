@@ -1,0 +1,31 @@
+import { type Command, Option } from 'commander';
+import { streamReport } from '../setup/report.js';
+import { setup } from '../setup/setup.js';
+
+/** `sda setup`: fetches TensorFlow and builds what runs on it. */
+export function register(program: Command): void {
+  program
+    .command('setup')
+    .description(
+      'fetch TensorFlow (for the GPU where one is visible) and build the tfjs binding and the native kernels',
+    )
+    .addOption(new Option('--cpu', 'take the CPU build, whatever is visible').conflicts('gpu'))
+    .addOption(new Option('--gpu', 'take the GPU build with its CUDA libraries').conflicts('cpu'))
+    .addHelpText(
+      'after',
+      `
+Environment:
+  SDA_TENSORFLOW_DIR   an existing "tensorflow" folder to use instead of fetching one
+  SDA_CACHE_DIR        where downloads and builds are kept (default: ~/.cache/sda-tfjs)
+  SDA_PORTABLE=1       build the kernels for any processor of this kind, not just this one
+  CXX                  the C++17 compiler
+
+Examples:
+  sda setup
+  sda setup --cpu`,
+    )
+    .action(async (options: { cpu?: boolean; gpu?: boolean }) => {
+      const device = options.cpu ? 'cpu' : options.gpu ? 'gpu' : 'auto';
+      await setup({ device }, streamReport(process.stderr));
+    });
+}

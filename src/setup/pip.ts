@@ -1,0 +1,113 @@
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { SdaError } from '../errors.js';
+import { type ProcessResult, runProcess } from './process.js';
+import { formatBytes } from './report.js';
+import type { Python } from './tools.js';
+
+/** Which build of a package is wanted, whatever the local Python is. */
+export interface WheelTarget {
+  readonly pythonVersion: string;
+  readonly platformTags: readonly string[];
+}
+
+export interface DownloadOptions {
+  readonly python: Python;
+  /** Requirements such as `tensorflow-cpu==2.21.0`; their own dependencies are not fetched. */
+  readonly requirements: readonly string[];
+  /** Omitted for packages of data, which are the same everywhere. */
+  readonly target?: WheelTarget;
+  /** An empty folder: pip's temporary files go here too, so that an interrupted download goes with it. */
+  readonly folder: string;
+  /** Called about twice a second with the bytes so far. */
+  readonly onBytes?: (bytes: number) => void;
+}
+
+const QUIET = ['--no-input', '--disable-pip-version-check', '--no-cache-dir', '--progress-bar=off'];
+
+/**
+ * Fetches wheels from the Python package index.
+ *
+ * @returns paths of the wheels.
+ * @throws SdaError `setup` with pip's own reason.
+ */
+export async function downloadWheels(options: DownloadOptions): Promise<string[]> {
+  const { folder, target } = options;
+  const args = [
+    '-m',
+    'pip',
+    'download',
+    ...QUIET,
+    '--no-deps',
+    '--only-binary=:all:',
+    '-d',
+    folder,
+  ];
+  if (target) {
+    args.push('--python-version', target.pythonVersion, '--implementation', 'cp');
+    for (const tag of target.platformTags) args.push('--platform', tag);
+  }
+  const watch = setInterval(() => {
+    void folderBytes(folder).then((bytes) => options.onBytes?.(bytes));
+  }, 500);
+  try {
+    const result = await runProcess(options.python.command, [...args, ...options.requirements], {
+      env: { ...process.env, TMPDIR: folder },
+    });
+    if (result?.code !== 0) throw pipFailed(`download ${options.requirements.join(' ')}`, result);
+  } finally {
+    clearInterval(watch);
+  }
+  const names = (await readdir(folder)).filter((name) => name.endsWith('.whl'));
+  return names.sort().map((name) => join(folder, name));
+}
+
+/**
+ * Installs pinned packages into a folder of their own, for use through `PYTHONPATH`.
+ *
+ * @throws SdaError `setup` with pip's own reason.
+ */
+export async function installInto(
+  python: Python,
+  requirementsFile: string,
+  folder: string,
+): Promise<void> {
+  const result = await runProcess(
+    python.command,
+    ['-m', 'pip', 'install', ...QUIET, '--only-binary=:all:', '-r', requirementsFile, '-t', folder],
+    { env: { ...process.env, PIP_USER: '0' } },
+  );
+  if (result?.code !== 0) throw pipFailed(`install ${requirementsFile}`, result);
+}
+
+/** Progress of a download as text: `132.0 MB of about 273.8 MB`. */
+export function downloadProgress(bytes: number, expected: number): string {
+  return bytes > expected
+    ? formatBytes(bytes)
+    : `${formatBytes(bytes)} of about ${formatBytes(expected)}`;
+}
+
+function pipFailed(what: string, result: ProcessResult | undefined): SdaError {
+  const lines = (result?.stderr ?? '').split('\n').map((line) => line.trim());
+  const why =
+    lines.findLast((line) => line.startsWith('ERROR:'))?.slice('ERROR:'.length) ??
+    lines.findLast((line) => line !== '') ??
+    'it does not run';
+  return new SdaError(
+    'setup',
+    `pip could not ${what} (${why.trim()}): check that this machine reaches the Python package index (pip's own settings for an index, proxy or certificate apply), then run the command again.`,
+  );
+}
+
+async function folderBytes(folder: string): Promise<number> {
+  let total = 0;
+  try {
+    for (const entry of await readdir(folder, { withFileTypes: true, recursive: true })) {
+      if (!entry.isFile()) continue;
+      total += (await stat(join(entry.parentPath, entry.name))).size;
+    }
+  } catch {
+    return total;
+  }
+  return total;
+}
