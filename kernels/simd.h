@@ -1,0 +1,96 @@
+// Vectors of floats by the compiler's vector extension: 16 lanes with AVX-512, 8 with AVX, 4 elsewhere
+// (SSE2, NEON). The arithmetic in math.h is written once for a lane type F, which is `Vec` here and plain
+// `float` in scalar tails and on a GPU.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+namespace sda {
+
+#if defined(__AVX512F__)
+constexpr int kLanes = 16;
+#elif defined(__AVX__)
+constexpr int kLanes = 8;
+#else
+constexpr int kLanes = 4;
+#endif
+
+typedef float Vec __attribute__((vector_size(kLanes * 4)));
+typedef int32_t VecI __attribute__((vector_size(kLanes * 4)));
+typedef uint32_t VecU __attribute__((vector_size(kLanes * 4)));
+typedef uint16_t VecH __attribute__((vector_size(kLanes * 2)));
+
+// Loads and stores at any alignment.
+inline Vec load(const float* p) {
+  Vec v;
+  std::memcpy(&v, p, sizeof(v));
+  return v;
+}
+inline void store(float* p, Vec v) { std::memcpy(p, &v, sizeof(v)); }
+
+template <typename F>
+inline F splat(float x);
+template <>
+inline float splat<float>(float x) {
+  return x;
+}
+template <>
+inline Vec splat<Vec>(float x) {
+  return Vec{} + x;
+}
+
+// Lane-wise choice by a comparison's result.
+inline float select(bool mask, float a, float b) { return mask ? a : b; }
+inline Vec select(VecI mask, Vec a, Vec b) { return mask ? a : b; }
+
+template <typename F>
+inline F max_of(F a, F b) {
+  return select(a > b, a, b);
+}
+template <typename F>
+inline F min_of(F a, F b) {
+  return select(a < b, a, b);
+}
+
+inline float bits_to_float(int32_t bits) {
+  float f;
+  std::memcpy(&f, &bits, 4);
+  return f;
+}
+inline Vec bits_to_float(VecI bits) { return (Vec)bits; }
+inline int32_t float_to_bits(float f) {
+  int32_t bits;
+  std::memcpy(&bits, &f, 4);
+  return bits;
+}
+inline VecI float_to_bits(Vec f) { return (VecI)f; }
+
+inline int32_t to_int(float f) { return static_cast<int32_t>(f); }
+inline VecI to_int(Vec f) { return __builtin_convertvector(f, VecI); }
+inline float to_float(int32_t i) { return static_cast<float>(i); }
+inline Vec to_float(VecI i) { return __builtin_convertvector(i, Vec); }
+
+inline float sum_lanes(Vec v) {
+  float lanes[kLanes];
+  store(lanes, v);
+  for (int width = kLanes / 2; width > 0; width /= 2)
+    for (int i = 0; i < width; i++) lanes[i] += lanes[i + width];
+  return lanes[0];
+}
+inline float max_lanes(Vec v) {
+  float lanes[kLanes];
+  store(lanes, v);
+  float m = lanes[0];
+  for (int i = 1; i < kLanes; i++) m = lanes[i] > m ? lanes[i] : m;
+  return m;
+}
+// True when any lane of a comparison holds.
+inline bool any_lane(VecI mask) {
+  uint64_t words[sizeof(VecI) / 8], any = 0;
+  std::memcpy(words, &mask, sizeof(words));
+  for (uint64_t word : words) any |= word;
+  return any != 0;
+}
+
+}  // namespace sda
