@@ -10,6 +10,8 @@ export const COMPLETE_MARKER = 'complete.json';
 
 const markerSchema = z.object({
   builtAt: z.string(),
+  /** What the content was made from, where the folder's name does not say it. */
+  key: z.string(),
   /** Path within the folder -> bytes. */
   files: z.record(z.string(), z.number().int().nonnegative()),
 });
@@ -17,11 +19,12 @@ const markerSchema = z.object({
 /** What the marker of a complete folder says. */
 export type CompleteFolder = z.infer<typeof markerSchema>;
 
-/** The marker of `folder`, or `undefined` when the folder is absent, unfinished or damaged. */
-export async function readComplete(folder: string): Promise<CompleteFolder | undefined> {
+/** The marker of `folder`, or `undefined` when the folder is absent, unfinished, damaged or of another key. */
+export async function readComplete(folder: string, key = ''): Promise<CompleteFolder | undefined> {
   try {
     const text = await readFile(join(folder, COMPLETE_MARKER), 'utf8');
     const marker = markerSchema.parse(JSON.parse(text));
+    if (marker.key !== key) return undefined;
     for (const [file, bytes] of Object.entries(marker.files)) {
       if ((await stat(join(folder, file))).size !== bytes) return undefined;
     }
@@ -29,6 +32,13 @@ export async function readComplete(folder: string): Promise<CompleteFolder | und
   } catch {
     return undefined;
   }
+}
+
+export interface FillOptions {
+  /** See `CompleteFolder.key`. */
+  readonly key?: string;
+  /** Replaces a complete folder too. */
+  readonly replace?: boolean;
 }
 
 /**
@@ -41,6 +51,7 @@ export async function readComplete(folder: string): Promise<CompleteFolder | und
 export async function fillFolder(
   folder: string,
   fill: (temporary: string) => Promise<readonly string[]>,
+  options: FillOptions = {},
 ): Promise<CompleteFolder> {
   await mkdir(dirname(folder), { recursive: true });
   await removeAbandoned(folder);
@@ -50,9 +61,13 @@ export async function fillFolder(
     const files: Record<string, number> = {};
     for (const file of await fill(temporary))
       files[file] = (await stat(join(temporary, file))).size;
-    const marker: CompleteFolder = { builtAt: new Date().toISOString(), files };
+    const marker: CompleteFolder = {
+      builtAt: new Date().toISOString(),
+      key: options.key ?? '',
+      files,
+    };
     await writeFile(join(temporary, COMPLETE_MARKER), `${JSON.stringify(marker, null, 2)}\n`);
-    return await moveIntoPlace(temporary, folder, marker);
+    return await moveIntoPlace(temporary, folder, marker, options.replace ?? false);
   } finally {
     await rm(temporary, { recursive: true, force: true });
   }
@@ -62,18 +77,19 @@ async function moveIntoPlace(
   temporary: string,
   folder: string,
   marker: CompleteFolder,
+  replace: boolean,
 ): Promise<CompleteFolder> {
   for (let attempt = 0; ; attempt++) {
     try {
       await rename(temporary, folder);
       return marker;
     } catch (error) {
-      const other = await readComplete(folder);
-      if (other) return other;
+      const other = await readComplete(folder, marker.key);
+      if (other && !replace) return other;
       if (attempt === 2 || !existsSync(folder)) throw error;
-      const damaged = temporaryName(folder);
-      await rename(folder, damaged);
-      await rm(damaged, { recursive: true, force: true });
+      const old = temporaryName(folder);
+      await rename(folder, old);
+      await rm(old, { recursive: true, force: true });
     }
   }
 }

@@ -1,0 +1,20 @@
+import type { Command } from 'commander';
+import { streamReport } from '../setup/report.js';
+import { fetchDefaultModel } from '../setup/weights.js';
+
+/** `sda weights`: fetches the default model. */
+export function register(program: Command): void {
+  program
+    .command('weights')
+    .description('fetch the default model, SmolLM2-135M-Instruct (93 MB), as a Hugging Face folder')
+    .option('--force', 'fetch and convert it anew, whatever is there')
+    .addHelpText(
+      'after',
+      `
+Example:
+  sda weights`,
+    )
+    .action(async (options: { force?: boolean }) => {
+      await fetchDefaultModel({ force: options.force ?? false }, streamReport(process.stderr));
+    });
+}
