@@ -1,0 +1,60 @@
+import type { Command } from 'commander';
+import pc from 'picocolors';
+import { type DoctorReport, examine } from '../setup/doctor.js';
+import { formatBytes } from '../setup/report.js';
+
+/** `sda doctor`: says what is installed, and what is missing. */
+export function register(program: Command): void {
+  program
+    .command('doctor')
+    .description('print versions, device, kernels, cache paths, free disk and what is missing')
+    .option('--json', 'print one JSON object')
+    .addHelpText(
+      'after',
+      `
+Exit status: 0 when everything needed is there, 1 when something is missing.
+
+Examples:
+  sda doctor
+  sda doctor --json`,
+    )
+    .action(async (options: { json?: boolean }) => {
+      const report = await examine();
+      process.stdout.write(options.json ? `${JSON.stringify(report, null, 2)}\n` : asText(report));
+      if (report.problems.length > 0) process.exitCode = 1;
+    });
+}
+
+function asText(report: DoctorReport): string {
+  const { versions, machine, kernels, paths } = report;
+  const cached = Object.entries(report.cache).map(([name, size]) => `${name} ${formatBytes(size)}`);
+  const rows: [string, string][] = [
+    ['sda-tfjs', versions['sda-tfjs']],
+    ['node', versions.node],
+    ['tfjs', versions.tfjs],
+    ['TensorFlow', versions.tensorflow ?? 'not loadable'],
+    ['platform', machine.platform],
+    ['CPU', `${machine.cpu}, ${machine.cores} cores`],
+    ['memory', `${formatBytes(machine.memory)}, ${formatBytes(machine.freeMemory)} free`],
+    ['GPU', machine.gpus.join('; ') || 'none visible'],
+    ['device', report.device?.toUpperCase() ?? 'none'],
+    ['kernels', describeKernels(kernels)],
+    ['TensorFlow at', paths.tensorflow ?? 'not set up'],
+    ['binding at', paths.binding],
+    ['kernels at', kernels.path],
+    ['model', `${report.model}, ${paths.model}`],
+    ['cache', `${paths.cache} (${cached.join(', ') || 'empty'})`],
+    ['free disk', formatBytes(report.freeDisk)],
+  ];
+  const lines = rows.map(([name, value]) => `${pc.bold(name.padEnd(14))} ${value}`);
+  for (const warning of report.warnings) lines.push(`${pc.yellow('warning')}        ${warning}`);
+  for (const problem of report.problems) lines.push(`${pc.red('missing')}        ${problem}`);
+  if (report.problems.length === 0) lines.push(pc.green('Everything needed is there.'));
+  return `${lines.join('\n')}\n`;
+}
+
+function describeKernels(kernels: DoctorReport['kernels']): string {
+  const setting = kernels.setting === 'auto' ? '' : ` (SDA_KERNELS=${kernels.setting})`;
+  const names = kernels.form === 'native' ? `: ${kernels.operations.join(', ')}` : '';
+  return `${kernels.form}${names}${setting}`;
+}
