@@ -18,6 +18,11 @@ export interface Compiler {
 
 const OLDEST_PYTHON = [3, 9] as const;
 
+/** Prints for example `3.11 pip`. */
+const PYTHON_FACTS = `
+import sys, importlib.util
+print("%d.%d" % sys.version_info[:2], "pip" if importlib.util.find_spec("pip") else "-")`;
+
 /**
  * The first of `python3` and `python` on PATH that is new enough and has pip.
  *
@@ -26,21 +31,17 @@ const OLDEST_PYTHON = [3, 9] as const;
 export async function findPython(env: NodeJS.ProcessEnv = process.env): Promise<Python> {
   const problems: string[] = [];
   for (const command of ['python3', 'python']) {
-    const version = await runProcess(
-      command,
-      ['-c', 'import sys; print("%d.%d" % sys.version_info[:2])'],
-      { env },
-    );
-    if (version?.code !== 0) continue;
-    const text = version.stdout.trim();
-    const [major = 0, minor = 0] = text.split('.').map(Number);
+    const result = await runProcess(command, ['-c', PYTHON_FACTS], { env });
+    if (result?.code !== 0) continue;
+    const [version = '', pip] = result.stdout.trim().split(' ');
+    const [major = 0, minor = 0] = version.split('.').map(Number);
     if (major !== OLDEST_PYTHON[0] || minor < OLDEST_PYTHON[1]) {
-      problems.push(`${command} is Python ${text}, and 3.9 or newer is needed`);
-      continue;
+      problems.push(`${command} is Python ${version}, and 3.9 or newer is needed`);
+    } else if (pip !== 'pip') {
+      problems.push(`${command} has no pip`);
+    } else {
+      return { command, version };
     }
-    const pip = await runProcess(command, ['-m', 'pip', '--version'], { env });
-    if (pip?.code === 0) return { command, version: text };
-    problems.push(`${command} has no pip`);
   }
   const found = problems.length > 0 ? `found: ${problems.join('; ')}` : 'found none on PATH';
   throw new SdaError(
