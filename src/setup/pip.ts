@@ -48,7 +48,7 @@ export async function downloadWheels(options: DownloadOptions): Promise<string[]
     for (const tag of target.platformTags) args.push('--platform', tag);
   }
   const watch = setInterval(() => {
-    void folderBytes(folder).then((bytes) => options.onBytes?.(bytes));
+    void fetchedBytes(folder).then((bytes) => options.onBytes?.(bytes));
   }, 500);
   try {
     const result = await runProcess(options.python.command, [...args, ...options.requirements], {
@@ -99,15 +99,19 @@ function pipFailed(what: string, result: ProcessResult | undefined): SdaError {
   );
 }
 
-async function folderBytes(folder: string): Promise<number> {
-  let total = 0;
-  try {
-    for (const entry of await readdir(folder, { withFileTypes: true, recursive: true })) {
-      if (!entry.isFile()) continue;
-      total += (await stat(join(entry.parentPath, entry.name))).size;
-    }
-  } catch {
-    return total;
+/**
+ * Bytes that pip has fetched. It downloads into a temporary folder within and copies the wheels out at the
+ * end, so the two places are not added up. Files come and go meanwhile.
+ */
+async function fetchedBytes(folder: string): Promise<number> {
+  let downloading = 0;
+  let copied = 0;
+  const entries = await readdir(folder, { withFileTypes: true, recursive: true }).catch(() => []);
+  for (const entry of entries) {
+    if (!entry.isFile()) continue;
+    const file = await stat(join(entry.parentPath, entry.name)).catch(() => undefined);
+    if (entry.parentPath === folder) copied += file?.size ?? 0;
+    else downloading += file?.size ?? 0;
   }
-  return total;
+  return Math.max(downloading, copied);
 }

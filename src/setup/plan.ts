@@ -30,8 +30,10 @@ export interface RuntimePlan {
   readonly libraries: readonly [cc: string, framework: string];
   /** The CUDA libraries of the wheel's `and-cuda` extra are fetched too. */
   readonly cuda: boolean;
-  /** About how many bytes are downloaded. */
+  /** About how many bytes the wheel has. */
   readonly downloadBytes: number;
+  /** About how many bytes the wheels of the CUDA libraries have. */
+  readonly cudaDownloadBytes: number;
   /** Free disk needed while it is fetched and unpacked. */
   readonly diskBytes: number;
 }
@@ -63,8 +65,9 @@ export function planRuntime(machine: Machine, choice: DeviceChoice): RuntimePlan
       platformTags: ['manylinux_2_27_x86_64', 'manylinux_2_17_x86_64', 'manylinux2014_x86_64'],
       libraries: LINUX_LIBRARIES,
       cuda,
-      downloadBytes: cuda ? GPU_DOWNLOAD_BYTES : 274e6,
-      diskBytes: cuda ? GPU_DISK_BYTES : 1.5e9,
+      downloadBytes: cuda ? 572e6 : 274e6,
+      cudaDownloadBytes: cuda ? CUDA_DOWNLOAD_BYTES : 0,
+      diskBytes: cuda ? 7.5e9 : 1.5e9,
     };
   }
   if (choice === 'gpu') {
@@ -77,7 +80,8 @@ export function planRuntime(machine: Machine, choice: DeviceChoice): RuntimePlan
       platformTags: ['manylinux_2_27_aarch64', 'manylinux_2_17_aarch64', 'manylinux2014_aarch64'],
       libraries: LINUX_LIBRARIES,
       cuda: false,
-      downloadBytes: 280e6,
+      downloadBytes: 282e6,
+      cudaDownloadBytes: 0,
       diskBytes: 1.6e9,
     };
   }
@@ -88,15 +92,15 @@ export function planRuntime(machine: Machine, choice: DeviceChoice): RuntimePlan
       platformTags: ['macosx_12_0_arm64'],
       libraries: MAC_LIBRARIES,
       cuda: false,
-      downloadBytes: 280e6,
+      downloadBytes: 282e6,
+      cudaDownloadBytes: 0,
       diskBytes: 1.6e9,
     };
   }
   throw unsupported(where, 'use Linux x64, Linux arm64 or macOS arm64');
 }
 
-const GPU_DOWNLOAD_BYTES = 3.5e9;
-const GPU_DISK_BYTES = 9e9;
+const CUDA_DOWNLOAD_BYTES = 2.8e9;
 
 function unsupported(what: string, instead: string): SdaError {
   return new SdaError(

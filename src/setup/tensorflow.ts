@@ -107,10 +107,11 @@ async function fetchWheel(
       requirements,
       target,
       folder: downloads,
-      onBytes: (bytes) => onProgress(`downloading the CUDA libraries: ${formatBytes(bytes)}`),
+      onBytes: (bytes) =>
+        onProgress(`downloading CUDA: ${downloadProgress(bytes, plan.cudaDownloadBytes)}`),
     });
     for (const [index, archive] of wheels.entries()) {
-      onProgress(`unpacking the CUDA libraries: ${index + 1} of ${wheels.length}`);
+      onProgress(`unpacking CUDA: ${index + 1} of ${wheels.length} wheels`);
       await unpackArchive({ python, archive, prefixes: ['nvidia/'], destination: folder });
       await rm(archive);
     }
