@@ -1,6 +1,6 @@
 import type { Tensor1D } from '@tensorflow/tfjs-core';
 import { uniformFloat32 } from 'pure-rand/distribution/uniformFloat32';
-import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
+import { mersenne } from 'pure-rand/generator/mersenne';
 import { SdaError } from '../errors.js';
 import type { StepRule, TokenChoice } from '../method/step.js';
 import { type DecoderModel, forward } from '../model/decoder.js';
@@ -12,7 +12,7 @@ export interface Query {
   readonly streams: Streams;
   /** a (eq 3) */
   readonly amplification: number;
-  /** Fixes the query's text, whatever else is in the batch. */
+  /** Fixes the query's text, whatever else is in the batch; its low 32 bits count. */
   readonly seed: number;
   readonly maxTokens: number;
 }
@@ -65,7 +65,8 @@ export async function* decode(
   for (const query of queries) {
     checkStreams(query.streams, model.config.vocabSize, options.maxContext);
   }
-  const random = queries.map(({ seed }) => xoroshiro128plus(seed));
+  // Mersenne's seeding mixes the seed: small seeds give unrelated first numbers
+  const random = queries.map(({ seed }) => mersenne(seed));
   const longest = Math.max(...queries.map(maxLength));
   const room = Math.min(longest + Math.max(...queries.map((q) => q.maxTokens)), options.maxContext);
   const cache = new KvCache(

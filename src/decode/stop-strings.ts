@@ -13,10 +13,10 @@ export class StopStrings {
   /** @returns the text that is safe to show, and whether a stop string was met. */
   push(delta: string): { text: string; stopped: boolean } {
     const text = this.held + delta;
-    const found = this.stops.map((stop) => text.indexOf(stop)).filter((index) => index >= 0);
-    if (found.length > 0) {
+    const begin = firstComplete(text, this.stops);
+    if (begin >= 0) {
       this.held = '';
-      return { text: text.slice(0, Math.min(...found)), stopped: true };
+      return { text: text.slice(0, begin), stopped: true };
     }
     const keep = Math.max(0, ...this.stops.map((stop) => overlap(text, stop)));
     this.held = text.slice(text.length - keep);
@@ -29,6 +29,21 @@ export class StopStrings {
     this.held = '';
     return text;
   }
+}
+
+/**
+ * Where the stop string begins that is complete first, the longest of those; -1 for none. Going by the ends
+ * makes the cut the same however the text is split.
+ */
+function firstComplete(text: string, stops: readonly string[]): number {
+  let [begin, end] = [-1, Infinity];
+  for (const stop of stops) {
+    const index = text.indexOf(stop);
+    if (index < 0) continue;
+    const last = index + stop.length;
+    if (last < end || (last === end && index < begin)) [begin, end] = [index, last];
+  }
+  return begin;
 }
 
 /** Length of the longest end of `text` that is a beginning of `stop`. */

@@ -42,7 +42,7 @@ export function amplify(score: number, name: AmplificationName = 'sigmoid'): num
     const known = Object.keys(AMPLIFICATIONS).join(', ');
     throw new SdaError('bad-input', `No amplification is named "${name}": use one of ${known}.`);
   }
-  const a = AMPLIFICATIONS[name](score);
+  const a = AMPLIFICATIONS[name](score + 0); // + 0 turns -0, at which 100 / S changes sign, into 0
   if (!Number.isFinite(a)) {
     throw new SdaError(
       'bad-input',
