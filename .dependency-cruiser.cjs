@@ -1,0 +1,96 @@
+/**
+ * Which way imports may go: down and inwards. Each folder lists all that its files may import from this
+ * package, besides themselves; folders that are not listed here (the API, evaluation, the command line)
+ * stand on top and are held by the rules below.
+ */
+const ERRORS = '^src/errors[.]ts$';
+const MAY_IMPORT = {
+  '^src/errors[.]ts$': [],
+  '^src/runtime/': [ERRORS],
+  '^src/setup/': [ERRORS, '^src/runtime/'],
+  '^src/checkpoint/': [ERRORS],
+  '^src/text/': [ERRORS, '^src/checkpoint/'],
+  '^kernels/': [ERRORS, '^src/runtime/'],
+  '^src/method/': [ERRORS, '^kernels/'],
+  '^src/model/': [ERRORS, '^kernels/', '^src/runtime/', '^src/checkpoint/'],
+  '^src/decode/': [ERRORS, '^src/model/', '^src/method/', '^src/runtime/'],
+};
+
+const OWN_FILES = '^(src|kernels|bench|test|weights)/';
+
+/** @type {import('dependency-cruiser').IConfiguration} */
+module.exports = {
+  forbidden: [
+    ...Object.entries(MAY_IMPORT).map(([folder, allowed]) => ({
+      name: `layer ${folder.replace(/[\\^$[\]]/g, '')}`,
+      comment: 'Imports go down and inwards only; see MAY_IMPORT in .dependency-cruiser.cjs.',
+      severity: 'error',
+      from: { path: folder },
+      to: { path: OWN_FILES, pathNot: [folder, ...allowed] },
+    })),
+    {
+      name: 'nothing imports the command line',
+      severity: 'error',
+      from: { pathNot: '^src/cli/' },
+      to: { path: '^src/cli/' },
+    },
+    {
+      name: 'the package does not import its tests and benches',
+      severity: 'error',
+      from: { path: '^(src|kernels)/' },
+      to: { path: '^(test|bench)/' },
+    },
+    {
+      name: 'TensorFlow starts on demand, in one place',
+      comment: 'Call startTensorFlow; operations come from @tensorflow/tfjs-core.',
+      severity: 'error',
+      from: {},
+      to: {
+        path: 'node_modules/@tensorflow/tfjs-node-gpu/dist/',
+        dependencyTypesNot: ['dynamic-import'],
+      },
+    },
+    {
+      name: 'only the runtime starts TensorFlow',
+      severity: 'error',
+      from: { pathNot: '^src/runtime/tensorflow[.]ts$' },
+      to: { path: 'node_modules/@tensorflow/tfjs-node-gpu/dist/' },
+    },
+    {
+      name: 'the command line alone parses arguments and colours text',
+      severity: 'error',
+      from: { pathNot: '^src/cli/' },
+      to: { path: 'node_modules/(commander|picocolors)/' },
+    },
+    {
+      name: 'no cycles',
+      comment: 'Type imports may go both ways, as between a kernel and its reference.',
+      severity: 'error',
+      from: {},
+      to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } },
+    },
+    {
+      name: 'installed with the package',
+      comment: 'What src and kernels import must stand in "dependencies".',
+      severity: 'error',
+      from: { path: '^(src|kernels)/' },
+      to: { dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown'] },
+    },
+    {
+      name: 'resolvable',
+      severity: 'error',
+      from: {},
+      to: { couldNotResolve: true },
+    },
+  ],
+  options: {
+    doNotFollow: { path: 'node_modules' },
+    exclude: { path: '^(dist|build)/' },
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: 'tsconfig.json' },
+    enhancedResolveOptions: {
+      exportsFields: ['exports'],
+      conditionNames: ['import', 'types', 'node', 'default'],
+    },
+  },
+};

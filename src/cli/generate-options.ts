@@ -1,0 +1,178 @@
+import { readFileSync } from 'node:fs';
+import { type Command, Option } from 'commander';
+import { SdaError } from '../errors.js';
+import type { GenerateRequest } from '../index.js';
+import { AMPLIFICATIONS, type AmplificationName, amplify } from '../method/amplification.js';
+import { DEFAULT_SETTINGS, MODES, type Mode } from '../method/settings.js';
+import { CORES, type CoreName } from '../text/instructions.js';
+import { PLACEMENTS, type Placement } from '../text/prompts.js';
+import {
+  addDtypeOption,
+  addModelOption,
+  collect,
+  type ModelOptions,
+  number,
+  tokenIds,
+  wholeNumber,
+} from './options.js';
+
+/** What commander hands to the action of `sda generate`. */
+export interface GenerateOptions extends ModelOptions {
+  readonly query?: string;
+  readonly core?: CoreName;
+  readonly instruction?: string;
+  readonly placement?: Placement;
+  readonly system?: string;
+  readonly chatTemplate?: string;
+  readonly baseIds?: number[];
+  readonly instructedIds?: number[];
+  readonly score?: number;
+  readonly scoreFunction: AmplificationName;
+  readonly amplification?: number;
+  readonly mode: Mode;
+  readonly k: number;
+  readonly t0: number;
+  readonly sigma: number;
+  readonly tMin: number;
+  readonly topP: number;
+  readonly topK: number;
+  readonly minP: number;
+  readonly plausibility: number;
+  readonly greedy: boolean;
+  readonly seed: number;
+  readonly maxTokens: number;
+  readonly stop?: string[];
+  readonly ignoreEos?: boolean;
+  readonly compare?: boolean;
+  readonly trace?: string;
+  readonly json?: boolean;
+}
+
+const fraction = number('a number in 0..1', (value) => value >= 0 && value <= 1);
+const positive = number('a number above 0', (value) => value > 0);
+const notNegative = number('a number of at least 0', (value) => value >= 0);
+
+/** Adds the options of `sda generate` to a command. */
+export function addGenerateOptions(command: Command): Command {
+  const d = DEFAULT_SETTINGS;
+  const option = (flags: string, description: string) => new Option(flags, description);
+  return addDtypeOption(addModelOption(command))
+    .optionsGroup('What to answer:')
+    .option('--query <text>', 'the question; "-" reads it from standard input')
+    .addOption(
+      option('--core <name>', 'a built-in alignment instruction (default: helpfulness)')
+        .choices(CORES)
+        .conflicts('instruction'),
+    )
+    .option('--instruction <text>', 'an alignment instruction of your own')
+    .addOption(
+      option(
+        '--placement <where>',
+        'where the instruction stands (default: after-query, as in the paper)',
+      ).choices(PLACEMENTS),
+    )
+    .option('--system <text>', 'a system line for both prompts')
+    .option('--chat-template <name>', "a built-in template or a file, instead of the model's own")
+    .addOption(
+      option('--base-ids <ids>', 'the base prompt as token ids, such as "1 2 3"')
+        .argParser(tokenIds)
+        .conflicts(['query', 'core', 'instruction', 'placement', 'system', 'chatTemplate']),
+    )
+    .addOption(
+      option('--instructed-ids <ids>', 'the instructed prompt as token ids').argParser(tokenIds),
+    )
+    .optionsGroup('How strongly to align:')
+    .addOption(
+      option('--score <s>', 'S, score of the base answer, 0..100 (default: about 70, a = 0.2)')
+        .argParser(number('a number'))
+        .conflicts('amplification'),
+    )
+    .addOption(
+      option('--score-function <name>', 'which F turns the score into a; sigmoid is eq 3')
+        .choices(Object.keys(AMPLIFICATIONS))
+        .default('sigmoid')
+        .conflicts('amplification'),
+    )
+    .option('--amplification <a>', 'a itself, instead of a score', number('a number'))
+    .option('--k <k>', 'steering strength', positive, d.k)
+    .option('--t0 <t>', 'base temperature T0; 0 is greedy', notNegative, d.t0)
+    .option('--sigma <sigma>', 'sensitivity of T to the divergence', positive, d.sigma)
+    .option('--t-min <t>', 'lower bound of T', notNegative, d.tMin)
+    .addOption(
+      option('--mode <mode>', 'all of SDA, a part of it, or plain decoding')
+        .choices(MODES)
+        .default(d.mode),
+    )
+    .option('--plausibility <alpha>', 'never draw P2 < alpha max P2; 0: off', fraction, 0)
+    .optionsGroup('How to sample:')
+    .option('--top-p <p>', 'nucleus threshold; 1: off', fraction, d.topP)
+    .option('--top-k <n>', 'keep the n likeliest tokens; 0: off', wholeNumber(0), d.topK)
+    .option('--min-p <p>', 'keep tokens this likely beside the likeliest; 0: off', fraction, d.minP)
+    .option('--greedy', 'always take the likeliest token', d.greedy)
+    .option('--seed <n>', 'fixes the text', wholeNumber(0), 0)
+    .option('--max-tokens <n>', 'length of the answer at most', wholeNumber(1), 256)
+    .option('--stop <text>', 'end the answer before this text; may be repeated', collect)
+    .option('--ignore-eos', 'go on after an end-of-text token')
+    .optionsGroup('What to print:')
+    .option('--compare', 'answer as the base model first, then with SDA')
+    .option('--trace <file>', 'write a JSONL file: a header, then one line a step')
+    .option('--json', 'print one JSON object at the end instead of text');
+}
+
+/**
+ * The options as a request, checked as far as that goes without the model.
+ *
+ * @throws SdaError `usage` for options that do not go together, `bad-input` for a score out of range or an
+ *   empty query
+ */
+export function toRequest(options: GenerateOptions): GenerateRequest {
+  const prompts = promptIds(options);
+  const { mode, k, t0, sigma, tMin, topP, topK, minP, greedy, plausibility } = options;
+  const amplification = amplificationOf(options);
+  const settings = { mode, k, t0, sigma, tMin, topP, topK, minP, greedy, plausibility };
+  return {
+    ...(prompts ? { prompts } : textOf(options)),
+    settings: { ...settings, amplification },
+    maxTokens: options.maxTokens,
+    seed: options.seed,
+    stop: options.stop,
+    ignoreEos: options.ignoreEos,
+  };
+}
+
+function amplificationOf({ amplification, score, scoreFunction }: GenerateOptions): number {
+  if (score !== undefined) return amplify(score, scoreFunction);
+  if (scoreFunction !== 'sigmoid') {
+    throw new SdaError('usage', '--score-function needs a score: give it with --score.');
+  }
+  return amplification ?? DEFAULT_SETTINGS.amplification;
+}
+
+function promptIds({ baseIds, instructedIds }: GenerateOptions) {
+  if (!baseIds && !instructedIds) return undefined;
+  if (baseIds && instructedIds) return { baseIds, instructedIds };
+  const [given, missing] = baseIds
+    ? ['--base-ids', '--instructed-ids']
+    : ['--instructed-ids', '--base-ids'];
+  throw new SdaError('usage', `${given} gives one of two prompts: give ${missing} as well.`);
+}
+
+function textOf({ query, core, instruction, placement, system }: GenerateOptions) {
+  if (query === undefined) {
+    throw new SdaError(
+      'usage',
+      'There is nothing to answer: give --query TEXT, or both --base-ids and --instructed-ids.',
+    );
+  }
+  const text = query === '-' ? readFileSync(0, 'utf8').trim() : query;
+  if (text.trim() === '') {
+    throw new SdaError('bad-input', 'The query is empty: give a question with --query.');
+  }
+  return { query: text, core, instruction, placement, system };
+}
+
+/** Where a comes from, for the summary. */
+export function amplificationSource({ amplification, score }: GenerateOptions): string {
+  if (score !== undefined) return ` (score ${score})`;
+  return amplification === undefined ? ' (default, a score of about 70)' : '';
+}

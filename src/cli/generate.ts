@@ -1,0 +1,125 @@
+import type { Command } from 'commander';
+import type { GenerateRequest, GenerateStep, SdaModel } from '../index.js';
+import { answer, answerJson, asBase, settingsJson, summaryLine } from './answer.js';
+import { EXIT_INTERRUPTED } from './failure.js';
+import {
+  addGenerateOptions,
+  amplificationSource,
+  type GenerateOptions,
+  toRequest,
+} from './generate-options.js';
+import { openModel, withInterrupt } from './load.js';
+import { modelDir } from './options.js';
+import { colours, note, print, printJson } from './output.js';
+import { Trace } from './trace.js';
+
+/** `sda generate`: one answer, decoded with SDA. */
+export function register(program: Command): void {
+  const command = program
+    .command('generate')
+    .description('answer a query with SDA; the text comes on stdout, a summary on stderr');
+  addGenerateOptions(command)
+    .addHelpText(
+      'after',
+      `
+Examples:
+  sda generate --query "How do I apologise to a colleague?" --core empathy
+  sda generate --query "Is it safe to mix bleach and vinegar?" --core harmlessness --compare
+  sda generate --query "Tell me about Mars." --instruction "Answer in one sentence." --score 30
+  sda generate --model path/to/model --base-ids "1 5 9" --instructed-ids "1 5 7 9" --greedy --json`,
+    )
+    .action((options: GenerateOptions) => withInterrupt((signal) => run(options, signal)));
+}
+
+async function run(options: GenerateOptions, signal: AbortSignal): Promise<void> {
+  const request = { ...toRequest(options), signal };
+  const trace = options.trace === undefined ? null : new Trace(options.trace);
+  try {
+    const dir = modelDir(options);
+    const { dtype, chatTemplate } = options;
+    const model = await openModel(dir, { dtype, chatTemplate, signal });
+    try {
+      await (options.json ? runJson : runText)(model, request, options, trace);
+    } finally {
+      model.dispose();
+    }
+  } finally {
+    trace?.close();
+  }
+}
+
+async function runText(
+  model: SdaModel,
+  request: GenerateRequest,
+  options: GenerateOptions,
+  trace: Trace | null,
+): Promise<void> {
+  const { bold } = colours();
+  const show = await printer(model, request);
+  if (options.compare) {
+    print(`${bold('Base model')}\n\n`);
+    const base = await answer(model, asBase(request), show);
+    print('\n\n');
+    if (base.summary.finishReason === 'aborted') {
+      note(summaryLine(base, ''));
+      process.exitCode = EXIT_INTERRUPTED;
+      return;
+    }
+    print(`${bold(heading(options))}\n\n`);
+  }
+  const result = await traced(model, request, trace, show);
+  print('\n');
+  note(summaryLine(result, amplificationSource(options)));
+  if (result.summary.finishReason === 'aborted') process.exitCode = EXIT_INTERRUPTED;
+}
+
+async function runJson(
+  model: SdaModel,
+  request: GenerateRequest,
+  options: GenerateOptions,
+  trace: Trace | null,
+): Promise<void> {
+  const base = options.compare ? await answer(model, asBase(request)) : null;
+  const result = await traced(model, request, trace, () => {});
+  printJson({ ...answerJson(result), ...(base && { base: answerJson(base) }) });
+  if (result.summary.finishReason === 'aborted') process.exitCode = EXIT_INTERRUPTED;
+}
+
+async function traced(
+  model: SdaModel,
+  request: GenerateRequest,
+  trace: Trace | null,
+  show: (step: GenerateStep) => void,
+) {
+  if (trace) {
+    const { resolveSettings, startTensorFlow } = await import('../index.js');
+    const settings = resolveSettings(request.settings);
+    const { seed = 0, maxTokens = 0 } = request;
+    const json = settingsJson({ ...settings, seed, maxTokens });
+    trace.header(model.dir, json, await startTensorFlow());
+  }
+  return answer(model, request, (step) => {
+    trace?.step(step);
+    show(step);
+  });
+}
+
+/** Prints the text of each step; the ids where prompts are ids and there is no tokenizer for text. */
+async function printer(model: SdaModel, request: GenerateRequest) {
+  const hasText = !request.prompts || (await model.tokenizer().then(Boolean, () => false));
+  if (hasText) return ({ text }: GenerateStep) => print(text);
+  return ({ step, id }: GenerateStep) => print(step === 0 ? `${id}` : ` ${id}`);
+}
+
+const HEADINGS: Record<GenerateOptions['mode'], string> = {
+  sda: 'SDA',
+  steering: 'Steering alone',
+  scaling: 'Scaling alone',
+  instructed: 'Instruction alone',
+  base: 'Base model, both streams',
+};
+
+function heading({ mode, core, instruction, baseIds }: GenerateOptions): string {
+  if (baseIds) return HEADINGS[mode];
+  return `${HEADINGS[mode]}, ${instruction === undefined ? (core ?? 'helpfulness') : 'your instruction'}`;
+}

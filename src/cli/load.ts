@@ -1,0 +1,52 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { SdaError } from '../errors.js';
+import type { LoadOptions, SdaModel } from '../index.js';
+import { Ticker, warn } from './output.js';
+
+/**
+ * Loads a model with its progress on a terminal's stderr and its warnings as lines there.
+ *
+ * @throws SdaError `file-missing` when there is no such model, with what to do; else what `loadModel` throws
+ */
+export async function openModel(dir: string, options: LoadOptions): Promise<SdaModel> {
+  requireModelDir(dir);
+  const { loadModel } = await import('../index.js');
+  const ticker = new Ticker();
+  try {
+    const model = await loadModel(dir, {
+      ...options,
+      onProgress: ({ bytesRead, bytesTotal }) =>
+        ticker.show(`loading ${dir}: ${Math.round((100 * bytesRead) / bytesTotal)}%`),
+    });
+    for (const warning of model.warnings) warn(warning);
+    return model;
+  } finally {
+    ticker.clear();
+  }
+}
+
+/** @throws SdaError `file-missing` where `dir` is no model folder. */
+export function requireModelDir(dir: string): void {
+  if (existsSync(join(dir, 'config.json'))) return;
+  const found = existsSync(dir) ? 'has no config.json' : 'does not exist';
+  throw new SdaError(
+    'file-missing',
+    `The model folder ${dir} ${found}: run "npm run weights" for the default model, or give the folder of another with --model.`,
+  );
+}
+
+/** Runs `body` with a signal that fires on Ctrl-C; a second Ctrl-C ends the process at once. */
+export async function withInterrupt<T>(body: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const controller = new AbortController();
+  const interrupt = () => {
+    if (controller.signal.aborted) process.exit(130);
+    controller.abort();
+  };
+  process.on('SIGINT', interrupt);
+  try {
+    return await body(controller.signal);
+  } finally {
+    process.off('SIGINT', interrupt);
+  }
+}

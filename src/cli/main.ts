@@ -1,0 +1,59 @@
+#!/usr/bin/env node
+import { Command } from 'commander';
+import { packageVersion } from '../runtime/tensorflow.js';
+import * as conformance from './conformance.js';
+import * as demo from './demo.js';
+import * as doctor from './doctor.js';
+import { exitCodeOf, reportError } from './failure.js';
+import * as generate from './generate.js';
+import * as inspect from './inspect.js';
+import * as logits from './logits.js';
+import { exitQuietlyOnClosedPipe } from './output.js';
+import * as setup from './setup.js';
+import * as weights from './weights.js';
+
+const COMMANDS = [generate, demo, logits, inspect, conformance, setup, weights, doctor];
+
+/** The `sda` program. Commands load what they need when they run, so that `--help` starts nothing. */
+function createProgram(): Command {
+  const program = new Command('sda')
+    .description('Align an open language model at inference time, without training (SDA).')
+    .version(packageVersion(), '-V, --version', 'print the version')
+    .option('--debug', 'show where an error comes from')
+    .exitOverride() // before the commands, which inherit it
+    .showHelpAfterError('(see --help)')
+    .addHelpText(
+      'after',
+      `
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C.
+
+Examples:
+  sda demo
+  sda generate --query "How do I comfort a friend who failed an exam?" --core empathy
+  sda generate --query "Is the earth flat?" --core truthful --score 40 --compare
+  sda inspect --model path/to/model`,
+    );
+  for (const command of COMMANDS) command.register(program);
+  return program;
+}
+
+async function main(argv: readonly string[]): Promise<void> {
+  exitQuietlyOnClosedPipe();
+  const program = createProgram();
+  const fail = (error: unknown) => {
+    reportError(error, program.opts<{ debug?: boolean }>().debug === true);
+    process.exitCode = exitCodeOf(error);
+  };
+  process.on('uncaughtException', (error) => {
+    fail(error);
+    process.exit();
+  });
+  try {
+    if (argv.length <= 2) program.outputHelp();
+    else await program.parseAsync([...argv]);
+  } catch (error) {
+    fail(error);
+  }
+}
+
+await main(process.argv);

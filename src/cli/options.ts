@@ -1,0 +1,62 @@
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { defaultModelDir } from '../runtime/paths.js';
+
+/** The dtypes that weights can have on the device. */
+export const DTYPES = ['auto', 'bfloat16', 'float16', 'float32'] as const;
+export type DtypeName = (typeof DTYPES)[number];
+
+export interface ModelOptions {
+  readonly model?: string;
+  readonly dtype: DtypeName;
+}
+
+/** Adds `--model`; see `modelDir` for its default. */
+export function addModelOption(command: Command): Command {
+  return command.option(
+    '--model <dir>',
+    'Hugging Face folder with config.json and safetensors (default: the model of "npm run weights")',
+  );
+}
+
+export function addDtypeOption(command: Command): Command {
+  return command.addOption(
+    new Option('--dtype <type>', 'type of the weights on the device; auto: as they are stored')
+      .choices(DTYPES)
+      .default('auto'),
+  );
+}
+
+export function modelDir({ model }: { readonly model?: string }): string {
+  return model ?? defaultModelDir();
+}
+
+/** Parses a finite decimal number that `holds` accepts. */
+export function number(expected: string, holds: (value: number) => boolean = () => true) {
+  return (text: string): number => {
+    const value = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text) ? Number(text) : Number.NaN;
+    if (Number.isFinite(value) && holds(value)) return value;
+    throw new InvalidArgumentError(`Expected ${expected}.`);
+  };
+}
+
+/** Parses a whole number of at least `least`. */
+export function wholeNumber(least: number) {
+  return number(
+    `a whole number of at least ${least}`,
+    (value) => Number.isSafeInteger(value) && value >= least,
+  );
+}
+
+/** Parses `"1 2 3"` or `"1,2,3"`. */
+export function tokenIds(text: string): number[] {
+  const parts = text.split(/[\s,]+/).filter((part) => part !== '');
+  if (parts.length === 0 || !parts.every((part) => /^\d{1,15}$/.test(part))) {
+    throw new InvalidArgumentError('Expected token ids such as "1 2 3".');
+  }
+  return parts.map(Number);
+}
+
+/** Collects an option that may be given several times. */
+export function collect(value: string, earlier: readonly string[] = []): string[] {
+  return [...earlier, value];
+}
