@@ -1,0 +1,177 @@
+import { join } from 'node:path';
+import { Environment, Interpreter, parse, tokenize } from '@huggingface/jinja';
+import { readTextFile, readTextFileIfPresent } from '../checkpoint/json-file.js';
+import { messageOf, SdaError } from '../errors.js';
+import { BUILTIN_TEMPLATES, isBuiltinTemplate } from './builtin-templates.js';
+import { strftime } from './strftime.js';
+import { loadTokenizerConfig, type TokenizerConfig } from './tokenizer-config.js';
+
+/** One turn of a conversation. */
+export interface ChatMessage {
+  readonly role: 'system' | 'user' | 'assistant';
+  readonly content: string;
+}
+
+/** Options of {@link ChatTemplate.render}. */
+export interface RenderOptions {
+  /** Whether the text ends where the assistant's answer begins; default true. */
+  readonly addGenerationPrompt?: boolean | undefined;
+  /** What `strftime_now` of a template sees; default now. */
+  readonly date?: Date | undefined;
+}
+
+/** A chat template, parsed. */
+export interface ChatTemplate {
+  /** The file (and name) that it comes from, or the name of a built-in one, for people. */
+  readonly origin: string;
+  /** Its Jinja text. */
+  readonly source: string;
+  /** What is odd but harmless, each a sentence for people. */
+  readonly warnings: readonly string[];
+  /**
+   * The messages as one text, special tokens written out.
+   * @throws SdaError `bad-template` with the template's own message where it refuses them.
+   */
+  render(messages: readonly ChatMessage[], options?: RenderOptions): string;
+}
+
+/**
+ * The chat template of a Hugging Face folder: `explicit` (a built-in name, `none`, Jinja text, or a
+ * file), else chat_template.jinja, else tokenizer_config.json's, of several the one named "default".
+ * null where there is none.
+ * @throws SdaError `file-missing`, `bad-tokenizer` or `bad-template`, naming the file.
+ */
+export async function loadChatTemplate(
+  dir: string,
+  explicit?: string,
+): Promise<ChatTemplate | null> {
+  const config = await loadTokenizerConfig(dir);
+  const found = await findTemplate(dir, config, explicit);
+  return found && createChatTemplate(found.source, { origin: found.origin, roles: config.roles });
+}
+
+interface Found {
+  readonly source: string;
+  readonly origin: string;
+}
+
+async function findTemplate(
+  dir: string,
+  config: TokenizerConfig,
+  explicit: string | undefined,
+): Promise<Found | null> {
+  if (explicit === 'none') return null;
+  if (explicit !== undefined) return explicitTemplate(explicit);
+  const file = join(dir, 'chat_template.jinja');
+  const text = await readTextFileIfPresent(file, 'bad-template');
+  if (text !== null) return { source: text, origin: file };
+  const { chatTemplate } = config;
+  if (chatTemplate === null) return null;
+  if (typeof chatTemplate === 'string') return { source: chatTemplate, origin: config.file };
+  const named = chatTemplate.find(({ name }) => name === 'default');
+  const chosen = named ?? (chatTemplate.length === 1 ? chatTemplate[0] : undefined);
+  if (chosen) return { source: chosen.template, origin: `${config.file} ("${chosen.name}")` };
+  if (chatTemplate.length === 0) return null;
+  throw new SdaError(
+    'bad-template',
+    `${config.file} has the chat templates ${chatTemplate.map(({ name }) => name).join(', ')} but none named default; write the one to use to a file and give that as chat template.`,
+  );
+}
+
+async function explicitTemplate(explicit: string): Promise<Found> {
+  if (isBuiltinTemplate(explicit)) {
+    return { source: BUILTIN_TEMPLATES[explicit], origin: `the built-in template ${explicit}` };
+  }
+  if (/\{[{%]/.test(explicit)) return { source: explicit, origin: 'the given chat template' };
+  return { source: await readTextFile(explicit, 'bad-template'), origin: explicit };
+}
+
+/** The error for a prompt that needs a chat template where the checkpoint has none. */
+export function noChatTemplate(): SdaError {
+  return new SdaError(
+    'no-chat-template',
+    `The checkpoint has no chat template (neither chat_template.jinja nor one in tokenizer_config.json) to turn a query into a prompt; name a built-in one (${Object.keys(BUILTIN_TEMPLATES).join(', ')}), give a template file, or give both prompts as token ids.`,
+  );
+}
+
+/** Parses a template; `roles` are the special tokens that it can write (bos_token, eos_token, ...). */
+export function createChatTemplate(
+  source: string,
+  options: { readonly origin: string; readonly roles: TokenizerConfig['roles'] },
+): ChatTemplate {
+  const { origin, roles } = options;
+  let program: ReturnType<typeof parse>;
+  try {
+    program = parse(tokenize(source, { lstrip_blocks: true, trim_blocks: true }));
+  } catch (error) {
+    throw new SdaError(
+      'bad-template',
+      `The chat template of ${origin} cannot be parsed (${messageOf(error)}); correct it or give another one.`,
+      { cause: error },
+    );
+  }
+  const render: ChatTemplate['render'] = (messages, { addGenerationPrompt = true, date } = {}) => {
+    const environment = createEnvironment(date ?? new Date());
+    for (const [role, token] of Object.entries(roles)) environment.set(role, token);
+    environment.set('messages', messages);
+    environment.set('add_generation_prompt', addGenerationPrompt);
+    environment.set('tools', null);
+    environment.set('documents', null);
+    try {
+      return String(new Interpreter(environment).run(program).value);
+    } catch (error) {
+      throw renderError(error, origin);
+    }
+  };
+  return { origin, source, warnings: generationPromptWarnings(render, origin), render };
+}
+
+/** What a template says through `raise_exception`. */
+class Refusal extends Error {}
+
+function renderError(error: unknown, origin: string): SdaError {
+  const sentence =
+    error instanceof Refusal
+      ? `The chat template of ${origin} refuses these messages: ${error.message.replace(/[.\s]+$/, '')}.`
+      : `The chat template of ${origin} cannot be rendered (${messageOf(error)}); correct it or give another one.`;
+  return new SdaError('bad-template', sentence, { cause: error });
+}
+
+/** Largest list that `range` of a template makes. */
+const MAX_RANGE = 100_000;
+
+/** The globals of transformers' template environment. */
+function createEnvironment(date: Date): Environment {
+  const environment = new Environment();
+  const constants = { true: true, True: true, false: false, False: false, none: null, None: null };
+  for (const [name, value] of Object.entries(constants)) environment.set(name, value);
+  environment.set('raise_exception', (message: unknown) => {
+    throw new Refusal(String(message));
+  });
+  environment.set('strftime_now', (format: unknown) => strftime(date, String(format)));
+  environment.set('range', range);
+  return environment;
+}
+
+function range(first: number, second?: number, step = 1): number[] {
+  const [start, stop] = second === undefined ? [0, first] : [first, second];
+  const length = Math.max(0, Math.ceil((stop - start) / step));
+  if (!(length <= MAX_RANGE)) {
+    throw new Error(`range of ${length} numbers where at most ${MAX_RANGE} are allowed`);
+  }
+  return Array.from({ length }, (_, i) => start + i * step);
+}
+
+function generationPromptWarnings(render: ChatTemplate['render'], origin: string): string[] {
+  const messages = [{ role: 'user', content: 'Hello' }] as const;
+  const date = new Date(0);
+  try {
+    const without = render(messages, { addGenerationPrompt: false, date });
+    if (render(messages, { date }) !== without || without.trimEnd().endsWith('[/INST]')) return [];
+  } catch {
+    return []; // a template that refuses this message says so when it is used
+  }
+  return [
+    `The chat template of ${origin} ignores add_generation_prompt, so the model may continue the user's turn instead of answering.`,
+  ];
+}

@@ -1,0 +1,119 @@
+import { SdaError } from '../errors.js';
+import { type ChatMessage, type ChatTemplate, noChatTemplate } from './chat-template.js';
+import type { TextSegment, Tokenizer } from './tokenizer.js';
+
+/** Where the alignment instruction can stand; the paper's place is after the query. */
+export const PLACEMENTS = ['after-query', 'before-query', 'system'] as const;
+
+/** Where the alignment instruction stands. */
+export type Placement = (typeof PLACEMENTS)[number];
+
+/** Options of {@link buildPrompts}. */
+export interface PromptOptions {
+  readonly tokenizer: Tokenizer;
+  /** null (no template) is an error here. */
+  readonly template: ChatTemplate | null;
+  /** Q. */
+  readonly query: string;
+  /** I. */
+  readonly instruction: string;
+  readonly placement: Placement;
+  /** A system line for both prompts; default none, so that the template's own default applies. */
+  readonly system?: string | undefined;
+  /** What `strftime_now` of the template sees, in both prompts; default now. */
+  readonly date?: Date | undefined;
+}
+
+/** The two contexts of SDA: given Q, and given Q and I. */
+export interface Prompts {
+  readonly baseIds: number[];
+  readonly instructedIds: number[];
+  readonly baseText: string;
+  readonly instructedText: string;
+}
+
+/**
+ * Builds both prompts through the chat template. With `after-query` the user turn is the query, or
+ * query + newline + instruction, so the prompts share everything up to the end of the query.
+ *
+ * No special tokens are added to what the template writes (as transformers does it), so a beginning-of-
+ * text token is never doubled; and control tokens that a user writes stay plain text.
+ * @throws SdaError `bad-input` for an empty query or instruction, `no-chat-template`, `bad-template`
+ *   with the template's own message, for example where it takes no system turn.
+ */
+export function buildPrompts(options: PromptOptions): Prompts {
+  const { query, instruction, placement, system, tokenizer, template } = options;
+  requireText('query', query);
+  requireText('instruction', instruction);
+  if (!template) throw noChatTemplate();
+  const base = conversation(system, query);
+  const instructed = {
+    'after-query': () => conversation(system, `${query}\n${instruction}`),
+    'before-query': () => conversation(system, `${instruction}\n${query}`),
+    system: () => conversation(system ? `${system}\n${instruction}` : instruction, query),
+  }[placement]();
+  const date = options.date ?? new Date();
+  const lookAlikes = controlTokenPattern(tokenizer, template);
+  const render = (messages: readonly ChatMessage[]) =>
+    segments(template.render(marked(messages, lookAlikes), { date }));
+  const [baseSegments, instructedSegments] = [render(base), render(instructed)];
+  return {
+    baseIds: tokenizer.encodeSegments(baseSegments),
+    instructedIds: tokenizer.encodeSegments(instructedSegments),
+    baseText: joined(baseSegments),
+    instructedText: joined(instructedSegments),
+  };
+}
+
+function requireText(name: string, text: string): void {
+  if (text.trim() === '') {
+    throw new SdaError(
+      'bad-input',
+      `The ${name} is empty where some text is expected; give a ${name}.`,
+    );
+  }
+}
+
+function conversation(system: string | undefined, user: string): ChatMessage[] {
+  const turn: ChatMessage = { role: 'user', content: user };
+  return system ? [{ role: 'system', content: system }, turn] : [turn];
+}
+
+/** Two characters that Unicode reserves for use inside a program, around look-alikes of control tokens. */
+const START = '\ufdd0';
+const END = '\ufdd1';
+
+/** Matches the special tokens, and the added tokens that the template writes itself. */
+function controlTokenPattern(tokenizer: Tokenizer, template: ChatTemplate): RegExp {
+  const control = tokenizer.addedTokens
+    .filter(({ special, content }) => special || template.source.includes(content))
+    .map(({ content }) => content)
+    .filter((content) => content.trim() !== '')
+    .sort((a, b) => b.length - a.length)
+    .map((content) => content.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&'));
+  return new RegExp(control.join('|') || '(?!)', 'gu');
+}
+
+function marked(messages: readonly ChatMessage[], lookAlikes: RegExp): ChatMessage[] {
+  return messages.map(({ role, content }) => ({
+    role,
+    content: content
+      .replaceAll(/[\ufdd0\ufdd1]/g, '')
+      .replaceAll(lookAlikes, (token) => START + token + END),
+  }));
+}
+
+/** A rendered text cut at the marks; a mark whose partner the template lost is dropped. */
+function segments(rendered: string): TextSegment[] {
+  return rendered
+    .split(/(\ufdd0[^\ufdd0\ufdd1]*\ufdd1)/)
+    .map((part) => ({
+      text: part.replaceAll(/[\ufdd0\ufdd1]/g, ''),
+      literal: part.startsWith(START) && part.endsWith(END),
+    }))
+    .filter(({ text }) => text !== '');
+}
+
+function joined(parts: readonly TextSegment[]): string {
+  return parts.map(({ text }) => text).join('');
+}

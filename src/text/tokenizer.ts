@@ -1,0 +1,326 @@
+import { join } from 'node:path';
+import { Tokenizer as TokenizerPipeline } from '@huggingface/tokenizers';
+import { z } from 'zod';
+import { describeIssues, parseJson, readTextFile } from '../checkpoint/json-file.js';
+import { messageOf, SdaError } from '../errors.js';
+import { type TokenDecoder, tokenDecoderFactory } from './token-decoder.js';
+import {
+  type AddedTokenConfig,
+  loadTokenizerConfig,
+  type TokenizerConfig,
+} from './tokenizer-config.js';
+
+/** A part of a text; in a literal one, what looks like a special token is plain text. */
+export interface TextSegment {
+  readonly text: string;
+  readonly literal: boolean;
+}
+
+/** Text to token ids and back, with the results of transformers. */
+export interface Tokenizer {
+  /**
+   * Token ids of a text. Special tokens written in it become those tokens; `addSpecialTokens` (default
+   * true) adds what the checkpoint wraps around a text, such as a beginning-of-text token.
+   */
+  encode(text: string, options?: { readonly addSpecialTokens?: boolean }): number[];
+  /** Token ids of a text without added tokens, where literal segments never become special tokens. */
+  encodeSegments(segments: readonly TextSegment[]): number[];
+  /**
+   * Text of token ids; ids without a token are left out, as are special tokens with `skipSpecialTokens`
+   * (default false). Spaces before punctuation stay: the "clean-up" of tokenizer_config.json is for
+   * WordPiece, and transformers 5 does not apply it to the BPE of all supported models either.
+   */
+  decode(ids: readonly number[], options?: DecodeOptions): string;
+  /** A decoder of ids that come one by one; it never gives half a character. */
+  streamDecoder(options?: DecodeOptions): StreamDecoder;
+  /** 1 + the highest id that has a token. */
+  readonly size: number;
+  hasToken(id: number): boolean;
+  /** The token's text by itself, for display: lossy where it is part of a character. */
+  tokenText(id: number): string;
+  readonly bosTokenId: number | null;
+  readonly eosTokenId: number | null;
+  readonly specialTokenIds: ReadonlySet<number>;
+  /** Tokens that are cut out of a text before the rest is tokenized, special or not. */
+  readonly addedTokens: readonly AddedTokenConfig[];
+}
+
+/** Options of decoding. */
+export interface DecodeOptions {
+  readonly skipSpecialTokens?: boolean;
+}
+
+/** Text from ids as they come: the results of all `push` and one `flush` joined are `decode` of all ids. */
+export interface StreamDecoder {
+  /** The text that this token completes, often '' in the middle of a character. */
+  push(id: number): string;
+  /** At the end: what was held back, U+FFFD for an unfinished character. */
+  flush(): string;
+}
+
+/** The part of `@huggingface/tokenizers` that is used; its own types do not resolve under NodeNext. */
+interface Pipeline {
+  readonly normalizer: ((text: string) => string) | null;
+  readonly pre_tokenizer:
+    | ((text: string, options: { readonly section_index: number }) => string[])
+    | null;
+  readonly model: {
+    (words: readonly string[]): string[];
+    readonly vocab: readonly (string | undefined)[];
+    readonly tokens_to_ids: ReadonlyMap<string, number>;
+    readonly unk_token_id?: number;
+  };
+  encode(
+    text: string,
+    options: { readonly add_special_tokens: boolean },
+  ): {
+    readonly ids: readonly (number | undefined)[];
+  };
+  token_to_id(token: string): number | undefined;
+}
+
+const addedTokenSchema = z.object({
+  id: z.number().int().nonnegative(),
+  content: z.string().min(1),
+  special: z.boolean().default(false),
+  lstrip: z.boolean().default(false),
+  rstrip: z.boolean().default(false),
+  normalized: z.boolean().default(false),
+  single_word: z.boolean().default(false),
+});
+const tokenizerSchema = z.looseObject({
+  model: z.looseObject({ type: z.string().optional() }),
+  added_tokens: z.array(addedTokenSchema).default([]),
+  normalizer: z.unknown().transform((value) => value ?? null),
+  pre_tokenizer: z.unknown().transform((value) => value ?? null),
+  post_processor: z.unknown().transform((value) => value ?? null),
+  decoder: z.unknown().transform((value) => value ?? null),
+});
+
+/**
+ * Loads tokenizer.json with tokenizer_config.json from a Hugging Face folder.
+ * @throws SdaError `file-missing`, `bad-tokenizer` or `unsupported`, naming the file.
+ */
+export async function loadTokenizer(dir: string): Promise<Tokenizer> {
+  const file = join(dir, 'tokenizer.json');
+  const json = parseJson(await readTextFile(file, 'bad-tokenizer'), file, 'bad-tokenizer');
+  return createTokenizer(json, { file, config: await loadTokenizerConfig(dir) });
+}
+
+/** Makes a tokenizer of a parsed tokenizer.json; see {@link loadTokenizer}. */
+export function createTokenizer(
+  json: unknown,
+  options: { readonly file: string; readonly config: TokenizerConfig },
+): Tokenizer {
+  const { file, config } = options;
+  const parsed = tokenizerSchema.safeParse(json);
+  if (!parsed.success) {
+    throw new SdaError(
+      'bad-tokenizer',
+      `${file} is not a tokenizer (${describeIssues(parsed.error)}); download it again.`,
+    );
+  }
+  const addedTokens = allAddedTokens(parsed.data, config);
+  let pipeline: Pipeline;
+  try {
+    pipeline = new TokenizerPipeline({ ...parsed.data, added_tokens: addedTokens }, {}) as Pipeline;
+  } catch (error) {
+    throw new SdaError(
+      'bad-tokenizer',
+      `${file} cannot be used as a tokenizer (${messageOf(error)}); download it again.`,
+      { cause: error },
+    );
+  }
+  const newDecoder = tokenDecoderFactory(parsed.data.decoder, file);
+  return new PipelineTokenizer(pipeline, { file, config, addedTokens, newDecoder });
+}
+
+/**
+ * The added tokens of tokenizer.json, those that only tokenizer_config.json has, and the special
+ * tokens that are ordinary entries of the vocabulary: transformers makes added tokens of all.
+ */
+function allAddedTokens(
+  tokenizer: z.infer<typeof tokenizerSchema>,
+  config: TokenizerConfig,
+): AddedTokenConfig[] {
+  const byContent = new Map<string, AddedTokenConfig>();
+  for (const token of [...config.addedTokens, ...tokenizer.added_tokens]) {
+    byContent.set(token.content, token);
+  }
+  const vocabulary = vocabularyIds(tokenizer.model.vocab);
+  for (const content of [...Object.values(config.roles), ...config.extraSpecialTokens]) {
+    const known = byContent.get(content);
+    const id = known?.id ?? vocabulary(content);
+    if (id === undefined) continue;
+    byContent.set(content, {
+      ...(known ?? {
+        id,
+        content,
+        lstrip: false,
+        rstrip: false,
+        normalized: false,
+        single_word: false,
+      }),
+      special: true,
+    });
+  }
+  return [...byContent.values()].sort((a, b) => a.id - b.id);
+}
+
+/** Looks up a token in a vocabulary of either form: text to id, or a list of [text, score]. */
+function vocabularyIds(vocab: unknown): (content: string) => number | undefined {
+  if (Array.isArray(vocab)) {
+    return (content) => {
+      const id = vocab.findIndex((entry) => Array.isArray(entry) && entry[0] === content);
+      return id < 0 ? undefined : id;
+    };
+  }
+  if (typeof vocab !== 'object' || vocab === null) return () => undefined;
+  return (content) => {
+    const id: unknown =
+      Object.hasOwn(vocab, content) && (vocab as Record<string, unknown>)[content];
+    return Number.isInteger(id) ? (id as number) : undefined;
+  };
+}
+
+interface Parts {
+  readonly file: string;
+  readonly config: TokenizerConfig;
+  readonly addedTokens: readonly AddedTokenConfig[];
+  readonly newDecoder: () => TokenDecoder;
+}
+
+class PipelineTokenizer implements Tokenizer {
+  readonly size: number;
+  readonly bosTokenId: number | null;
+  readonly eosTokenId: number | null;
+  readonly specialTokenIds: ReadonlySet<number>;
+  readonly addedTokens: readonly AddedTokenConfig[];
+  private readonly tokens: readonly (string | undefined)[];
+
+  constructor(
+    private readonly pipeline: Pipeline,
+    private readonly parts: Parts,
+  ) {
+    const { config, addedTokens } = parts;
+    this.tokens = pipeline.model.vocab;
+    this.size = pipeline.model.vocab.length;
+    this.addedTokens = addedTokens;
+    this.specialTokenIds = new Set(
+      addedTokens.filter(({ special }) => special).map(({ id }) => id),
+    );
+    this.bosTokenId = this.idOf(config.roles.bos_token);
+    this.eosTokenId = this.idOf(config.roles.eos_token);
+  }
+
+  private idOf(token: string | undefined): number | null {
+    return token === undefined ? null : (this.pipeline.token_to_id(token) ?? null);
+  }
+
+  encode(text: string, options: { readonly addSpecialTokens?: boolean } = {}): number[] {
+    const { addSpecialTokens = true } = options;
+    const { ids } = this.pipeline.encode(text, { add_special_tokens: addSpecialTokens });
+    return this.checkIds(ids);
+  }
+
+  encodeSegments(segments: readonly TextSegment[]): number[] {
+    if (!segments.some(({ literal }) => literal)) {
+      const text = segments.map((segment) => segment.text).join('');
+      return this.encode(text, { addSpecialTokens: false });
+    }
+    const sections = splitAtAddedTokens(segments, this.addedTokens);
+    return sections.flatMap((section, i) =>
+      typeof section === 'string' ? this.encodePlain(section, i) : [section.id],
+    );
+  }
+
+  /** Tokens of a text in which nothing is special; `index` is its place among the sections. */
+  private encodePlain(text: string, index: number): number[] {
+    const { normalizer, pre_tokenizer: preTokenizer, model } = this.pipeline;
+    const normalized = normalizer ? normalizer(text) : text;
+    if (normalized === '') return [];
+    const words = preTokenizer ? preTokenizer(normalized, { section_index: index }) : [normalized];
+    return this.checkIds(
+      model(words).map((token) => model.tokens_to_ids.get(token) ?? model.unk_token_id),
+    );
+  }
+
+  private checkIds(ids: readonly (number | undefined)[]): number[] {
+    return ids.map((id) => {
+      if (id !== undefined) return id;
+      throw new SdaError(
+        'bad-tokenizer',
+        `${this.parts.file} has no token for a part of the text and no unknown token; its vocabulary is incomplete, download it again.`,
+      );
+    });
+  }
+
+  decode(ids: readonly number[], options: DecodeOptions = {}): string {
+    const decoder = this.streamDecoder(options);
+    return ids.map((id) => decoder.push(id)).join('') + decoder.flush();
+  }
+
+  streamDecoder(options: DecodeOptions = {}): StreamDecoder {
+    const decoder = this.parts.newDecoder();
+    const { skipSpecialTokens = false } = options;
+    return {
+      push: (id) => {
+        const token = this.tokens[id];
+        const skipped = skipSpecialTokens && this.specialTokenIds.has(id);
+        return token === undefined || skipped ? '' : decoder.push(token);
+      },
+      flush: () => decoder.flush(),
+    };
+  }
+
+  hasToken(id: number): boolean {
+    return this.tokens[id] !== undefined;
+  }
+
+  tokenText(id: number): string {
+    if (this.tokens[id] === undefined) return `<${id}>`;
+    const decoder = this.parts.newDecoder();
+    // Context before it, so that a leading space is kept as it would be inside a text.
+    const before = decoder.push('a');
+    return (before + decoder.push(this.tokens[id]) + decoder.flush()).slice(1);
+  }
+}
+
+/** A text in sections: plain text, and the added tokens that stand in its segments that are not literal. */
+function splitAtAddedTokens(
+  segments: readonly TextSegment[],
+  addedTokens: readonly AddedTokenConfig[],
+): (string | AddedTokenConfig)[] {
+  const byContent = new Map(addedTokens.map((token) => [token.content, token]));
+  const longestFirst = [...byContent.keys()].sort((a, b) => b.length - a.length);
+  const pattern = new RegExp(`(${longestFirst.map(escapeRegExp).join('|') || '(?!)'})`, 'u');
+  const sections: (string | AddedTokenConfig)[] = [];
+  const addText = (text: string) => {
+    const last = sections.at(-1);
+    if (typeof last === 'string') sections[sections.length - 1] = last + text;
+    else if (text !== '') sections.push(text);
+  };
+  for (const { text, literal } of segments) {
+    if (literal) {
+      addText(text);
+      continue;
+    }
+    for (const piece of text.split(pattern)) {
+      const token = byContent.get(piece);
+      if (token) sections.push(token);
+      else addText(piece);
+    }
+  }
+  return sections.map((section, i) => {
+    if (typeof section !== 'string') return section;
+    const [before, after] = [sections[i - 1], sections[i + 1]];
+    const start = typeof before === 'object' && before.rstrip ? section.trimStart() : section;
+    return typeof after === 'object' && after.lstrip ? start.trimEnd() : start;
+  });
+}
+
+function escapeRegExp(text: string): string {
+  return text.replace(/[\\^$.*+?()[\]{}|/-]/g, (character) =>
+    character === '-' ? '\\x2d' : `\\${character}`,
+  );
+}
