@@ -4,6 +4,7 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     environment: 'node',
+    globalSetup: ['test/support/build.ts'],
     // A process of its own, for the native addons; few of them, because each loads TensorFlow (1-2 s).
     pool: 'forks',
     maxWorkers: 2,

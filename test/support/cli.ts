@@ -1,0 +1,53 @@
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { packageRoot } from '../../src/runtime/paths.js';
+
+export const MAIN = join(packageRoot(), 'dist', 'src', 'cli', 'main.js');
+
+export interface CliResult {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface CliOptions {
+  readonly env?: Readonly<Record<string, string>>;
+  readonly stdin?: string;
+  /** Closes stdout after its first bytes, as `head` does. */
+  readonly closeStdoutEarly?: boolean;
+  /** Sends SIGINT once this has been printed. */
+  readonly interruptAfter?: RegExp;
+}
+
+/** Runs the built `sda` and waits for its end. */
+export function sda(args: readonly string[], options: CliOptions = {}): Promise<CliResult> {
+  const { NO_COLOR: _, FORCE_COLOR: __, ...env } = process.env;
+  const child = spawn(process.execPath, [MAIN, ...args], { env: { ...env, ...options.env } });
+  child.stdin.end(options.stdin ?? '');
+  return new Promise((resolve, reject) => {
+    let stdout = '';
+    let stderr = '';
+    let interrupted = false;
+    const { interruptAfter } = options;
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      stdout += text;
+      if (options.closeStdoutEarly) child.stdout.destroy();
+      if (interruptAfter?.test(stdout) && !interrupted) {
+        interrupted = true;
+        child.kill('SIGINT');
+      }
+    });
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      stderr += text;
+    });
+    child.on('error', reject);
+    child.on('close', (code) => resolve({ code, stdout, stderr }));
+  });
+}
+
+/** Runs `sda` with `--json` and parses what it prints; an exit code other than 0 is thrown with its message. */
+export async function sdaJson<T>(args: readonly string[]): Promise<T> {
+  const { code, stdout, stderr } = await sda([...args, '--json']);
+  if (code !== 0) throw new Error(`sda ${args.join(' ')}: exit code ${code}: ${stderr}`);
+  return JSON.parse(stdout) as T;
+}
