@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { describeIssues } from '../checkpoint/json-file.js';
 import { SdaError } from '../errors.js';
 
 /**
@@ -36,6 +37,9 @@ const stageSchema = z.discriminatedUnion('type', [
     add_prefix_space: z.boolean().optional(),
   }),
 ]);
+const STAGE_TYPES: ReadonlySet<string> = new Set(
+  stageSchema.options.map(({ shape }) => shape.type.value),
+);
 type StageConfig = z.infer<typeof stageSchema>;
 const sequenceSchema = z.object({ type: z.literal('Sequence'), decoders: z.array(z.unknown()) });
 
@@ -64,11 +68,12 @@ function flatten(config: unknown): unknown[] {
 function parseStage(config: unknown, file: string): StageConfig {
   const stage = stageSchema.safeParse(config);
   if (stage.success) return stage.data;
-  const type = (config as { type?: unknown }).type;
-  if (stage.error.issues.some(({ code }) => code === 'invalid_union' || code === 'invalid_type')) {
-    throw unsupported(file, String(type));
-  }
-  throw new SdaError('bad-tokenizer', `${file} has a malformed ${String(type)} decoder.`);
+  const type = String((config as { type?: unknown }).type);
+  if (!STAGE_TYPES.has(type)) throw unsupported(file, type);
+  throw new SdaError(
+    'bad-tokenizer',
+    `${file} has a malformed ${type} decoder (${describeIssues(stage.error)}); download it again.`,
+  );
 }
 
 function unsupported(file: string, what: string): SdaError {

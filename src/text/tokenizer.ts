@@ -91,10 +91,10 @@ const addedTokenSchema = z.object({
 const tokenizerSchema = z.looseObject({
   model: z.looseObject({ type: z.string().optional() }),
   added_tokens: z.array(addedTokenSchema).default([]),
-  normalizer: z.unknown().transform((value) => value ?? null),
-  pre_tokenizer: z.unknown().transform((value) => value ?? null),
-  post_processor: z.unknown().transform((value) => value ?? null),
-  decoder: z.unknown().transform((value) => value ?? null),
+  normalizer: z.unknown().default(null),
+  pre_tokenizer: z.unknown().default(null),
+  post_processor: z.unknown().default(null),
+  decoder: z.unknown().default(null),
 });
 
 /**
@@ -121,9 +121,14 @@ export function createTokenizer(
     );
   }
   const addedTokens = allAddedTokens(parsed.data, config);
+  const newDecoder = tokenDecoderFactory(parsed.data.decoder, file);
   let pipeline: Pipeline;
   try {
-    pipeline = new TokenizerPipeline({ ...parsed.data, added_tokens: addedTokens }, {}) as Pipeline;
+    const pre_tokenizer = splitAllDigits(parsed.data.pre_tokenizer);
+    pipeline = new TokenizerPipeline(
+      { ...parsed.data, pre_tokenizer, decoder: null, added_tokens: addedTokens },
+      {},
+    ) as Pipeline;
   } catch (error) {
     throw new SdaError(
       'bad-tokenizer',
@@ -131,8 +136,22 @@ export function createTokenizer(
       { cause: error },
     );
   }
-  const newDecoder = tokenDecoderFactory(parsed.data.decoder, file);
   return new PipelineTokenizer(pipeline, { file, config, addedTokens, newDecoder });
+}
+
+/**
+ * A "pre_tokenizer" in which Digits is written as the split that it means in the Rust library: at every
+ * character of Unicode's category N, such as \u00bd or \u2167, where the JavaScript one takes only 0 to 9.
+ */
+function splitAllDigits(preTokenizer: unknown): unknown {
+  if (typeof preTokenizer !== 'object' || preTokenizer === null) return preTokenizer;
+  const node = preTokenizer as Record<string, unknown>;
+  if (node.type === 'Sequence' && Array.isArray(node.pretokenizers)) {
+    return { ...node, pretokenizers: node.pretokenizers.map(splitAllDigits) };
+  }
+  if (node.type !== 'Digits') return preTokenizer;
+  const pattern = { Regex: node.individual_digits === true ? '\\p{N}' : '\\p{N}+' };
+  return { type: 'Split', pattern, behavior: 'Isolated', invert: false };
 }
 
 /**
@@ -250,7 +269,7 @@ class PipelineTokenizer implements Tokenizer {
       if (id !== undefined) return id;
       throw new SdaError(
         'bad-tokenizer',
-        `${this.parts.file} has no token for a part of the text and no unknown token; its vocabulary is incomplete, download it again.`,
+        `${this.parts.file} has no token for a part of the text; its vocabulary is incomplete, download it again.`,
       );
     });
   }

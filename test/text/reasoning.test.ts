@@ -1,0 +1,45 @@
+import { expect, it } from 'vitest';
+import { CORES, INSTRUCTIONS, isCoreName } from '../../src/text/instructions.js';
+import { opensThinking, splitReasoning } from '../../src/text/reasoning.js';
+import { strftime } from '../../src/text/strftime.js';
+
+it.each([
+  ['no thinking', 'Hello </b>', false, '', 'Hello </b>', true],
+  ['both tags', '<think>\nhm\n</think>\n\nYes', false, 'hm', 'Yes', true],
+  ['only the closing tag', 'hm\n</think>\n\nYes', true, 'hm', 'Yes', true],
+  ['only the closing tag, template unknown', 'hm</think>Yes', false, 'hm', 'Yes', true],
+  ['several: the last counts', '<think>a</think>b</think> c', false, 'a</think>b', 'c', true],
+  ['empty thinking', '<think>\n\n</think>\n\nYes', false, '', 'Yes', true],
+  ['unfinished', '<think>hm', false, 'hm', '', false],
+  ['unfinished, opened by the template', 'hm', true, 'hm', '', false],
+  ['thinking again', '<think>a</think><think>b', false, 'a</think><think>b', '', false],
+  ['nothing after the thinking', '<think>a</think>', false, 'a', '', true],
+  ['the tag as a subject', 'The tag <think> opens it', false, '', 'The tag <think> opens it', true],
+  ['nothing', '', false, '', '', true],
+])('%s', (_, text, opened, thinking, answer, finished) => {
+  expect(splitReasoning(text, { opened })).toEqual({ thinking, answer, finished });
+});
+
+it('sees whether a prompt opens the thinking', () => {
+  expect(opensThinking('<|Assistant|><think>\n')).toBe(true);
+  expect(opensThinking('<think>\n\n</think>\n\n')).toBe(false);
+});
+
+it('has one instruction of one to three sentences for each core', () => {
+  expect(Object.keys(INSTRUCTIONS)).toEqual([...CORES]);
+  for (const text of Object.values(INSTRUCTIONS)) {
+    const sentences = text.split(/(?<=\.) /);
+    expect(sentences.length).toBeGreaterThanOrEqual(1);
+    expect(sentences.length).toBeLessThanOrEqual(3);
+    expect(text).toBe(text.trim());
+  }
+  expect([isCoreName('empathy'), isCoreName('toString')]).toEqual([true, false]);
+});
+
+it('writes dates as Python does', () => {
+  const date = new Date(2024, 1, 5, 15, 4, 9);
+  expect(strftime(date, '%Y-%m-%d %H:%M:%S %y %b %B %a %A %I %p 100%% %Q')).toBe(
+    '2024-02-05 15:04:09 24 Feb February Mon Monday 03 PM 100% %Q',
+  );
+  expect(strftime(new Date(2024, 0, 1, 0), '%I %p')).toBe('12 AM');
+});
