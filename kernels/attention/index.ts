@@ -1,4 +1,5 @@
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import { attr, executeOp } from '../../src/runtime/backend.js';
 import { defineKernel } from '../define.js';
 import { checkShape } from '../shapes.js';
 import { attentionReference } from './reference.js';
@@ -52,6 +53,22 @@ export type AttentionAttrs = Pick<
 
 const run = defineKernel<AttentionInputs, AttentionAttrs>({
   name: 'SdaAttention',
+  native: (inputs, attrs) => {
+    const { qkv, positions, rows, rotation, keys, values, queryNorm, keyNorm } = inputs;
+    return executeOp(
+      'SdaAttention',
+      [
+        attr.int('num_heads', attrs.numHeads),
+        attr.int('num_key_value_heads', attrs.numKeyValueHeads),
+        attr.int('head_dim', attrs.headDim),
+        attr.int('window', attrs.window),
+        attr.bool('has_query_norm', queryNorm !== undefined),
+        attr.bool('has_key_norm', keyNorm !== undefined),
+        attr.float('epsilon', attrs.epsilon),
+      ],
+      [qkv, positions, rows, rotation, keys, values, queryNorm ?? qkv, keyNorm ?? qkv],
+    );
+  },
   reference: attentionReference,
 });
 

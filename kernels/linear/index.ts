@@ -1,4 +1,5 @@
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import { attr, executeOp } from '../../src/runtime/backend.js';
 import { defineKernel } from '../define.js';
 import { checkShape } from '../shapes.js';
 import { linearReference } from './reference.js';
@@ -33,6 +34,17 @@ export type LinearAttrs = { epsilon: number };
 
 const run = defineKernel<LinearInputs, LinearAttrs>({
   name: 'SdaLinear',
+  native: ({ x, weight, bias, norm, residual }, { epsilon }) =>
+    executeOp(
+      'SdaLinear',
+      [
+        attr.bool('has_bias', bias !== undefined),
+        attr.bool('has_norm', norm !== undefined),
+        attr.bool('has_residual', residual !== undefined),
+        attr.float('epsilon', epsilon),
+      ],
+      [x, weight, bias ?? x, norm ?? x, residual ?? x],
+    ),
   reference: linearReference,
 });
 

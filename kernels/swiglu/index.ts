@@ -1,4 +1,5 @@
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import { attr, executeOp } from '../../src/runtime/backend.js';
 import { defineKernel } from '../define.js';
 import type { InputNorm } from '../linear/index.js';
 import { checkShape } from '../shapes.js';
@@ -24,6 +25,12 @@ export type SwigluAttrs = { epsilon: number };
 
 const run = defineKernel<SwigluInputs, SwigluAttrs>({
   name: 'SdaSwiglu',
+  native: ({ x, gateUp, bias, norm }, { epsilon }) =>
+    executeOp(
+      'SdaSwiglu',
+      [attr.bool('has_bias', bias !== undefined), attr.float('epsilon', epsilon)],
+      [x, gateUp, bias ?? x, norm],
+    ),
   reference: swigluReference,
 });
 

@@ -1,0 +1,109 @@
+// The arithmetic of one attention head over cached keys and values, in float32.
+#pragma once
+
+#include <cmath>
+
+#include "../linear/dot.h"
+#include "../math.h"
+
+namespace sda {
+
+// RMSNorm of one head (where `norm` is given), then the rotary embedding in the half-split form of the Hugging
+// Face checkpoints: (a, b) -> (a cos - b sin, b cos + a sin) for the two halves of the head.
+// rotation: D / 2 cosines, then D / 2 sines. `to` may be `from`.
+inline void norm_and_rotate(const float* from, int64_t D, const float* norm, float epsilon,
+                            const float* rotation, float* to) {
+  float scale = 1.0f;
+  if (norm) {
+    float squares = 0.0f;
+    for (int64_t d = 0; d < D; d++) squares += from[d] * from[d];
+    scale = 1.0f / std::sqrt(squares / static_cast<float>(D) + epsilon);
+  }
+  const int64_t half = D / 2;
+  for (int64_t d = 0; d < half; d++) {
+    const float a = norm ? from[d] * scale * norm[d] : from[d];
+    const float b = norm ? from[d + half] * scale * norm[d + half] : from[d + half];
+    const float cos = rotation[d], sin = rotation[half + d];
+    to[d] = a * cos - b * sin;
+    to[d + half] = b * cos + a * sin;
+  }
+}
+
+// scores[q * count + j] = scale * dot(queries[q], keys[j]) for Q queries of `stride` floats (padded with zeros to
+// a multiple of kStep) and `count` keys of D floats.
+inline void score_keys(const float* queries, int64_t stride, int64_t Q, const float* keys,
+                       int64_t count, int64_t D, float scale, float* scores) {
+  constexpr int64_t kQueries = 8;
+  for (int64_t q0 = 0; q0 < Q; q0 += kQueries) {
+    const int64_t some = std::min(kQueries, Q - q0);
+    for (int64_t j = 0; j < count; j += kRowGroup) {
+      const int64_t n = std::min<int64_t>(kRowGroup, count - j);
+      float block[kRowGroup * kQueries] = {};
+      dots_all<UnpackedWeights, kManyGroup>(n, keys + j * D, D, D, queries + q0 * stride, stride,
+                                            some, block, some);
+      for (int64_t q = 0; q < some; q++)
+        for (int64_t r = 0; r < n; r++)
+          scores[(q0 + q) * count + j + r] = scale * block[r * some + q];
+    }
+  }
+}
+
+// Softmax in place.
+inline void softmax(float* scores, int64_t count) {
+  Vec peaks = splat<Vec>(-kInfinity);
+  int64_t j = 0;
+  for (; j + kLanes <= count; j += kLanes) peaks = max_of(peaks, load(scores + j));
+  float peak = max_lanes(peaks);
+  for (; j < count; j++) peak = max_of(peak, scores[j]);
+  Vec sums = {};
+  for (j = 0; j + kLanes <= count; j += kLanes) {
+    const Vec e = exp_fast(load(scores + j) - peak);
+    store(scores + j, e);
+    sums += e;
+  }
+  float sum = sum_lanes(sums);
+  for (; j < count; j++) sum += scores[j] = exp_fast(scores[j] - peak);
+  const float scale = 1.0f / sum;
+  for (j = 0; j < count; j++) scores[j] *= scale;
+}
+
+// out[q * D + d] = sum over j of weights[q * count + j] values[j * D + d], for exactly Q queries.
+template <int Q>
+inline void mix_few(const float* weights, const float* values, int64_t count, int64_t D, float* out) {
+  int64_t d = 0;
+  for (; d + kStep <= D; d += kStep) {
+    Vec acc[Q][2] = {};
+    for (int64_t j = 0; j < count; j++) {
+      const Vec a = load(values + j * D + d), b = load(values + j * D + d + kLanes);
+      for (int q = 0; q < Q; q++) {
+        acc[q][0] += weights[q * count + j] * a;
+        acc[q][1] += weights[q * count + j] * b;
+      }
+    }
+    for (int q = 0; q < Q; q++) {
+      store(out + q * D + d, acc[q][0]);
+      store(out + q * D + d + kLanes, acc[q][1]);
+    }
+  }
+  for (; d < D; d++) {
+    for (int q = 0; q < Q; q++) {
+      float sum = 0.0f;
+      for (int64_t j = 0; j < count; j++) sum += weights[q * count + j] * values[j * D + d];
+      out[q * D + d] = sum;
+    }
+  }
+}
+
+// The same for any number of queries.
+inline void mix_values(const float* weights, int64_t Q, const float* values, int64_t count,
+                       int64_t D, float* out) {
+  int64_t q = 0;
+  for (; q + 4 <= Q; q += 4) mix_few<4>(weights + q * count, values, count, D, out + q * D);
+  weights += q * count;
+  out += q * D;
+  if (Q - q == 3) mix_few<3>(weights, values, count, D, out);
+  if (Q - q == 2) mix_few<2>(weights, values, count, D, out);
+  if (Q - q == 1) mix_few<1>(weights, values, count, D, out);
+}
+
+}  // namespace sda
