@@ -12,7 +12,7 @@ export function sampleReference(inputs: SampleInputs, attrs: SampleAttrs): tf.Te
       ? (tf.argMax(logProbs, 1) as tf.Tensor1D)
       : draw(logProbs, uniforms, attrs);
 
-    const chosen = tf.oneHot(ids, V, 1, 0, 'bool');
+    const chosen = tf.equal(tf.range(0, V, 1, 'int32'), tf.reshape(ids, [B, 1])); // [B, V]
     const pick = (values: tf.Tensor): tf.Tensor2D =>
       tf.sum(tf.where(chosen, values, tf.zerosLike(values)), 1, true) as tf.Tensor2D;
     const [base, instructed] = bothStreams(tf.reshape(logits, [B, -1, V]));

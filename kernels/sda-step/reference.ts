@@ -3,6 +3,8 @@ import { LOG_PROB_FLOOR, type SdaStepAttrs, type SdaStepInputs } from './index.j
 
 /** Beyond this many nats between log P1 and log P2, the smaller one adds nothing to the divergence. */
 const MAX_GAP = 80;
+/** T is kept above this, so that a large divergence over sigma with tMin = 0 cannot round it to 0. */
+const LEAST_TEMPERATURE = 1e-6;
 
 /** `sdaStep` composed of TensorFlow operations: eqs 4-8, line by line. */
 export function sdaStepReference(inputs: SdaStepInputs, attrs: SdaStepAttrs): tf.Tensor[] {
@@ -12,13 +14,13 @@ export function sdaStepReference(inputs: SdaStepInputs, attrs: SdaStepAttrs): tf
     const [B, V] = [strength.shape[0], logits.shape[1]];
     const masked = tf.scalar(Number.NEGATIVE_INFINITY);
 
-    const logZ = tf.logSumExp(logits, 1, true); // [2B, 1]
-    const normalised = tf.reshape(tf.sub(logits, logZ), [B, -1, V]);
-    const [logP1, logP2] = bothStreams(normalised) as [tf.Tensor2D, tf.Tensor2D];
+    const { logProbs: normalised, logZ } = logSoftmax(logits); // [2B, V], [2B, 1]
+    const streams = bothStreams(tf.reshape(normalised, [B, -1, V]));
+    const [logP1, logP2] = streams as [tf.Tensor2D, tf.Tensor2D];
 
     const js = jensenShannon(logP1, logP2); // [B, 1]                                        eq 6
     const scaled = tf.mul(tf.pow(tf.scalar(0.5), tf.div(js, sigma)), t0);
-    const temperature = tf.maximum(scaled, tMin); // [B, 1]                                   eq 7
+    const temperature = tf.maximum(scaled, Math.max(tMin, LEAST_TEMPERATURE)); // [B, 1]      eq 7
 
     const steering = tf.sub(logP2, tf.maximum(logP1, LOG_PROB_FLOOR)); //                     eq 4
     const steered = tf.add(logP2, tf.mul(tf.reshape(strength, [B, 1]), steering)); //         eq 5
@@ -28,13 +30,26 @@ export function sdaStepReference(inputs: SdaStepInputs, attrs: SdaStepAttrs): tf
       const least = tf.add(tf.max(logP2, 1, true), Math.log(plausibility));
       logP = tf.where(tf.greaterEqual(logP2, least), logP, masked);
     }
-    const tempered = tf.div(logP, temperature); //                                            eq 8
-    const logProbs = tf.sub(tempered, tf.logSumExp(tempered, 1, true));
+    const { logProbs } = logSoftmax(logP, temperature); //                                    eq 8
 
     const logZs = bothStreams(tf.reshape(logZ, [B, -1, 1]));
     const stats = tf.concat([js, temperature, ...logZs, badLogits(logits, B)], 1);
     return [logProbs, stats];
   });
+}
+
+/**
+ * log softmax(x / temperature) of each line. The largest value is taken off first, so that the rounding does
+ * not grow with an offset. `logZ`, [lines, 1], is the log of the sum of exp(x / temperature).
+ */
+function logSoftmax(x: tf.Tensor, temperature: tf.Tensor | number = 1) {
+  const largest = tf.max(x, 1, true);
+  const shifted = tf.div(tf.sub(x, largest), temperature); // <= 0
+  const logSum = tf.log(tf.sum(tf.exp(shifted), 1, true));
+  return {
+    logProbs: tf.sub(shifted, logSum),
+    logZ: tf.add(tf.div(largest, temperature), logSum),
+  };
 }
 
 /** [B, S, W] -> the base and the instructed stream, [B, W] each; the same one twice where S is 1. */
