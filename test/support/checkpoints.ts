@@ -1,24 +1,20 @@
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { onTestFinished } from 'vitest';
-import { packageRoot } from '../../src/runtime/paths.js';
+import { fileURLToPath } from 'node:url';
+import type { TokenBatch } from '../../src/model/decoder.js';
 
-/** The tiny random checkpoints; test/fixtures/checkpoints/README.md says what each covers. */
-export const TINY_MODELS = ['tiny-llama', 'tiny-llama-tied', 'tiny-qwen2', 'tiny-qwen3'] as const;
-export type TinyModel = (typeof TINY_MODELS)[number];
+/** The tiny random checkpoints; see the README beside them. */
+export const CHECKPOINTS = ['tiny-llama', 'tiny-llama-tied', 'tiny-qwen2', 'tiny-qwen3'] as const;
+export type CheckpointName = (typeof CHECKPOINTS)[number];
 
-/** One greedy SDA step as golden.json has it. */
-export interface GoldenStep {
-  readonly id: number;
-  readonly js: number;
-  readonly temperature: number;
-  readonly logp_base: number;
-  readonly logp_instructed: number;
-  readonly logp: number;
+const FIXTURES = fileURLToPath(new URL('../fixtures', import.meta.url));
+
+/** The folder of a tiny checkpoint. */
+export function checkpointDir(name: CheckpointName): string {
+  return join(FIXTURES, 'checkpoints', name);
 }
 
-/** golden.json; the format is described in test/fixtures/checkpoints/README.md. */
+/** What transformers gets from a checkpoint; the README explains the keys. */
 export interface Golden {
   readonly greedy: {
     readonly prompt: number[];
@@ -27,7 +23,7 @@ export interface Golden {
   };
   readonly forced: {
     readonly ids: number[];
-    readonly rows: { readonly prompt: number[]; readonly logits: number[][] }[];
+    readonly rows: readonly { readonly prompt: number[]; readonly logits: number[][] }[];
   };
   readonly sda: {
     readonly base: number[];
@@ -37,35 +33,52 @@ export interface Golden {
     readonly t0: number;
     readonly tmin: number;
     readonly runs: Readonly<
-      Record<'sigma_0.01' | 'sigma_2ln2', { readonly sigma: number; readonly steps: GoldenStep[] }>
+      Record<string, { readonly sigma: number; readonly steps: GoldenStep[] }>
     >;
   };
+  readonly bfloat16_error: number;
 }
 
-export function tinyModelDir(name: TinyModel): string {
-  return join(packageRoot(), 'test', 'fixtures', 'checkpoints', name);
+export interface GoldenStep {
+  readonly id: number;
+  readonly js: number;
+  readonly temperature: number;
+  readonly logp_base: number;
+  readonly logp_instructed: number;
+  readonly logp: number;
 }
 
-export function readGolden(name: TinyModel): Golden {
-  return JSON.parse(readFileSync(join(tinyModelDir(name), 'golden.json'), 'utf8')) as Golden;
+export function golden(name: CheckpointName): Golden {
+  return JSON.parse(readFileSync(join(checkpointDir(name), 'golden.json'), 'utf8')) as Golden;
 }
 
-/** An empty folder that is removed when the current test ends. */
-export function temporaryFolder(): string {
-  const dir = mkdtempSync(join(tmpdir(), 'sda-test-'));
-  onTestFinished(() => rmSync(dir, { recursive: true, force: true }));
-  return dir;
+/** The tiny Mistral with a sliding window, and what transformers gets from it. */
+export const MISTRAL_DIR = join(FIXTURES, 'mistral', 'tiny-mistral');
+export function mistralGolden(): Pick<Golden, 'greedy'> {
+  return JSON.parse(readFileSync(join(MISTRAL_DIR, 'golden.json'), 'utf8')) as Golden;
 }
 
-/** A copy of a checkpoint that the current test may change. */
-export function copyOf(name: TinyModel): string {
-  const dir = join(temporaryFolder(), name);
-  cpSync(tinyModelDir(name), dir, { recursive: true });
-  return dir;
-}
-
-/** Rewrites some keys of a JSON file; `undefined` removes one. */
-export function editJson(file: string, changes: Readonly<Record<string, unknown>>): void {
-  const json = JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>;
-  writeFileSync(file, JSON.stringify({ ...json, ...changes }));
+/** New tokens of some rows, padded on the left; the first token of line i stands at `starts[i]`. */
+export function batchOf(
+  lines: readonly (readonly number[])[],
+  starts: readonly number[],
+  rows: readonly number[] = lines.map((_, row) => row),
+): TokenBatch {
+  const width = Math.max(...lines.map((line) => line.length));
+  const pad = (line: readonly number[], fill: number) => [
+    ...Array<number>(width - line.length).fill(fill),
+    ...line,
+  ];
+  return {
+    ids: Int32Array.from(lines.flatMap((line) => pad(line, 0))),
+    positions: Int32Array.from(
+      lines.flatMap((line, i) =>
+        pad(
+          line.map((_, token) => starts[i]! + token),
+          -1,
+        ),
+      ),
+    ),
+    rows: Int32Array.from(rows),
+  };
 }
