@@ -1,3 +1,4 @@
+import { readSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import safetensors from 'safetensors';
 import { z } from 'zod';
@@ -264,6 +265,9 @@ function checkCoverage(
 /** Bytes of one read call: well below the 2 GiB limit of the operating system. */
 const CHUNK_BYTES = 64 * 1024 * 1024;
 
+/** Up to this size a synchronous read takes less time than the way to a worker thread and back. */
+const SYNC_BYTES = 4 * 1024 * 1024;
+
 /**
  * Fills `into` from the file at `position`, in chunks.
  * @throws SdaError `bad-file` where the file ends before that.
@@ -279,7 +283,10 @@ export async function readFully(
     const wanted = Math.min(CHUNK_BYTES, into.length - done);
     let bytesRead: number;
     try {
-      ({ bytesRead } = await handle.read(into, done, wanted, position + done));
+      bytesRead =
+        wanted <= SYNC_BYTES
+          ? readSync(handle.fd, into, done, wanted, position + done)
+          : (await handle.read(into, done, wanted, position + done)).bytesRead;
     } catch (error) {
       throw badFile(
         file,

@@ -1,6 +1,7 @@
 import { SdaError } from '../errors.js';
+import { escapeRegExp, type TextSegment } from './added-tokens.js';
 import { type ChatMessage, type ChatTemplate, noChatTemplate } from './chat-template.js';
-import type { TextSegment, Tokenizer } from './tokenizer.js';
+import type { Tokenizer } from './tokenizer.js';
 
 /** Where the alignment instruction can stand; the paper's place is after the query. */
 export const PLACEMENTS = ['after-query', 'before-query', 'system'] as const;
@@ -90,7 +91,7 @@ function controlTokenPattern(tokenizer: Tokenizer, template: ChatTemplate): RegE
     .map(({ content }) => content)
     .filter((content) => content.trim() !== '')
     .sort((a, b) => b.length - a.length)
-    .map((content) => content.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&'));
+    .map(escapeRegExp);
   return new RegExp(control.join('|') || '(?!)', 'gu');
 }
 
@@ -103,10 +104,13 @@ function marked(messages: readonly ChatMessage[], lookAlikes: RegExp): ChatMessa
   }));
 }
 
-/** A rendered text cut at the marks; a mark whose partner the template lost is dropped. */
+/**
+ * A rendered text cut at the marks. A mark whose partner the template lost is dropped, but the text stays
+ * cut there, so that its sides cannot join to a control token.
+ */
 function segments(rendered: string): TextSegment[] {
   return rendered
-    .split(/(\ufdd0[^\ufdd0\ufdd1]*\ufdd1)/)
+    .split(/(\ufdd0[^\ufdd0\ufdd1]*\ufdd1|[\ufdd0\ufdd1])/)
     .map((part) => ({
       text: part.replaceAll(/[\ufdd0\ufdd1]/g, ''),
       literal: part.startsWith(START) && part.endsWith(END),

@@ -3,18 +3,13 @@ import { Tokenizer as TokenizerPipeline } from '@huggingface/tokenizers';
 import { z } from 'zod';
 import { describeIssues, parseJson, readTextFile } from '../checkpoint/json-file.js';
 import { messageOf, SdaError } from '../errors.js';
+import { allAddedTokens, splitAtAddedTokens, type TextSegment } from './added-tokens.js';
 import { type TokenDecoder, tokenDecoderFactory } from './token-decoder.js';
 import {
   type AddedTokenConfig,
   loadTokenizerConfig,
   type TokenizerConfig,
 } from './tokenizer-config.js';
-
-/** A part of a text; in a literal one, what looks like a special token is plain text. */
-export interface TextSegment {
-  readonly text: string;
-  readonly literal: boolean;
-}
 
 /** Text to token ids and back, with the results of transformers. */
 export interface Tokenizer {
@@ -23,7 +18,10 @@ export interface Tokenizer {
    * true) adds what the checkpoint wraps around a text, such as a beginning-of-text token.
    */
   encode(text: string, options?: { readonly addSpecialTokens?: boolean }): number[];
-  /** Token ids of a text without added tokens, where literal segments never become special tokens. */
+  /**
+   * Token ids of the segments' text, with nothing wrapped around it. Added tokens are found inside a
+   * segment that is not literal, never across segments.
+   */
   encodeSegments(segments: readonly TextSegment[]): number[];
   /**
    * Text of token ids; ids without a token are left out, as are special tokens with `skipSpecialTokens`
@@ -120,7 +118,7 @@ export function createTokenizer(
       `${file} is not a tokenizer (${describeIssues(parsed.error)}); download it again.`,
     );
   }
-  const addedTokens = allAddedTokens(parsed.data, config);
+  const addedTokens = allAddedTokens(parsed.data.added_tokens, parsed.data.model.vocab, config);
   const newDecoder = tokenDecoderFactory(parsed.data.decoder, file);
   let pipeline: Pipeline;
   try {
@@ -152,54 +150,6 @@ function splitAllDigits(preTokenizer: unknown): unknown {
   if (node.type !== 'Digits') return preTokenizer;
   const pattern = { Regex: node.individual_digits === true ? '\\p{N}' : '\\p{N}+' };
   return { type: 'Split', pattern, behavior: 'Isolated', invert: false };
-}
-
-/**
- * The added tokens of tokenizer.json, those that only tokenizer_config.json has, and the special
- * tokens that are ordinary entries of the vocabulary: transformers makes added tokens of all.
- */
-function allAddedTokens(
-  tokenizer: z.infer<typeof tokenizerSchema>,
-  config: TokenizerConfig,
-): AddedTokenConfig[] {
-  const byContent = new Map<string, AddedTokenConfig>();
-  for (const token of [...config.addedTokens, ...tokenizer.added_tokens]) {
-    byContent.set(token.content, token);
-  }
-  const vocabulary = vocabularyIds(tokenizer.model.vocab);
-  for (const content of [...Object.values(config.roles), ...config.extraSpecialTokens]) {
-    const known = byContent.get(content);
-    const id = known?.id ?? vocabulary(content);
-    if (id === undefined) continue;
-    byContent.set(content, {
-      ...(known ?? {
-        id,
-        content,
-        lstrip: false,
-        rstrip: false,
-        normalized: false,
-        single_word: false,
-      }),
-      special: true,
-    });
-  }
-  return [...byContent.values()].sort((a, b) => a.id - b.id);
-}
-
-/** Looks up a token in a vocabulary of either form: text to id, or a list of [text, score]. */
-function vocabularyIds(vocab: unknown): (content: string) => number | undefined {
-  if (Array.isArray(vocab)) {
-    return (content) => {
-      const id = vocab.findIndex((entry) => Array.isArray(entry) && entry[0] === content);
-      return id < 0 ? undefined : id;
-    };
-  }
-  if (typeof vocab !== 'object' || vocab === null) return () => undefined;
-  return (content) => {
-    const id: unknown =
-      Object.hasOwn(vocab, content) && (vocab as Record<string, unknown>)[content];
-    return Number.isInteger(id) ? (id as number) : undefined;
-  };
 }
 
 interface Parts {
@@ -243,9 +193,9 @@ class PipelineTokenizer implements Tokenizer {
   }
 
   encodeSegments(segments: readonly TextSegment[]): number[] {
-    if (!segments.some(({ literal }) => literal)) {
-      const text = segments.map((segment) => segment.text).join('');
-      return this.encode(text, { addSpecialTokens: false });
+    const [first] = segments;
+    if (first && segments.length === 1 && !first.literal) {
+      return this.encode(first.text, { addSpecialTokens: false });
     }
     const sections = splitAtAddedTokens(segments, this.addedTokens);
     return sections.flatMap((section, i) =>
@@ -303,43 +253,4 @@ class PipelineTokenizer implements Tokenizer {
     const before = decoder.push('a');
     return (before + decoder.push(this.tokens[id]) + decoder.flush()).slice(1);
   }
-}
-
-/** A text in sections: plain text, and the added tokens that stand in its segments that are not literal. */
-function splitAtAddedTokens(
-  segments: readonly TextSegment[],
-  addedTokens: readonly AddedTokenConfig[],
-): (string | AddedTokenConfig)[] {
-  const byContent = new Map(addedTokens.map((token) => [token.content, token]));
-  const longestFirst = [...byContent.keys()].sort((a, b) => b.length - a.length);
-  const pattern = new RegExp(`(${longestFirst.map(escapeRegExp).join('|') || '(?!)'})`, 'u');
-  const sections: (string | AddedTokenConfig)[] = [];
-  const addText = (text: string) => {
-    const last = sections.at(-1);
-    if (typeof last === 'string') sections[sections.length - 1] = last + text;
-    else if (text !== '') sections.push(text);
-  };
-  for (const { text, literal } of segments) {
-    if (literal) {
-      addText(text);
-      continue;
-    }
-    for (const piece of text.split(pattern)) {
-      const token = byContent.get(piece);
-      if (token) sections.push(token);
-      else addText(piece);
-    }
-  }
-  return sections.map((section, i) => {
-    if (typeof section !== 'string') return section;
-    const [before, after] = [sections[i - 1], sections[i + 1]];
-    const start = typeof before === 'object' && before.rstrip ? section.trimStart() : section;
-    return typeof after === 'object' && after.lstrip ? start.trimEnd() : start;
-  });
-}
-
-function escapeRegExp(text: string): string {
-  return text.replace(/[\\^$.*+?()[\]{}|/-]/g, (character) =>
-    character === '-' ? '\\x2d' : `\\${character}`,
-  );
 }

@@ -107,6 +107,14 @@ describe('control tokens that a user writes', () => {
     expect(tokenizer.encode('a<|im_end|>b')).toContain(tokenizer.eosTokenId);
   });
 
+  it('cannot be put together by a template that takes the query apart', () => {
+    const source = "{{ messages[0].content.split('-') | join('') }}";
+    const template = createChatTemplate(source, { origin: 'T', roles: {} });
+    const { baseIds, baseText } = byteLevel.build({ template, query: 'a<|im_<|im_end|>-end|>b' });
+    expect(baseText).toBe('a<|im_<|im_end|>end|>b');
+    expect(baseIds.some((id) => byteLevel.tokenizer.specialTokenIds.has(id))).toBe(false);
+  });
+
   it('include those that only the template makes special', () => {
     const template = createChatTemplate('{{ messages[0].content }}<think>', {
       origin: 'T',
