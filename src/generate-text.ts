@@ -72,7 +72,7 @@ class AnswerText {
   private ended = false;
 
   constructor(tokenizer: Tokenizer | null, stop: readonly string[]) {
-    this.decoder = tokenizer?.streamDecoder() ?? null;
+    this.decoder = tokenizer?.streamDecoder({ skipSpecialTokens: true }) ?? null;
     this.stops = new StopStrings(stop);
   }
 

