@@ -1,0 +1,110 @@
+import type { Tensor } from '@tensorflow/tfjs-core';
+import { expect, test } from 'vitest';
+import type { ModelConfig } from '../../src/model/config.js';
+import { KvCache, kvBytesPerToken } from '../../src/model/kv-cache.js';
+import { attr, executeOp, TfDtype } from '../../src/runtime/backend.js';
+import { float32Tensor } from '../../src/runtime/device-tensors.js';
+import { expectNoLeak, useTensorFlow, valuesOf } from '../support/tensorflow.js';
+
+useTensorFlow();
+
+const CONFIG = { numLayers: 2, numKeyValueHeads: 3, headDim: 4 } as ModelConfig;
+const FLOAT = () => [attr.type('dtype', TfDtype.float32)];
+
+function read(variable: Tensor): { shape: number[]; values: number[] } {
+  const tensor = executeOp('ReadVariableOp', FLOAT(), [variable])[0]!;
+  return { shape: tensor.shape, values: valuesOf(tensor) };
+}
+
+/** Fills a variable with 1, 2, 3, ... */
+function fill(variable: Tensor): number[] {
+  const { shape, values } = read(variable);
+  const counted = values.map((_, i) => i + 1);
+  const tensor = float32Tensor(Float32Array.from(counted), shape);
+  executeOp('AssignVariableOp', FLOAT(), [variable, tensor], 0);
+  tensor.dispose();
+  return counted;
+}
+
+test('starts with zeros and a capacity in whole blocks, at most its maximum', async () => {
+  await expectNoLeak(() => {
+    for (const [capacity, most, expected] of [
+      [1, 1000, 64],
+      [64, 1000, 64],
+      [65, 1000, 128],
+      [10, 20, 20],
+      [100, 100, 100],
+    ] as const) {
+      const cache = new KvCache(CONFIG, 2, capacity, most);
+      expect(cache.capacity).toBe(expected);
+      const layer = cache.layer(1);
+      expect(layer).toMatchObject({ rows: 2, capacity: expected });
+      for (const variable of [layer.keys, layer.values]) {
+        const { shape, values } = read(variable);
+        expect(shape).toEqual([2, 3, expected, 4]);
+        expect(values.every((value) => value === 0)).toBe(true);
+      }
+      cache.dispose();
+    }
+  });
+});
+
+test('growth keeps the past, at least doubles and stops at the maximum', async () => {
+  await expectNoLeak(() => {
+    const cache = new KvCache(CONFIG, 2, 1, 150);
+    const past = fill(cache.layer(1).keys);
+    cache.ensure(64);
+    expect(cache.capacity).toBe(64);
+    for (const [length, expected] of [
+      [65, 128],
+      [129, 150],
+      [150, 150],
+    ] as const) {
+      cache.ensure(length);
+      expect(cache.capacity).toBe(expected);
+      const { shape, values } = read(cache.layer(1).keys);
+      expect(shape).toEqual([2, 3, expected, 4]);
+      for (let line = 0; line < 2 * 3; line++) {
+        const found = values.slice(line * expected * 4, (line + 1) * expected * 4);
+        expect(found.slice(0, 64 * 4)).toEqual(past.slice(line * 64 * 4, (line + 1) * 64 * 4));
+        expect(found.slice(64 * 4).every((value) => value === 0)).toBe(true);
+      }
+    }
+    cache.dispose();
+  });
+});
+
+test('copyRow copies the given positions of one row, in every layer, and nothing else', async () => {
+  await expectNoLeak(() => {
+    const cache = new KvCache(CONFIG, 3, 5, 5);
+    const variables = [0, 1].flatMap((layer) => [
+      cache.layer(layer).keys,
+      cache.layer(layer).values,
+    ]);
+    const before = variables.map(fill);
+    cache.copyRow(2, 0, 3);
+    variables.forEach((variable, index) => {
+      const expected = [...before[index]!];
+      for (let head = 0; head < 3; head++) {
+        for (let i = 0; i < 3 * 4; i++) {
+          expected[head * 20 + i] = before[index]![2 * 60 + head * 20 + i]!;
+        }
+      }
+      expect(read(variable).values).toEqual(expected);
+    });
+    cache.dispose();
+  });
+});
+
+test('two caches of one shape are independent', () => {
+  const [first, second] = [new KvCache(CONFIG, 1, 1, 5), new KvCache(CONFIG, 1, 1, 5)];
+  fill(first.layer(0).keys);
+  expect(read(second.layer(0).keys).values.every((value) => value === 0)).toBe(true);
+  expect(read(first.layer(1).keys).values.every((value) => value === 0)).toBe(true);
+  first.dispose();
+  second.dispose();
+});
+
+test('kvBytesPerToken is what one position of one row takes', () => {
+  expect(kvBytesPerToken(CONFIG)).toBe(2 * 2 * 3 * 4 * 4);
+});
