@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { Command } from 'commander';
 import { packageVersion } from '../runtime/tensorflow.js';
+import * as bench from './bench.js';
 import * as conformance from './conformance.js';
 import * as demo from './demo.js';
 import * as doctor from './doctor.js';
@@ -12,7 +13,7 @@ import { exitQuietlyOnClosedPipe } from './output.js';
 import * as setup from './setup.js';
 import * as weights from './weights.js';
 
-const COMMANDS = [generate, demo, logits, inspect, conformance, setup, weights, doctor];
+const COMMANDS = [generate, demo, logits, inspect, bench, conformance, setup, weights, doctor];
 
 /** The `sda` program. Commands load what they need when they run, so that `--help` starts nothing. */
 function createProgram(): Command {

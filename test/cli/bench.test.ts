@@ -1,0 +1,133 @@
+import { spawn } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { checkpointDir } from '../support/checkpoints.js';
+import { MAIN, sda, sdaJson } from '../support/cli.js';
+import { copyOf, temporaryFolder } from '../support/folders.js';
+import { addTokenizer, TINY_TEMPLATE } from '../support/tiny-tokenizer.js';
+
+interface Summary {
+  median: number;
+  p20: number;
+  p80: number;
+  samples: number[];
+}
+
+interface Report {
+  date: string;
+  machine: Record<string, unknown>;
+  versions: Record<string, unknown>;
+  kernels: string;
+  model: Record<string, unknown>;
+  settings: Record<string, unknown>;
+  prompts: Record<string, unknown>;
+  variants: Record<string, Record<string, Summary | number>>;
+  ratios: Record<string, Summary>;
+  phases: Record<string, Summary>;
+  agreement: Record<string, number>;
+  memory: Record<string, unknown>;
+}
+
+const TINY = ['bench', '--model', checkpointDir('tiny-llama'), '--tokens', '4', '--repeats', '2'];
+
+describe('sda bench', () => {
+  it('--json holds settings, machine, versions and every sample', async () => {
+    const report = await sdaJson<Report>([...TINY, '--dtype', 'float32']);
+    expect(Number.isNaN(Date.parse(report.date))).toBe(false);
+    expect(Object.keys(report.machine)).toEqual([
+      'platform',
+      'cpu',
+      'cores',
+      'memory_bytes',
+      'threads',
+      'device',
+    ]);
+    expect(report.versions).toMatchObject({ node: process.versions.node, tfjs: '4.22.0' });
+    expect(report.versions.tensorflow).toMatch(/^\d+\.\d+/);
+    expect(['native', 'reference']).toContain(report.kernels);
+    expect(report.model).toMatchObject({ model_type: 'llama', dtype: 'float32' });
+    expect(report.settings).toMatchObject({ mode: 'sda', top_p: 0.95, tokens: 4, repeats: 2 });
+    expect(report.prompts).toEqual({ base: 24, instructed: 48, shared: 23, source: 'ids' });
+    expect(Object.keys(report.variants)).toEqual(['plain', 'sda', 'sequential']);
+    for (const { step_ms, prefill_ms, tokens_per_second, limit_ms } of Object.values(
+      report.variants,
+    )) {
+      for (const summary of [step_ms, prefill_ms, tokens_per_second] as Summary[]) {
+        expect(summary.samples).toHaveLength(2);
+        expect(summary.p20).toBeLessThanOrEqual(summary.p80);
+      }
+      expect(limit_ms).toBeGreaterThan(0);
+    }
+    expect(Object.keys(report.ratios)).toEqual(['sda_to_plain', 'sequential_to_sda']);
+    expect(Object.keys(report.phases)).toEqual(['forward', 'step', 'sample', 'read', 'rest']);
+    expect(report.agreement.composed).toBe(4);
+    expect(report.memory.bandwidth).toHaveProperty(`${report.memory.probe}.median`);
+    expect(report.memory.peak_rss_bytes).toBeGreaterThan(1e7);
+  });
+
+  it('prints a table and writes a chart; --greedy and the settings show in both', async () => {
+    const chart = join(temporaryFolder(), 'chart.svg');
+    const { code, stdout, stderr } = await sda([...TINY, '--greedy', '--chart', chart]);
+    expect(stderr).toMatch(/^measuring 3 rounds.*\nchart written to .*chart\.svg\n$/);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/prompts of 24 and 48 tokens \(23 shared\), 4 tokens greedy, 2 rounds/);
+    expect(stdout).toMatch(/plain, one stream +\d+\.\d\d \(\d+\.\d\d-\d+\.\d\d\).* 1\.00x/);
+    expect(stdout).toMatch(/read bandwidth, \w+ \(gives the limit\) +\d+\.\d .*GB\/s/);
+    expect(readFileSync(chart, 'utf8')).toMatch(/^<svg .*<\/svg>$/s);
+  });
+
+  it('--prompt-tokens sets the longer prompt, of text where there is a template', async () => {
+    const dir = copyOf('tiny-llama');
+    addTokenizer(dir, TINY_TEMPLATE);
+    const long = ['--prompt-tokens', '121', '--tokens', '4', '--repeats', '1'];
+    const tooShort = await sda(['bench', '--model', dir, ...long]);
+    // one token a character: the query and the instruction are longer than that
+    expect(tooShort.stderr).toMatch(/\nerror: --prompt-tokens must be at least \d+ .* is 121\.\n$/);
+    expect(tooShort.code).toBe(2);
+    const ids = await sdaJson<Report>(['bench', '--model', checkpointDir('tiny-llama'), ...long]);
+    expect(ids.prompts).toMatchObject({ base: 61, instructed: 121 });
+  });
+
+  it('ends by Ctrl-C with 130 and says so', async () => {
+    const options = ['--model', checkpointDir('tiny-llama'), '--tokens', '60', '--repeats', '500'];
+    const child = spawn(process.execPath, [MAIN, 'bench', ...options]);
+    let stderr = '';
+    let stdout = '';
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      stdout += text;
+    });
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      if (stderr === '') child.kill('SIGINT');
+      stderr += text;
+    });
+    const code = await new Promise((resolve) => child.on('close', resolve));
+    expect(stderr).toMatch(/^measuring .*\nerror: The benchmark was stopped\.\n$/);
+    expect(stdout).toBe('');
+    expect(code).toBe(130);
+  });
+
+  it.each([
+    ['one token', ['--tokens', '1'], 2, /--tokens.*at least 2/],
+    ['no round', ['--repeats', '0'], 2, /--repeats.*at least 1/],
+    ['a fraction', ['--prompt-tokens', '2.5'], 2, /--prompt-tokens.*whole number/],
+    ['an unknown dtype', ['--dtype', 'int8'], 2, /--dtype.*bfloat16/],
+    ['a chart in no folder', ['--chart', '/nowhere/at/all/c.svg'], 2, /--chart .*existing folder/],
+    ['more than the context holds', ['--tokens', '200'], 1, /take 248 positions.*holds 128/],
+  ])('refuses %s', async (_, options, exitCode, message) => {
+    const { code, stdout, stderr } = await sda([...TINY, ...options]);
+    expect(stderr).toMatch(message);
+    expect(stderr).toMatch(/^(measuring .*\n)?error: [^\n]+\n/);
+    expect(stdout).toBe('');
+    expect(code).toBe(exitCode);
+  });
+
+  it('leaves no chart behind where there is no model', async () => {
+    const dir = temporaryFolder();
+    const chart = join(dir, 'chart.svg');
+    const { code, stderr } = await sda(['bench', '--model', dir, '--chart', chart]);
+    expect(stderr).toMatch(/has no config\.json/);
+    expect(code).toBe(1);
+    expect(existsSync(chart)).toBe(false);
+  });
+});
