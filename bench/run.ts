@@ -1,0 +1,63 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describeEnvironment } from '../src/bench/environment.js';
+import { messageOf } from '../src/errors.js';
+import { packageRoot } from '../src/runtime/paths.js';
+import { type BenchRow, type KernelBench, runCase } from './harness.js';
+
+const KERNELS = ['sda-step', 'sample', 'linear', 'swiglu', 'attention'];
+
+/** `npm run bench [-- KERNEL ...] [--quick]`: times every kernel; a table on stdout, JSON in bench/results/. */
+async function main(args: readonly string[]): Promise<void> {
+  const quick = args.includes('--quick');
+  const wanted = args.filter((arg) => !arg.startsWith('--'));
+  const unknown = wanted.find((kernel) => !KERNELS.includes(kernel));
+  if (unknown) throw new Error(`No kernel is named "${unknown}": use ${KERNELS.join(', ')}.`);
+
+  const environment = await describeEnvironment();
+  const { machine, versions, kernels } = environment;
+  print(
+    `${machine.cpu}, ${machine.threads} threads, TensorFlow ${versions.tensorflow}, kernels ${kernels}\n`,
+  );
+  const rows: BenchRow[] = [];
+  for (const kernel of wanted.length > 0 ? wanted : KERNELS) {
+    const { bench } = (await import(`./kernels/${kernel}.bench.js`)) as { bench: KernelBench };
+    print(line('', 'variant', 'median ms', '+-%', 'ratio', 'GB/s'));
+    for (const make of quick ? bench.cases.slice(0, 2) : bench.cases) {
+      const measured = await runCase(bench.kernel, make, quick ? 0.2 : 0.6);
+      rows.push(...measured);
+      measured.forEach((row, i) => {
+        const title = i === 0 ? `${row.kernel} ${row.case}` : '';
+        const { medianMs, marginPercent, ratio, gigabytesPerSecond } = row;
+        print(
+          line(
+            title,
+            row.variant,
+            medianMs.toFixed(3),
+            marginPercent.toFixed(0),
+            ratio.toFixed(2),
+            gigabytesPerSecond.toFixed(2),
+          ),
+        );
+      });
+    }
+  }
+  const folder = join(packageRoot(), 'bench', 'results');
+  mkdirSync(folder, { recursive: true });
+  const file = join(folder, `kernels-${environment.date.replaceAll(':', '')}.json`);
+  writeFileSync(file, `${JSON.stringify({ ...environment, rows }, null, 1)}\n`);
+  print(`\nwritten to ${file}`);
+}
+
+function line(title: string, variant: string, ...numbers: string[]): string {
+  return `${title.padEnd(44)}${variant.padEnd(12)}${numbers.map((n) => n.padStart(11)).join('')}`;
+}
+
+function print(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
+
+main(process.argv.slice(2)).catch((error: unknown) => {
+  process.stderr.write(`${messageOf(error)}\n`);
+  process.exitCode = 1;
+});
