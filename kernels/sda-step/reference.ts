@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
-import { LOG_PROB_FLOOR, type SdaStepAttrs, type SdaStepInputs } from './index.js';
+import { LOG_PROB_FLOOR, type SdaStepAttrs, type SdaStepInputs } from './contract.js';
 
 /** Beyond this many nats between log P1 and log P2, the smaller one adds nothing to the divergence. */
 const MAX_GAP = 80;
