@@ -14,7 +14,12 @@ export interface BenchPrompts {
   readonly source: 'text' | 'ids';
 }
 
-const QUERY = 'How do I comfort a friend who failed an important exam and does not want to talk?';
+const QUERY =
+  'How do I comfort a good friend who failed an important exam at school and does not want to talk?';
+/** As long as an instruction with several demands. */
+const INSTRUCTION = [INSTRUCTIONS.empathy, INSTRUCTIONS.helpfulness, INSTRUCTIONS.truthful].join(
+  ' ',
+);
 /** What templates that print the date see, so that the prompts are the same every day. */
 const DATE = new Date(Date.UTC(2026, 0, 1));
 const SYNTHETIC_LENGTH = 48;
@@ -54,7 +59,7 @@ async function textPrompts(model: SdaModel) {
       tokenizer,
       template,
       query: QUERY,
-      instruction: INSTRUCTIONS.empathy,
+      instruction: INSTRUCTION,
       placement: 'after-query',
       date: DATE,
     });
