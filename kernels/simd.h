@@ -40,6 +40,18 @@ inline Vec splat<Vec>(float x) {
   return Vec{} + x;
 }
 
+// Loads and stores of the first n < kLanes values; the other lanes are `fill`.
+inline Vec load_part(const float* p, int64_t n, float fill) {
+  float lanes[kLanes];
+  for (int i = 0; i < kLanes; i++) lanes[i] = i < n ? p[i] : fill;
+  return load(lanes);
+}
+inline void store_part(float* p, Vec v, int64_t n) {
+  float lanes[kLanes];
+  store(lanes, v);
+  for (int64_t i = 0; i < n; i++) p[i] = lanes[i];
+}
+
 // Lane-wise choice by a comparison's result.
 inline float select(bool mask, float a, float b) { return mask ? a : b; }
 inline Vec select(VecI mask, Vec a, Vec b) { return mask ? a : b; }

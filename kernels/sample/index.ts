@@ -1,4 +1,5 @@
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import { attr, executeOp } from '../../src/runtime/backend.js';
 import { defineKernel } from '../define.js';
 import { STEP_STATS_WIDTH } from '../sda-step/index.js';
 import { checkShape, checkStreams } from '../shapes.js';
@@ -49,6 +50,17 @@ export type SampleAttrs = Pick<SampleArgs, 'topK' | 'topP' | 'minP' | 'greedy'>;
 
 const run = defineKernel<SampleInputs, SampleAttrs>({
   name: 'SdaSample',
+  native: ({ logProbs, logits, stats, uniforms }, { topK, topP, minP, greedy }) =>
+    executeOp(
+      'SdaSample',
+      [
+        attr.int('top_k', topK),
+        attr.float('top_p', topP),
+        attr.float('min_p', minP),
+        attr.bool('greedy', greedy),
+      ],
+      [logProbs, logits, stats, uniforms],
+    ),
   reference: sampleReference,
 });
 

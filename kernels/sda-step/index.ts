@@ -1,4 +1,5 @@
 import type { Tensor2D } from '@tensorflow/tfjs-core';
+import { attr, executeOp } from '../../src/runtime/backend.js';
 import { defineKernel } from '../define.js';
 import { checkShape, checkStreams } from '../shapes.js';
 import type { SdaStepArgs, SdaStepAttrs, SdaStepInputs } from './contract.js';
@@ -8,6 +9,19 @@ export * from './contract.js';
 
 const run = defineKernel<SdaStepInputs, SdaStepAttrs>({
   name: 'SdaStep',
+  native: ({ logits, strength }, { t0, sigma, tMin, plausibility, base }) =>
+    executeOp(
+      'SdaStep',
+      [
+        attr.float('t0', t0),
+        attr.float('sigma', sigma),
+        attr.float('t_min', tMin),
+        attr.float('plausibility', plausibility),
+        attr.bool('base', base),
+      ],
+      [logits, strength],
+      2,
+    ),
   reference: sdaStepReference,
 });
 
