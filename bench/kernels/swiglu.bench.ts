@@ -37,5 +37,5 @@ function makeCase([I, K]: readonly [number, number], M: number): BenchCase {
 
 export const bench: KernelBench = {
   kernel: 'swiglu',
-  cases: SHAPES.flatMap((shape) => [1, 2, 16, 256].map((M) => () => makeCase(shape, M))),
+  cases: SHAPES.flatMap((shape) => [1, 2, 16, 512].map((M) => () => makeCase(shape, M))),
 };
