@@ -32,30 +32,20 @@ inline F js_term(F p1, F p2, const AnyLane& any) {
   const F difference = p2 - p1;
   const F w = max_of(difference, -difference) * inverse;
   const F t = w * w;
-  F series = splat<F>(1.0f / 190.0f);
-  series = series * t + 1.0f / 153.0f;
-  series = series * t + 1.0f / 120.0f;
-  series = series * t + 1.0f / 91.0f;
-  series = series * t + 1.0f / 66.0f;
-  series = series * t + 1.0f / 45.0f;
-  series = series * t + 1.0f / 28.0f;
-  series = series * t + 1.0f / 15.0f;
-  series = series * t + 1.0f / 6.0f;
-  series = series * t + 1.0f;
-  F f = series * t;
+  const F t2 = t * t, t4 = t2 * t2;
+  const F s01 = t * (1.0f / 6.0f) + 1.0f, s23 = t * (1.0f / 28.0f) + 1.0f / 15.0f;
+  const F s45 = t * (1.0f / 66.0f) + 1.0f / 45.0f, s67 = t * (1.0f / 120.0f) + 1.0f / 91.0f;
+  const F s89 = t * (1.0f / 190.0f) + 1.0f / 153.0f;
+  F f = ((s01 + s23 * t2) + (s45 + s67 * t2 + s89 * t4) * t4) * t;
   const auto far = w > splat<F>(0.5f);
   if (any(far)) {
     const F rest = (min_of(p1, p2) + min_of(p1, p2)) * inverse;  // 1 - w
     const F tiny = splat<F>(1e-37f);
     const F falling = select(rest > tiny, rest * log_fast(max_of(rest, tiny)), splat<F>(0.0f));
     const F v = w - 0.75f;
-    F rising = splat<F>(2.0761140170e-03f);
-    rising = rising * v - 5.4231865164e-03f;
-    rising = rising * v + 1.5547299995e-02f;
-    rising = rising * v - 5.4418876586e-02f;
-    rising = rising * v + 2.8571430799e-01f;
-    rising = rising * v + 1.5596157653e+00f;
-    rising = rising * v + 9.7932762884e-01f;
+    const F v2 = v * v;
+    const F rising = (v * 1.5596157653e+00f + 9.7932762884e-01f) + (v * -5.4418876586e-02f + 2.8571430799e-01f) * v2 +
+                     (v * -5.4231865164e-03f + 1.5547299995e-02f + v2 * 2.0761140170e-03f) * (v2 * v2);
     f = select(far, falling + rising, f);
   }
   return 0.25f * sum * f;
