@@ -10,23 +10,13 @@
 // and one over the values per group of queries. Bytes of a decoding call: 8 R G D (position + 1), the cache
 // read; padding (position -1) writes nothing and gets zeros.
 
-#include "../parallel.h"
-#include "../registry.h"
-#include "../shape_checks.h"
+#include "../op.h"
 #include "heads.h"
-#include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/resource_mgr.h"
 #include "tensorflow/core/framework/resource_var.h"
-#include "tensorflow/core/framework/shape_inference.h"
 
 namespace sda {
 
-using tensorflow::DT_FLOAT;
-using tensorflow::OpKernel;
-using tensorflow::OpKernelConstruction;
-using tensorflow::OpKernelContext;
-using tensorflow::Tensor;
-using tensorflow::TensorShape;
 using tensorflow::Var;
 
 // An absent head norm is marked by its attribute; qkv stands in its place.
@@ -48,8 +38,8 @@ REGISTER_OP("SdaAttention")
     .Attr("has_key_norm: bool")
     .Attr("epsilon: float")
     .SetIsStateful()
-    .SetShapeFn([](tensorflow::shape_inference::InferenceContext* c) {
-      tensorflow::shape_inference::ShapeHandle qkv, positions;
+    .SetShapeFn([](InferenceContext* c) {
+      ShapeHandle qkv, positions;
       TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 2, &qkv));
       TF_RETURN_IF_ERROR(c->WithRank(c->input(1), 2, &positions));
       int64_t heads, head_dim;
@@ -117,8 +107,8 @@ class AttentionOp : public OpKernel {
     Call call;
     call.qkv = qkv.flat<float>().data();
     call.rotation = rotation.flat<float>().data();
-    call.query_norm = has_query_norm_ ? ctx->input(6).flat<float>().data() : nullptr;
-    call.key_norm = has_key_norm_ ? ctx->input(7).flat<float>().data() : nullptr;
+    call.query_norm = values_if(has_query_norm_, ctx->input(6));
+    call.key_norm = values_if(has_key_norm_, ctx->input(7));
     call.position = position;
     call.row = row;
     call.T = T;

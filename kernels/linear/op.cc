@@ -6,19 +6,10 @@
 // Fused: RMSNorm of the input (computed once, into the order in which weights unpack), the product, bias and
 // residual. One pass over the weights. Bytes of a decoding call: those of the weights; x and y are small.
 
+#include "../op.h"
 #include "project.h"
-#include "../registry.h"
-#include "../shape_checks.h"
-#include "tensorflow/core/framework/op.h"
-#include "tensorflow/core/framework/shape_inference.h"
 
 namespace sda {
-
-using tensorflow::OpKernel;
-using tensorflow::OpKernelConstruction;
-using tensorflow::OpKernelContext;
-using tensorflow::Tensor;
-using tensorflow::TensorShape;
 
 // An absent input (bias, norm, residual) is marked by its attribute; x stands in its place.
 REGISTER_OP("SdaLinear")
@@ -33,11 +24,11 @@ REGISTER_OP("SdaLinear")
     .Attr("has_norm: bool")
     .Attr("has_residual: bool")
     .Attr("epsilon: float")
-    .SetShapeFn([](tensorflow::shape_inference::InferenceContext* c) {
-      tensorflow::shape_inference::ShapeHandle x, weight;
+    .SetShapeFn([](InferenceContext* c) {
+      ShapeHandle x, weight;
       TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 2, &x));
       TF_RETURN_IF_ERROR(c->WithRank(c->input(1), 2, &weight));
-      tensorflow::shape_inference::DimensionHandle depth;
+      DimensionHandle depth;
       TF_RETURN_IF_ERROR(c->Merge(c->Dim(x, 1), c->Dim(weight, 1), &depth));
       c->set_output(0, c->Matrix(c->Dim(x, 0), c->Dim(weight, 0)));
       return absl::OkStatus();
@@ -63,33 +54,24 @@ class LinearOp : public OpKernel {
     if (has_norm_) OP_REQUIRES_OK(ctx, check_shape("SdaLinear", "norm", ctx->input(3), {K}));
     if (has_residual_)
       OP_REQUIRES_OK(ctx, check_shape("SdaLinear", "residual", ctx->input(4), {M, N}));
-    const float* bias = has_bias_ ? ctx->input(2).flat<float>().data() : nullptr;
-    const float* norm = has_norm_ ? ctx->input(3).flat<float>().data() : nullptr;
-    const float* residual = has_residual_ ? ctx->input(4).flat<float>().data() : nullptr;
+    const float* bias = values_if(has_bias_, ctx->input(2));
+    const float* norm = values_if(has_norm_, ctx->input(3));
+    const float* residual = values_if(has_residual_, ctx->input(4));
 
     Tensor* output = nullptr;
     OP_REQUIRES_OK(ctx, ctx->allocate_output(0, TensorShape({M, N}), &output));
-    const int64_t stride = round_up(K, kStep);
-    Tensor packed;
-    OP_REQUIRES_OK(ctx, ctx->allocate_temp(tensorflow::DT_FLOAT, TensorShape({M, stride}), &packed));
-
     float* y = output->flat<float>().data();
-    float* px = packed.flat<float>().data();
-    with_weights(weight, [&](auto format, const auto* w) {
-      using W = decltype(format);
-      pack_all<W>(ctx, x.flat<float>().data(), M, K, norm, epsilon_, stride, px);
-      project<W>(ctx, w, 1, N, K, px, stride, M, [=](int64_t n, int64_t count, const float* dots) {
-        for (int64_t m = 0; m < M; m++) {
-          float* line = y + m * N + n;
-          for (int64_t r = 0; r < count; r++) {
-            float value = dots[r * M + m];
-            if (bias) value += bias[n + r];
-            if (residual) value += residual[m * N + n + r];
-            line[r] = value;
-          }
+    const auto emit = [=](int64_t n, int64_t count, const float* dots) {
+      for (int64_t m = 0; m < M; m++) {
+        for (int64_t r = 0; r < count; r++) {
+          float value = dots[r * M + m];
+          if (bias) value += bias[n + r];
+          if (residual) value += residual[m * N + n + r];
+          y[m * N + n + r] = value;
         }
-      });
-    });
+      }
+    };
+    norm_and_project(ctx, x, weight, 1, norm, epsilon_, emit);
   }
 
  private:

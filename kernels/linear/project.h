@@ -5,7 +5,7 @@
 #include <cmath>
 #include <vector>
 
-#include "../parallel.h"
+#include "../op.h"
 #include "dot.h"
 
 namespace sda {
@@ -37,7 +37,7 @@ void pack_rows(const float* x, int64_t begin, int64_t end, int64_t K, const floa
 }
 
 template <typename W>
-void pack_all(tensorflow::OpKernelContext* ctx, const float* x, int64_t M, int64_t K,
+void pack_all(OpKernelContext* ctx, const float* x, int64_t M, int64_t K,
               const float* norm, float epsilon, int64_t stride, float* packed) {
   const int64_t grain = std::max<int64_t>(1, 32768 / K);
   parallel_for(ctx, M, grain, [&](int64_t begin, int64_t end) {
@@ -49,7 +49,7 @@ void pack_all(tensorflow::OpKernelContext* ctx, const float* x, int64_t M, int64
 // dots[(b * count + r) * M + m] is the product of x row m with weight row b * N + n + r. `blocks` is how many
 // matrices of N rows lie one after the other in the weights (2 for gate and up).
 template <typename W, typename Emit>
-void project(tensorflow::OpKernelContext* ctx, const typename W::Stored* weights, int64_t blocks,
+void project(OpKernelContext* ctx, const typename W::Stored* weights, int64_t blocks,
              int64_t N, int64_t K, const float* packed, int64_t stride, int64_t M,
              const Emit& emit) {
   const int64_t group = M < kManyRows ? kRowGroup : kScratchRows;
@@ -79,7 +79,7 @@ void project(tensorflow::OpKernelContext* ctx, const typename W::Stored* weights
 
 // Runs `body` with the struct of weights.h for a tensor's type.
 template <typename Body>
-void with_weights(const tensorflow::Tensor& weight, const Body& body) {
+void with_weights(const Tensor& weight, const Body& body) {
   using tensorflow::bfloat16;
   switch (weight.dtype()) {
     case tensorflow::DT_FLOAT:
@@ -91,6 +91,23 @@ void with_weights(const tensorflow::Tensor& weight, const Body& body) {
       return body(Float16Weights(),
                   reinterpret_cast<const uint16_t*>(weight.flat<Eigen::half>().data()));
   }
+}
+
+// norm(x) times `blocks` matrices of N rows each, one after the other in `weight`; see `project` for `emit`.
+// x [M, K] and `weight` [blocks * N, K] have been checked; `norm` [K] may be null.
+template <typename Emit>
+void norm_and_project(OpKernelContext* ctx, const Tensor& x, const Tensor& weight, int64_t blocks,
+                      const float* norm, float epsilon, const Emit& emit) {
+  const int64_t M = x.dim_size(0), K = x.dim_size(1), N = weight.dim_size(0) / blocks;
+  const int64_t stride = round_up(K, kStep);
+  Tensor packed;
+  OP_REQUIRES_OK(ctx, ctx->allocate_temp(DT_FLOAT, TensorShape({M, stride}), &packed));
+  float* px = packed.flat<float>().data();
+  with_weights(weight, [&](auto format, const auto* w) {
+    using W = decltype(format);
+    pack_all<W>(ctx, x.flat<float>().data(), M, K, norm, epsilon, stride, px);
+    project<W>(ctx, w, blocks, N, K, px, stride, M, emit);
+  });
 }
 
 }  // namespace sda

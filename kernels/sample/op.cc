@@ -8,21 +8,11 @@
 // few hundred tokens. Without cuts: the blocks' masses, then one block again. Bytes per query and token: 8.
 // Masses are float64 and added in id order: the draw does not depend on the number of threads.
 
+#include "../op.h"
 #include "../math.h"
-#include "../parallel.h"
-#include "../registry.h"
-#include "../shape_checks.h"
 #include "select.h"
-#include "tensorflow/core/framework/op.h"
-#include "tensorflow/core/framework/shape_inference.h"
 
 namespace sda {
-
-using tensorflow::OpKernel;
-using tensorflow::OpKernelConstruction;
-using tensorflow::OpKernelContext;
-using tensorflow::Tensor;
-using tensorflow::TensorShape;
 
 REGISTER_OP("SdaSample")
     .Input("log_probs: float")
@@ -34,8 +24,8 @@ REGISTER_OP("SdaSample")
     .Attr("top_p: float")
     .Attr("min_p: float")
     .Attr("greedy: bool")
-    .SetShapeFn([](tensorflow::shape_inference::InferenceContext* c) {
-      tensorflow::shape_inference::ShapeHandle log_probs;
+    .SetShapeFn([](InferenceContext* c) {
+      ShapeHandle log_probs;
       TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 2, &log_probs));
       c->set_output(0, c->Matrix(c->Dim(log_probs, 0), 8));
       return absl::OkStatus();

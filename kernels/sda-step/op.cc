@@ -13,22 +13,12 @@
 // 48, of which 8 + 4 must touch memory and the rest lives in the caches. 2 to 3 exponentials per token.
 // Block sums are combined in a fixed order in float64: the result does not depend on the number of threads.
 
+#include "../op.h"
 #include <vector>
 
-#include "../parallel.h"
-#include "../registry.h"
-#include "../shape_checks.h"
 #include "math.h"
-#include "tensorflow/core/framework/op.h"
-#include "tensorflow/core/framework/shape_inference.h"
 
 namespace sda {
-
-using tensorflow::OpKernel;
-using tensorflow::OpKernelConstruction;
-using tensorflow::OpKernelContext;
-using tensorflow::Tensor;
-using tensorflow::TensorShape;
 
 constexpr int64_t kStats = 6;
 
@@ -42,8 +32,8 @@ REGISTER_OP("SdaStep")
     .Attr("t_min: float")
     .Attr("plausibility: float")
     .Attr("base: bool")
-    .SetShapeFn([](tensorflow::shape_inference::InferenceContext* c) {
-      tensorflow::shape_inference::ShapeHandle logits, strength;
+    .SetShapeFn([](InferenceContext* c) {
+      ShapeHandle logits, strength;
       TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 2, &logits));
       TF_RETURN_IF_ERROR(c->WithRank(c->input(1), 1, &strength));
       c->set_output(0, c->Matrix(c->Dim(strength, 0), c->Dim(logits, 1)));
@@ -184,7 +174,7 @@ class SdaStepOp : public OpKernel {
     Tensor *log_probs = nullptr, *stats = nullptr, scratch;
     OP_REQUIRES_OK(ctx, ctx->allocate_output(0, TensorShape({B, V}), &log_probs));
     OP_REQUIRES_OK(ctx, ctx->allocate_output(1, TensorShape({B, kStats}), &stats));
-    OP_REQUIRES_OK(ctx, ctx->allocate_temp(tensorflow::DT_FLOAT, TensorShape({B * S, V}), &scratch));
+    OP_REQUIRES_OK(ctx, ctx->allocate_temp(DT_FLOAT, TensorShape({B * S, V}), &scratch));
 
     const float* x = logits.flat<float>().data();
     const float* ka = strength.flat<float>().data();

@@ -6,20 +6,11 @@
 // Fused: RMSNorm of the input, both products, the activation and the product of the two. One pass over the
 // weights; a thread meets row i of G and row i of U together, so the two halves never reach memory.
 
+#include "../op.h"
 #include "../linear/project.h"
 #include "../math.h"
-#include "../registry.h"
-#include "../shape_checks.h"
-#include "tensorflow/core/framework/op.h"
-#include "tensorflow/core/framework/shape_inference.h"
 
 namespace sda {
-
-using tensorflow::OpKernel;
-using tensorflow::OpKernelConstruction;
-using tensorflow::OpKernelContext;
-using tensorflow::Tensor;
-using tensorflow::TensorShape;
 
 // An absent bias is marked by its attribute; x stands in its place.
 REGISTER_OP("SdaSwiglu")
@@ -31,11 +22,11 @@ REGISTER_OP("SdaSwiglu")
     .Attr("T: {float, bfloat16, half}")
     .Attr("has_bias: bool")
     .Attr("epsilon: float")
-    .SetShapeFn([](tensorflow::shape_inference::InferenceContext* c) {
-      tensorflow::shape_inference::ShapeHandle x, weight;
+    .SetShapeFn([](InferenceContext* c) {
+      ShapeHandle x, weight;
       TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 2, &x));
       TF_RETURN_IF_ERROR(c->WithRank(c->input(1), 2, &weight));
-      tensorflow::shape_inference::DimensionHandle depth, half;
+      DimensionHandle depth, half;
       TF_RETURN_IF_ERROR(c->Merge(c->Dim(x, 1), c->Dim(weight, 1), &depth));
       TF_RETURN_IF_ERROR(c->Divide(c->Dim(weight, 0), 2, true, &half));
       c->set_output(0, c->Matrix(c->Dim(x, 0), half));
@@ -65,34 +56,26 @@ class SwigluOp : public OpKernel {
     const int64_t I = weight.dim_size(0) / 2;
     if (has_bias_) OP_REQUIRES_OK(ctx, check_shape("SdaSwiglu", "bias", ctx->input(2), {2 * I}));
     OP_REQUIRES_OK(ctx, check_shape("SdaSwiglu", "norm", ctx->input(3), {K}));
-    const float* bias = has_bias_ ? ctx->input(2).flat<float>().data() : nullptr;
+    const float* bias = values_if(has_bias_, ctx->input(2));
     const float* norm = ctx->input(3).flat<float>().data();
 
     Tensor* output = nullptr;
     OP_REQUIRES_OK(ctx, ctx->allocate_output(0, TensorShape({M, I}), &output));
-    const int64_t stride = round_up(K, kStep);
-    Tensor packed;
-    OP_REQUIRES_OK(ctx, ctx->allocate_temp(tensorflow::DT_FLOAT, TensorShape({M, stride}), &packed));
-
     float* y = output->flat<float>().data();
-    float* px = packed.flat<float>().data();
-    with_weights(weight, [&](auto format, const auto* w) {
-      using W = decltype(format);
-      pack_all<W>(ctx, x.flat<float>().data(), M, K, norm, epsilon_, stride, px);
-      project<W>(ctx, w, 2, I, K, px, stride, M, [=](int64_t n, int64_t count, const float* dots) {
-        for (int64_t m = 0; m < M; m++) {
-          for (int64_t r = 0; r < count; r++) {
-            float gate = dots[r * M + m];
-            float up = dots[(count + r) * M + m];
-            if (bias) {
-              gate += bias[n + r];
-              up += bias[I + n + r];
-            }
-            y[m * I + n + r] = silu(gate) * up;
+    const auto emit = [=](int64_t n, int64_t count, const float* dots) {
+      for (int64_t m = 0; m < M; m++) {
+        for (int64_t r = 0; r < count; r++) {
+          float gate = dots[r * M + m];
+          float up = dots[(count + r) * M + m];
+          if (bias) {
+            gate += bias[n + r];
+            up += bias[I + n + r];
           }
+          y[m * I + n + r] = silu(gate) * up;
         }
-      });
-    });
+      }
+    };
+    norm_and_project(ctx, x, weight, 2, norm, epsilon_, emit);
   }
 
  private:
