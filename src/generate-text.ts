@@ -17,8 +17,8 @@ export async function* generateBatch(
   requests: readonly GenerateRequest[],
 ): AsyncGenerator<BatchStep[], GenerateSummary[]> {
   const settings = sharedSettings(requests);
-  const tokenizer = await tokenizerFor(model, requests);
   const queries = await Promise.all(requests.map((request) => toQuery(model, request)));
+  const tokenizer = await tokenizerFor(model, requests);
   const texts = requests.map((request) => new AnswerText(tokenizer, request.stop ?? []));
   const tokens: number[][] = requests.map(() => []);
   const reasons: (FinishReason | null)[] = requests.map(() => null);
