@@ -19,6 +19,8 @@ import { decodeTable, prefillTable } from './table.mjs';
 const HERE = fileURLToPath(new URL('.', import.meta.url));
 const LONG_PROMPT = 512;
 const WARM_UP_TOKENS = 8;
+/** Loops that should draw the same greedy tokens. */
+const DOES_SDA = new Set(['sda', 'authors', 'batched', 'hand-tuned', 'compiled-tuned']);
 /** Between runs: lets the threads of the one before come to rest. */
 const PAUSE_MS = 300;
 const READY_SECONDS = 180;
@@ -180,9 +182,9 @@ function results(row, rows) {
     }),
     /** How many times faster this project is, of runs side by side */
     ratio: own ? summariseRatios(runs.map(time), own.runs.map(time)) : null,
-    /** Leading tokens in common with this project's SDA */
+    /** Leading tokens in common with this project's SDA; null where the loop does no SDA */
     agreement:
-      own && loop !== 'prefill'
+      own && DOES_SDA.has(loop)
         ? median(runs.map((run, i) => common(run.ids, own.runs[i].ids)))
         : null,
   };
