@@ -1,7 +1,7 @@
 // What every op.cc starts from.
 #pragma once
 
-#include "parallel.h"
+#include "team.h"
 #include "registry.h"
 #include "shape_checks.h"
 #include "tensorflow/core/framework/op.h"

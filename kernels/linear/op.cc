@@ -58,20 +58,13 @@ class LinearOp : public OpKernel {
     const float* norm = values_if(has_norm_, ctx->input(3));
     const float* residual = values_if(has_residual_, ctx->input(4));
 
-    Tensor* output = nullptr;
-    OP_REQUIRES_OK(ctx, ctx->allocate_output(0, TensorShape({M, N}), &output));
-    float* y = output->flat<float>().data();
-    const auto emit = [=](int64_t n, int64_t count, const float* dots) {
-      for (int64_t m = 0; m < M; m++) {
-        for (int64_t r = 0; r < count; r++) {
-          float value = dots[r * M + m];
-          if (bias) value += bias[n + r];
-          if (residual) value += residual[m * N + n + r];
-          y[m * N + n + r] = value;
-        }
-      }
-    };
-    norm_and_project(ctx, x, weight, 1, norm, epsilon_, emit);
+    Tensor* y = nullptr;
+    OP_REQUIRES_OK(ctx, ctx->allocate_output(0, TensorShape({M, N}), &y));
+    PackedRows packed;
+    OP_REQUIRES_OK(ctx, packed.allocate(ctx, M, weight));
+    const auto emit = add_to(y->flat<float>().data(), M, N, bias, residual);
+    run_phases(ctx, {pack_phase(x.flat<float>().data(), norm, epsilon_, weight, packed),
+                     project_phase(weight, 1, packed, emit)});
   }
 
  private:

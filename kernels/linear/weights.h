@@ -1,5 +1,5 @@
 // How a row of weights becomes float vectors: one struct a storage type. Two vectors of kLanes values come
-// from 2 kLanes stored ones; the order in which they come is the type's own, and `pack` puts the other
+// from 2 kLanes stored ones; the order in which they come is the type's own, and x is packed: it puts the other
 // operand of a dot product in the same order, so that no shuffle is needed in the inner loop.
 #pragma once
 
@@ -26,6 +26,7 @@ struct Float32Weights {
     b = load(w + kLanes);
   }
   static int64_t packed_index(int64_t k) { return k; }
+  static void pack(const float* from, float* to) { std::memcpy(to, from, kStep * sizeof(float)); }
 };
 
 // Weights of any type after unpacking, in a scratch that stays in the cache.
@@ -48,6 +49,12 @@ struct Bfloat16Weights {
     const int64_t in_step = k % kStep;
     return k - in_step + (in_step % 2) * kLanes + in_step / 2;
   }
+  static void pack(const float* from, float* to) {
+    for (int i = 0; i < kLanes; i++) {
+      to[i] = from[2 * i];
+      to[kLanes + i] = from[2 * i + 1];
+    }
+  }
 };
 
 // float16 in natural order; by the processor's conversion where it has one.
@@ -59,6 +66,7 @@ struct Float16Weights {
     b = widen(w + kLanes);
   }
   static int64_t packed_index(int64_t k) { return k; }
+  static void pack(const float* from, float* to) { std::memcpy(to, from, kStep * sizeof(float)); }
 
  private:
   static Vec widen(const uint16_t* w) {

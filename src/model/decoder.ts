@@ -1,7 +1,7 @@
 import { reshape, slice, type Tensor1D, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
-import { attention } from '../../kernels/attention/index.js';
 import { linear } from '../../kernels/linear/index.js';
-import { swiglu } from '../../kernels/swiglu/index.js';
+import { mlp } from '../../kernels/mlp/index.js';
+import { selfAttention } from '../../kernels/self-attention/index.js';
 import { executeOp } from '../runtime/backend.js';
 import { float32Tensor, int32Tensor, toFloat32 } from '../runtime/device-tensors.js';
 import type { ModelConfig } from './config.js';
@@ -75,38 +75,40 @@ export function forward(
   cache.ensure(1 + batch.positions.reduce((a, b) => Math.max(a, b), 0));
 
   const last = tidy(() => {
-    const positions = int32Tensor(batch.positions, [R, T]) as Tensor2D;
-    const rows = int32Tensor(batch.rows) as Tensor1D;
-    const rotation = float32Tensor(rotations(config, batch.positions), [R * T, config.headDim]);
+    const angles = rotations(config, batch.positions);
+    const places = {
+      positions: int32Tensor(batch.positions, [R, T]) as Tensor2D,
+      rows: int32Tensor(batch.rows) as Tensor1D,
+      rotation: float32Tensor(angles, [R * T, config.headDim]) as Tensor2D,
+    };
+    const { numHeads, numKeyValueHeads, headDim } = config;
+    const heads = { numHeads, numKeyValueHeads, headDim, window: 0 };
+    const slidingHeads = { ...heads, window: config.slidingWindow ?? 0 };
 
     let x = embed(weights.embedTokens, batch.ids); // [N, hidden]
     weights.layers.forEach((layer, index) => {
       const next = tidy(() => {
-        const norm = { weight: layer.inputNorm, epsilon };
-        const qkv = linear({ x, weight: layer.qkvProj, bias: layer.qkvBias, norm }); // [N, (H + 2 G) D]
-        const mixed = attention({
-          qkv,
-          positions,
-          rows,
-          rotation: rotation as Tensor2D,
+        const attended = selfAttention({
+          x,
+          norm: { weight: layer.inputNorm, epsilon },
+          qkv: layer.qkvProj,
+          qkvBias: layer.qkvBias,
           queryNorm: layer.queryNorm,
           keyNorm: layer.keyNorm,
+          o: layer.oProj,
+          oBias: layer.oBias,
+          places,
           cache: cache.layer(index),
-          numHeads: config.numHeads,
-          numKeyValueHeads: config.numKeyValueHeads,
-          headDim: config.headDim,
-          window: config.slidingWindowLayers[index] ? (config.slidingWindow ?? 0) : 0,
-          epsilon,
-        }); // [N, H D]
-        const attended = linear({ x: mixed, weight: layer.oProj, bias: layer.oBias, residual: x });
-        const gated = swiglu({
+          heads: config.slidingWindowLayers[index] ? slidingHeads : heads,
+        }); // [N, hidden]
+        return mlp({
           x: attended,
           norm: { weight: layer.postAttentionNorm, epsilon },
           gateUp: layer.gateUpProj,
-          bias: layer.gateUpBias,
-        }); // [N, intermediate]
-        const { downProj: weight, downBias: bias } = layer;
-        return linear({ x: gated, weight, bias, residual: attended }); // [N, hidden]
+          gateUpBias: layer.gateUpBias,
+          down: layer.downProj,
+          downBias: layer.downBias,
+        }); // [N, hidden]
       });
       x.dispose();
       x = next;

@@ -73,14 +73,19 @@ export interface NodeBackend {
 
 /** The running TensorFlow backend; throws when `startTensorFlow` has not been called. */
 export function nodeBackend(): NodeBackend {
+  if (running) return running;
   if (getBackend() !== 'tensorflow') {
     throw new SdaError(
       'runtime',
       'TensorFlow is not running: call startTensorFlow() (loadModel does) before using tensors.',
     );
   }
-  return engine().backend as unknown as NodeBackend;
+  running = engine().backend as unknown as NodeBackend;
+  return running;
 }
+
+/** The backend once it runs: asked for by every operation, and never replaced. */
+let running: NodeBackend | undefined;
 
 /** True when tensors live on an NVIDIA GPU. */
 export function onGpu(): boolean {
@@ -138,6 +143,7 @@ export function deviceDtype(tensor: TensorInfo): DeviceDtype | 'int32' | 'bool' 
 /** Builders for operation attributes. */
 export const attr = {
   int: (name: string, value: number): OpAttribute => make(name, 'TF_ATTR_INT', value),
+  ints: (name: string, values: number[]): OpAttribute => make(name, 'TF_ATTR_INT', values),
   float: (name: string, value: number): OpAttribute => make(name, 'TF_ATTR_FLOAT', value),
   bool: (name: string, value: boolean): OpAttribute => make(name, 'TF_ATTR_BOOL', value),
   type: (name: string, value: number): OpAttribute => make(name, 'TF_ATTR_TYPE', value),

@@ -10,6 +10,7 @@ import {
   split,
   type Tensor,
   type Tensor1D,
+  type Tensor2D,
   tensor,
   tidy,
   transpose,
@@ -17,24 +18,29 @@ import {
 import { SdaError } from '../../src/errors.js';
 import { attr, executeOp, TfDtype } from '../../src/runtime/backend.js';
 import { int32Tensor } from '../../src/runtime/device-tensors.js';
-import { rmsNormReference } from '../linear/reference.js';
-import type { AttentionAttrs, AttentionInputs } from './index.js';
+import { linearReference, rmsNormReference } from '../linear/reference.js';
+import type { SelfAttentionAttrs, SelfAttentionInputs } from './index.js';
 
 /** Added to the score of a slot that a token may not see: finite, so that no softmax is 0 / 0. */
 const MASKED = -1e30;
 
-/** `attention` composed of TensorFlow operations; the caches are TensorFlow variables updated in place. */
-export function attentionReference(inputs: AttentionInputs, attrs: AttentionAttrs): Tensor[] {
+/** `selfAttention` composed of TensorFlow operations; the caches are TensorFlow variables updated in place. */
+export function selfAttentionReference(
+  inputs: SelfAttentionInputs,
+  attrs: SelfAttentionAttrs,
+): Tensor[] {
   return tidy(() => {
-    const { qkv, rotation, queryNorm, keyNorm } = inputs;
+    const { x, norm, rotation, queryNorm, keyNorm } = inputs;
     const { numHeads, numKeyValueHeads: kvHeads, headDim, epsilon } = attrs;
     const [R, T] = inputs.positions.shape;
     const positions = inputs.positions.dataSync() as Int32Array;
     const rows = inputs.rows.dataSync() as Int32Array;
     checkIndices(positions, rows, attrs);
 
+    const { qkv: weight, qkvBias: bias } = inputs;
+    const [qkv] = linearReference({ x, weight, bias, norm, residual: undefined }, attrs);
     const sizes = [numHeads * headDim, kvHeads * headDim, kvHeads * headDim];
-    const [flatQ, flatK, flatV] = split(qkv, sizes, 1);
+    const [flatQ, flatK, flatV] = split(qkv!, sizes, 1);
     const heads = (flat: Tensor, count: number) => reshape(flat, [R * T, count, headDim]);
     const q = rotate(normHeads(heads(flatQ!, numHeads), queryNorm, epsilon), rotation);
     const k = rotate(normHeads(heads(flatK!, kvHeads), keyNorm, epsilon), rotation);
@@ -57,7 +63,9 @@ export function attentionReference(inputs: AttentionInputs, attrs: AttentionAttr
     const masked = add(reshape(scores, [R, kvHeads, group, T, attrs.capacity]), mask);
     const weights = reshape(softmax(masked), [R, kvHeads, group * T, attrs.capacity]);
     const mixed = reshape(matMul(weights, values), [R, kvHeads, group, T, headDim]);
-    return [reshape(transpose(mixed, [0, 3, 1, 2, 4]), [R * T, numHeads * headDim])];
+    const joined = reshape(transpose(mixed, [0, 3, 1, 2, 4]), [R * T, numHeads * headDim]);
+    const output = { x: joined as Tensor2D, weight: inputs.o, bias: inputs.oBias };
+    return linearReference({ ...output, norm: undefined, residual: x }, attrs);
   });
 }
 
@@ -113,7 +121,12 @@ function gatherRows(cache: Tensor, rows: Int32Array, cacheRows: number): Tensor 
 }
 
 /** 0 where a token may look, `MASKED` elsewhere. Padding looks at slot 0, so that no line is all masked. */
-function visibility(positions: Int32Array, R: number, T: number, attrs: AttentionAttrs): Tensor {
+function visibility(
+  positions: Int32Array,
+  R: number,
+  T: number,
+  attrs: SelfAttentionAttrs,
+): Tensor {
   const { capacity, window } = attrs;
   const mask = new Float32Array(R * T * capacity).fill(MASKED);
   positions.forEach((position, token) => {
@@ -124,20 +137,20 @@ function visibility(positions: Int32Array, R: number, T: number, attrs: Attentio
   return tensor(mask, [R, 1, 1, T, capacity]);
 }
 
-function checkIndices(positions: Int32Array, rows: Int32Array, attrs: AttentionAttrs): void {
+function checkIndices(positions: Int32Array, rows: Int32Array, attrs: SelfAttentionAttrs): void {
   const { capacity, cacheRows } = attrs;
   const position = positions.find((p) => p < -1 || p >= capacity);
   if (position !== undefined) {
     throw new SdaError(
       'bad-tensor',
-      `attention: positions must lie in -1..${capacity - 1} (the cache's capacity), but one is ${position}.`,
+      `selfAttention: positions must lie in -1..${capacity - 1} (the cache's capacity), but one is ${position}.`,
     );
   }
   const row = rows.find((r) => r < 0 || r >= cacheRows);
   if (row !== undefined || new Set(rows).size !== rows.length) {
     throw new SdaError(
       'bad-tensor',
-      `attention: rows must be different numbers in 0..${cacheRows - 1}, but are [${[...rows].join(', ')}].`,
+      `selfAttention: rows must be different numbers in 0..${cacheRows - 1}, but are [${[...rows].join(', ')}].`,
     );
   }
 }

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
-import { swiglu } from '../../kernels/swiglu/index.js';
-import { swigluReference } from '../../kernels/swiglu/reference.js';
+import { mlp } from '../../kernels/mlp/index.js';
+import { mlpReference } from '../../kernels/mlp/reference.js';
 import { castTo } from '../../src/runtime/device-tensors.js';
 import type { BenchCase, KernelBench } from '../harness.js';
 
@@ -14,28 +14,29 @@ const EPSILON = 1e-5;
 function makeCase([I, K]: readonly [number, number], M: number): BenchCase {
   const x = tf.randomNormal<tf.Rank.R2>([M, K], 0, 1, 'float32', 1);
   const norm = tf.ones([K]) as tf.Tensor1D;
-  const gateUp = tf.tidy(
-    () => castTo(tf.randomNormal([2 * I, K], 0, 0.05, 'float32', 2), 'bfloat16') as tf.Tensor2D,
-  );
+  const [gateUp, down] = [
+    [2 * I, K],
+    [K, I],
+  ].map((shape) =>
+    tf.tidy(() => castTo(tf.randomNormal(shape, 0, 0.05, 'float32', 2), 'bfloat16')),
+  ) as [tf.Tensor2D, tf.Tensor2D];
+  const inputs = { x, norm, gateUp, down, gateUpBias: undefined, downBias: undefined };
   return {
-    label: `bfloat16 2 x [${I}, ${K}] rows=${M}`,
-    bytes: 2 * I * K * 2 + M * (I + K) * 4,
+    label: `bfloat16 3 x [${I}, ${K}] rows=${M}`,
+    bytes: 3 * I * K * 2 + 2 * M * K * 4,
     tolerance: 1e-5,
     variants: [
       {
         name: 'product',
-        run: () => [swiglu({ x, gateUp, norm: { weight: norm, epsilon: EPSILON } })],
+        run: () => [mlp({ x, gateUp, down, norm: { weight: norm, epsilon: EPSILON } })],
       },
-      {
-        name: 'reference',
-        run: () => swigluReference({ x, gateUp, norm, bias: undefined }, { epsilon: EPSILON }),
-      },
+      { name: 'reference', run: () => mlpReference(inputs, { epsilon: EPSILON }) },
     ],
-    dispose: () => tf.dispose([x, norm, gateUp]),
+    dispose: () => tf.dispose([x, norm, gateUp, down]),
   };
 }
 
 export const bench: KernelBench = {
-  kernel: 'swiglu',
+  kernel: 'mlp',
   cases: SHAPES.flatMap((shape) => [1, 2, 16, 512].map((M) => () => makeCase(shape, M))),
 };

@@ -1,11 +1,24 @@
-import { type Tensor, type Tensor1D, type Tensor2D, tensor, tidy } from '@tensorflow/tfjs-core';
+import {
+  mul,
+  type Tensor,
+  type Tensor1D,
+  type Tensor2D,
+  tensor,
+  tensor1d,
+  tensor2d,
+  tidy,
+} from '@tensorflow/tfjs-core';
 import { describe, expect, test } from 'vitest';
-import { type AttentionArgs, attention } from '../../kernels/attention/index.js';
-import { attentionReference } from '../../kernels/attention/reference.js';
+import {
+  type LayerCache,
+  type SelfAttentionArgs,
+  selfAttention,
+} from '../../kernels/self-attention/index.js';
+import { selfAttentionReference } from '../../kernels/self-attention/reference.js';
 import type { ModelConfig } from '../../src/model/config.js';
 import { KvCache } from '../../src/model/kv-cache.js';
 import { rotations } from '../../src/model/rotation.js';
-import { attr, executeOp, TfDtype } from '../../src/runtime/backend.js';
+import { attr, type DeviceDtype, executeOp, TfDtype } from '../../src/runtime/backend.js';
 import { expectClose } from '../support/close.js';
 import { Random } from '../support/random.js';
 import { errorOf, expectNoLeak, useTensorFlow, valuesOf } from '../support/tensorflow.js';
@@ -72,43 +85,51 @@ function realLines(values: number[], call: Call, width: number): number[] {
 
 interface Options {
   readonly window?: number;
-  readonly norms?: boolean;
-  readonly capacity?: number;
+  readonly headNorms?: boolean;
+  readonly biases?: boolean;
+  readonly dtype?: DeviceDtype;
 }
+
+const HIDDEN = 37;
 
 /** Random inputs of one call. The caller disposes them (use a tidy). */
-function inputsOf(call: Call, heads: Heads, random: Random, cache: KvCache, options: Options) {
+function inputsOf(
+  call: Call,
+  heads: Heads,
+  random: Random,
+  cache: KvCache,
+  options: Options,
+): SelfAttentionArgs {
   const { numHeads, numKeyValueHeads, headDim } = heads;
+  const { window = 0, headNorms = false, biases = false, dtype = 'float32' } = options;
   const [R, T] = [call.rows.length, call.positions[0]!.length];
+  const width = (numHeads + 2 * numKeyValueHeads) * headDim;
   const positions = Int32Array.from(call.positions.flat());
-  const norm = () => (options.norms ? random.vector(headDim) : undefined);
   return {
-    qkv: random.matrix(R * T, (numHeads + 2 * numKeyValueHeads) * headDim),
-    positions: tensor(positions, [R, T], 'int32') as Tensor2D,
-    rows: tensor(Int32Array.from(call.rows), [R], 'int32') as Tensor1D,
-    rotation: tensor(rotations(configOf(heads), positions), [R * T, headDim]) as Tensor2D,
-    queryNorm: norm(),
-    keyNorm: norm(),
+    x: random.matrix(R * T, HIDDEN),
+    norm: { weight: random.vector(HIDDEN), epsilon: 1e-6 },
+    qkv: random.matrix(width, HIDDEN, 2 / Math.sqrt(HIDDEN), dtype),
+    qkvBias: biases ? random.vector(width) : undefined,
+    o: random.matrix(HIDDEN, numHeads * headDim, 1 / Math.sqrt(headDim), dtype),
+    oBias: biases ? random.vector(HIDDEN) : undefined,
+    queryNorm: headNorms ? random.vector(headDim) : undefined,
+    keyNorm: headNorms ? random.vector(headDim) : undefined,
+    places: {
+      positions: tensor(positions, [R, T], 'int32') as Tensor2D,
+      rows: tensor(Int32Array.from(call.rows), [R], 'int32') as Tensor1D,
+      rotation: tensor(rotations(configOf(heads), positions), [R * T, headDim]) as Tensor2D,
+    },
     cache: cache.layer(0),
-    ...heads,
-    window: options.window ?? 0,
-    epsilon: 1e-6,
-  } satisfies AttentionArgs;
+    heads: { ...heads, window },
+  };
 }
 
-function runReference(args: AttentionArgs): Tensor {
-  const { cache, numHeads, numKeyValueHeads, headDim, window, epsilon, ...tensors } = args;
-  const attrs = { numHeads, numKeyValueHeads, headDim, window, epsilon };
-  return attentionReference(
-    {
-      ...tensors,
-      queryNorm: args.queryNorm,
-      keyNorm: args.keyNorm,
-      keys: cache.keys,
-      values: cache.values,
-    },
-    { ...attrs, capacity: cache.capacity, cacheRows: cache.rows },
-  )[0]!;
+function runReference(args: SelfAttentionArgs, cache: LayerCache): Tensor {
+  const { norm, places, heads, qkvBias, oBias, queryNorm, keyNorm, x, qkv, o } = args;
+  const { keys, values, capacity, rows: cacheRows } = cache;
+  const inputs = { x, qkv, o, qkvBias, oBias, queryNorm, keyNorm, ...places, keys, values };
+  const attrs = { ...heads, epsilon: norm.epsilon, capacity, cacheRows };
+  return selfAttentionReference({ ...inputs, norm: norm.weight }, attrs)[0]!;
 }
 
 const HEADS: readonly Heads[] = [
@@ -121,13 +142,14 @@ const HEADS: readonly Heads[] = [
 ];
 const OPTIONS: readonly Options[] = [
   {},
-  { window: 3 },
-  { norms: true },
-  { norms: true, window: 1 },
+  { window: 3, dtype: 'bfloat16' },
+  { headNorms: true, biases: true },
+  { headNorms: true, window: 1, dtype: 'float16' },
+  { biases: true, dtype: 'bfloat16' },
 ];
 
 describe.each(HEADS)(
-  'attention is its reference: $numHeads / $numKeyValueHeads heads of $headDim',
+  'self-attention is its reference: $numHeads / $numKeyValueHeads heads of $headDim',
   (heads) => {
     test.each(OPTIONS)('%j', async (options) => {
       await expectNoLeak(() => {
@@ -136,57 +158,54 @@ describe.each(HEADS)(
         for (const call of CALLS) {
           tidy(() => {
             const args = inputsOf(call, heads, random, own!, options);
-            const width = heads.numHeads * heads.headDim;
-            const found = attention(args);
-            expect(found.shape).toEqual([args.qkv.shape[0], width]);
-            const expected = runReference({ ...args, cache: reference!.layer(0) });
+            const found = selfAttention(args);
+            expect(found.shape).toEqual(args.x.shape);
+            const expected = runReference(args, reference!.layer(0));
             expectClose(
-              realLines(valuesOf(found), call, width),
-              realLines(valuesOf(expected), call, width),
+              realLines(valuesOf(found), call, HIDDEN),
+              realLines(valuesOf(expected), call, HIDDEN),
               TOLERANCE.kernel,
             );
           });
         }
-        expectClose(read(own!.layer(0).keys), read(reference!.layer(0).keys), TOLERANCE.kernel);
-        expect(read(own!.layer(0).values)).toEqual(read(reference!.layer(0).values));
+        for (const part of ['keys', 'values'] as const) {
+          expectClose(read(own!.layer(0)[part]), read(reference!.layer(0)[part]), TOLERANCE.kernel);
+        }
         for (const cache of [own!, reference!]) cache.dispose();
       });
     });
   },
 );
 
-describe('attention', () => {
+describe('selfAttention', () => {
   const heads = { numHeads: 2, numKeyValueHeads: 1, headDim: 4 };
-
-  test('the first token of a stream takes its own values, for every query head', () => {
-    const cache = new KvCache(configOf(heads), 1, 4, 4);
-    const call = { rows: [0], positions: [[0]] };
-    tidy(() => {
-      const args = inputsOf(call, heads, new Random(1), cache, {});
-      const own = [...args.qkv.dataSync().slice(12, 16)];
-      expectClose(valuesOf(attention(args)), [...own, ...own], TOLERANCE.kernel);
-    });
-    cache.dispose();
-  });
 
   test('equal keys share the weight evenly among what a token sees', () => {
     const cache = new KvCache(configOf(heads), 1, 8, 8);
     const call = { rows: [0], positions: [[0, 1, 2, 3]] };
+    // x = (c, sqrt(1 - c^2)) has an RMS of sqrt(1/2); keys are 0, every value is c, and o takes the first
+    const c = [0.1, 0.2, 0.3, 0.6];
     for (const [window, first] of [
       [0, 0],
       [2, 2],
+      [1, 3],
       [9, 0],
     ] as const) {
       tidy(() => {
         const args = inputsOf(call, heads, new Random(1), cache, { window });
-        // no key has any direction, and the values are 1, 2, 3, 4
-        const qkv = tensor(
-          [1, 2, 3, 4].flatMap((v) => [...Array(12).fill(0), v, v, v, v]),
-          [4, 16],
+        const zeros = Array(12).fill([0, 0]);
+        const found = valuesOf(
+          selfAttention({
+            ...args,
+            x: tensor2d(c.map((value) => [value, Math.sqrt(1 - value * value)])),
+            norm: { weight: tensor1d([1, 1]), epsilon: 0 },
+            qkv: tensor2d([...zeros, ...Array(4).fill([Math.SQRT1_2, 0])]),
+            o: tensor2d([[1, ...Array(7).fill(0)], Array(8).fill(0)]),
+          }),
         );
-        const seen = valuesOf(attention({ ...args, qkv: qkv as Tensor2D })).slice(24);
-        const mean = (first + 1 + 4) / 2;
-        expectClose(seen, Array(8).fill(mean), TOLERANCE.kernel);
+        const seen = c.slice(first);
+        const mean = seen.reduce((a, b) => a + b) / seen.length;
+        expectClose([found[6]!, found[0]!], [c[3]! + mean, 2 * c[0]!], TOLERANCE.kernel);
       });
     }
     cache.dispose();
@@ -196,11 +215,8 @@ describe('attention', () => {
     const cache = new KvCache(configOf(heads), 1, 4, 4);
     tidy(() => {
       const args = inputsOf({ rows: [0], positions: [[0, 1, 2]] }, heads, new Random(1), cache, {});
-      const qkv = tensor(
-        args.qkv.dataSync().map((v) => v * 200),
-        [3, 16],
-      ) as Tensor2D;
-      expect(valuesOf(attention({ ...args, qkv })).every(Number.isFinite)).toBe(true);
+      const qkv = mul(args.qkv, 100) as Tensor2D;
+      expect(valuesOf(selfAttention({ ...args, qkv })).every(Number.isFinite)).toBe(true);
     });
     cache.dispose();
   });
@@ -219,9 +235,10 @@ describe('attention', () => {
       const error = await errorOf(() =>
         tidy(() => {
           const args = inputsOf(plain, heads, new Random(1), cache, {});
-          const positions = tensor(call.positions.flat(), args.positions.shape, 'int32');
-          const rows = tensor([...call.rows], [2], 'int32');
-          attention({ ...args, positions: positions as Tensor2D, rows: rows as Tensor1D });
+          const { shape } = args.places.positions;
+          const positions = tensor(call.positions.flat(), shape, 'int32') as Tensor2D;
+          const rows = tensor([...call.rows], [2], 'int32') as Tensor1D;
+          selfAttention({ ...args, places: { ...args.places, positions, rows } });
         }),
       );
       expect(error).toBeInstanceOf(Error);
@@ -231,30 +248,45 @@ describe('attention', () => {
     });
   });
 
-  test.each<[string, (args: AttentionArgs) => Partial<AttentionArgs>, string]>([
+  test.each<[string, (args: SelfAttentionArgs) => Partial<SelfAttentionArgs>, string]>([
     [
-      'rows',
-      () => ({ rows: tensor([0, 1], [2], 'int32') as Tensor1D }),
+      'number of rows',
+      ({ places }) => ({
+        places: { ...places, rows: tensor([0, 1], [2], 'int32') as Tensor1D },
+      }),
       'rows must have the shape [1], but has [2].',
     ],
     [
-      'qkv',
-      () => ({ qkv: tensor(Array(15).fill(0), [1, 15]) as Tensor2D }),
-      'qkv must have the shape [1, 16], but has [1, 15].',
+      'x',
+      () => ({ x: tensor2d([Array(HIDDEN).fill(0), Array(HIDDEN).fill(0)]) }),
+      'x must have the shape [1, any], but has [2, 37].',
     ],
     [
+      'norm',
+      () => ({ norm: { weight: tensor1d([1]), epsilon: 0 } }),
+      'norm must have the shape [37], but has [1].',
+    ],
+    ['qkv', () => ({ qkv: tensor2d([[1]]) }), 'qkv must have the shape [16, 37], but has [1, 1].'],
+    [
+      'qkvBias',
+      () => ({ qkvBias: tensor1d([1]) }),
+      'qkvBias must have the shape [16], but has [1].',
+    ],
+    ['o', () => ({ o: tensor2d([[1]]) }), 'o must have the shape [37, 8], but has [1, 1].'],
+    ['oBias', () => ({ oBias: tensor1d([1]) }), 'oBias must have the shape [37], but has [1].'],
+    [
       'rotation',
-      () => ({ rotation: tensor([0, 0], [1, 2]) as Tensor2D }),
+      ({ places }) => ({ places: { ...places, rotation: tensor2d([[0, 0]]) } }),
       'rotation must have the shape [1, 4], but has [1, 2].',
     ],
     [
       'queryNorm',
-      () => ({ queryNorm: tensor([1], [1]) as Tensor1D }),
+      () => ({ queryNorm: tensor1d([1]) }),
       'queryNorm must have the shape [4], but has [1].',
     ],
     [
       'keyNorm',
-      () => ({ keyNorm: tensor([1], [1]) as Tensor1D }),
+      () => ({ queryNorm: tensor1d([1, 1, 1, 1]), keyNorm: tensor1d([1]) }),
       'keyNorm must have the shape [4], but has [1].',
     ],
   ])('names a wrong %s', async (_, wrong, message) => {
@@ -262,10 +294,10 @@ describe('attention', () => {
     const error = await errorOf(() =>
       tidy(() => {
         const args = inputsOf({ rows: [0], positions: [[0]] }, heads, new Random(1), cache, {});
-        attention({ ...args, ...wrong(args) });
+        selfAttention({ ...args, ...wrong(args) });
       }),
     );
-    expect(error).toMatchObject({ code: 'bad-tensor', message: `attention: ${message}` });
+    expect(error).toMatchObject({ code: 'bad-tensor', message: `selfAttention: ${message}` });
     cache.dispose();
   });
 });
