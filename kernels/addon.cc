@@ -1,12 +1,40 @@
 // The Node module around the kernels. Loading it runs the REGISTER_OP and REGISTER_KERNEL_BUILDER lines of
-// every kernels/<name>/op.cc, after which TensorFlow, and so tfjs, can run the operations by name. What it
-// exports is the list of those names.
+// every kernels/<name>/op.cc, after which TensorFlow, and so tfjs, can run the operations by name. It exports
+// the list of those names, and `prepareMemory`.
 
 #include <node_api.h>
+
+#include <cstdint>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 #include "registry.h"
 
 namespace {
+
+// prepareMemory(buffer: ArrayBuffer): number. Asks for huge pages, which matter to a stream through hundreds of
+// megabytes, where the system hands them out on request; call it before the buffer is filled. Returns how many bytes
+// into the buffer the first multiple of 64 lies: TensorFlow copies tensors that start elsewhere.
+napi_value PrepareMemory(napi_env env, napi_callback_info info) {
+  size_t count = 1, length = 0;
+  napi_value argument, result;
+  void* data = nullptr;
+  if (napi_get_cb_info(env, info, &count, &argument, nullptr, nullptr) != napi_ok || count != 1 ||
+      napi_get_arraybuffer_info(env, argument, &data, &length) != napi_ok) {
+    napi_throw_type_error(env, nullptr, "prepareMemory: an ArrayBuffer is expected");
+    return nullptr;
+  }
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(data);
+#if defined(MADV_HUGEPAGE)
+  constexpr uintptr_t kPage = 4096;
+  const uintptr_t first = (begin + kPage - 1) / kPage * kPage, last = (begin + length) / kPage * kPage;
+  if (last > first) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+#endif
+  napi_create_uint32(env, static_cast<uint32_t>((64 - begin % 64) % 64), &result);
+  return result;
+}
 
 napi_value Init(napi_env env, napi_value exports) {
   napi_value list;
@@ -18,6 +46,9 @@ napi_value Init(napi_env env, napi_value exports) {
     napi_set_element(env, list, index++, text);
   }
   napi_set_named_property(env, exports, "operations", list);
+  napi_value prepare;
+  napi_create_function(env, "prepareMemory", NAPI_AUTO_LENGTH, PrepareMemory, nullptr, &prepare);
+  napi_set_named_property(env, exports, "prepareMemory", prepare);
   return exports;
 }
 

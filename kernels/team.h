@@ -4,9 +4,10 @@
 // one of them costs tens of microseconds. So a pool thread that has helped once keeps watching for the next
 // operation for kPatience before it goes back to the pool, as OpenMP runtimes and llama.cpp's thread pool do.
 //
-// Work comes in phases: every item of one is done before the next begins. Whoever is there takes chunks of items
-// from a counter; a phase is over when all chunks are done, and nobody waits for a thread that has not taken one. So
-// the work also ends when no helper ever comes.
+// Work comes in phases: every item of one is done before the next begins. Whoever is there takes the next items from
+// a counter, half of its share of what is left, so that streams through memory are long and all still end together.
+// A phase is over when all items are done, and nobody waits for a thread that has not taken any: the work also ends
+// when no helper ever comes.
 #pragma once
 
 #include <algorithm>
@@ -25,7 +26,7 @@ namespace sda {
 
 struct Phase {
   int64_t items;
-  int64_t chunk;  // items that a thread takes at a time, at least 1
+  int64_t chunk;  // the fewest items that a thread takes at a time, at least 1
   std::function<void(int64_t begin, int64_t end)> work;
 };
 
@@ -44,17 +45,20 @@ inline void pause_briefly(int spins) {
 // One call's phases and how far they are. Shared with helpers, which may come late: then all is taken.
 class PhasedWork {
  public:
-  explicit PhasedWork(std::vector<Phase> phases)
-      : phases_(std::move(phases)), progress_(phases_.size()) {}
+  PhasedWork(std::vector<Phase> phases, int threads)
+      : phases_(std::move(phases)), progress_(phases_.size()), threads_(threads) {}
 
   // Takes part until every phase is done.
   void take_part() {
     for (size_t p = 0; p < phases_.size(); p++) {
       const Phase& phase = phases_[p];
       for (;;) {
-        const int64_t begin = progress_[p].taken.fetch_add(phase.chunk);
+        int64_t begin = progress_[p].taken.load(), end;
+        do {
+          const int64_t share = (phase.items - begin) / (2 * threads_);
+          end = std::min(begin + std::max(phase.chunk, share), phase.items);
+        } while (begin < phase.items && !progress_[p].taken.compare_exchange_weak(begin, end));
         if (begin >= phase.items) break;
-        const int64_t end = std::min(begin + phase.chunk, phase.items);
         phase.work(begin, end);
         progress_[p].done.fetch_add(end - begin);
       }
@@ -68,6 +72,7 @@ class PhasedWork {
   };
   const std::vector<Phase> phases_;
   std::vector<Progress> progress_;
+  const int64_t threads_;
 };
 
 // The threads that watch for work. One for the process, as TensorFlow's pool is.
@@ -80,7 +85,7 @@ class Team {
 
   void run(tensorflow::OpKernelContext* ctx, std::vector<Phase> phases) {
     const auto& workers = *ctx->device()->tensorflow_cpu_worker_threads();
-    const auto work = std::make_shared<PhasedWork>(std::move(phases));
+    const auto work = std::make_shared<PhasedWork>(std::move(phases), workers.num_threads);
     int missing = 0;
     {
       std::lock_guard<std::mutex> lock(mutex_);
@@ -141,13 +146,12 @@ inline void run_phases(tensorflow::OpKernelContext* ctx, std::vector<Phase> phas
 // handing to another thread.
 template <typename Work>
 void parallel_for(tensorflow::OpKernelContext* ctx, int64_t total, int64_t grain, const Work& work) {
-  const int64_t threads = ctx->device()->tensorflow_cpu_worker_threads()->num_threads;
+  const int threads = ctx->device()->tensorflow_cpu_worker_threads()->num_threads;
   if (threads <= 1 || total <= grain) {
     if (total > 0) work(0, total);
     return;
   }
-  const int64_t chunk = std::max(grain, (total + 4 * threads - 1) / (4 * threads));
-  run_phases(ctx, {{total, chunk, [&](int64_t begin, int64_t end) { work(begin, end); }}});
+  run_phases(ctx, {{total, grain, [&](int64_t begin, int64_t end) { work(begin, end); }}});
 }
 
 }  // namespace sda

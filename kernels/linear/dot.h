@@ -24,14 +24,10 @@ constexpr int64_t kManyRows = 12;
 constexpr int64_t kScratchRows = 32;
 constexpr int64_t kScratchDepth = 1024;
 
-// How far ahead of its use a weight is asked for, in values: rows are short streams that the processor's own
-// prefetcher finds late. Short rows: one or two groups of rows ahead; long rows need no help.
-template <typename Stored>
-inline int64_t prefetch_distance(int64_t K) {
-  const int64_t group = kRowGroup * K * static_cast<int64_t>(sizeof(Stored));
-  if (group <= 8192) return 2 * kRowGroup * K;
-  return group <= 16384 ? kRowGroup * K : 0;
-}
+// Bytes ahead of its use at which a weight is asked for from memory, and not to be kept: a step reads each weight once,
+// and everything else that the process works with should stay in the caches.
+constexpr int64_t kPrefetchBytes = 4096;
+constexpr int64_t kCacheLine = 64;
 
 // The sums of the lanes of four vectors.
 inline void sum_lanes4(const Vec v[4], float out[4]) {
@@ -74,7 +70,6 @@ inline void add_sums(const Vec acc[R][M], float* out, int64_t out_stride) {
 template <typename W, int R, int M>
 inline void dots(const typename W::Stored* w, int64_t w_stride, int64_t depth, const float* x,
                  int64_t x_stride, float* out, int64_t out_stride) {
-  const int64_t ahead = prefetch_distance<typename W::Stored>(depth);
   Vec acc[R][M] = {};
   const int64_t whole = depth / kStep * kStep;
   const auto step = [&](const typename W::Stored* const rows, int64_t stride, int64_t k) {
@@ -85,7 +80,6 @@ inline void dots(const typename W::Stored* w, int64_t w_stride, int64_t depth, c
     }
     for (int r = 0; r < R; r++) {
       Vec a, b;
-      if constexpr (W::kFromMemory) __builtin_prefetch(rows + r * stride + ahead);
       W::unpack(rows + r * stride, a, b);
       for (int m = 0; m < M; m++) {
         acc[r][m] += a * xa[m];
@@ -132,12 +126,56 @@ inline void dots_all(int64_t n, const typename W::Stored* w, int64_t w_stride, i
   }
 }
 
-// Few rows of x: out[r * M + m] = dot(w[r], x[m]) for n <= kRowGroup rows of weights.
+// acc[m] += w . x[m], lane by lane, for one row of weights read from memory: a single stream, in order, which is what
+// memory is fastest at. Two accumulators a row of x keep the multiply-adds apart.
+template <typename W, int M>
+inline void stream_row(const typename W::Stored* w, int64_t K, const float* x, int64_t x_stride,
+                       Vec acc[M]) {
+  constexpr int64_t kSize = sizeof(typename W::Stored);
+  Vec even[M] = {}, odd[M] = {};
+  const auto step = [&](const typename W::Stored* values, int64_t k) {
+    Vec a, b;
+    W::unpack(values, a, b);
+    for (int m = 0; m < M; m++) {
+      even[m] += a * load(x + m * x_stride + k);
+      odd[m] += b * load(x + m * x_stride + k + kLanes);
+    }
+  };
+  int64_t k = 0;
+  for (; k + kStep <= K; k += kStep) {
+    if (k * kSize % kCacheLine < kStep * kSize) __builtin_prefetch(w + k + kPrefetchBytes / kSize, 0, 0);
+    step(w + k, k);
+  }
+  if (k < K) {
+    typename W::Stored tail[kStep] = {};
+    std::copy(w + k, w + K, tail);
+    step(tail, k);
+  }
+  for (int m = 0; m < M; m++) acc[m] = even[m] + odd[m];
+}
+
+// Few rows of x, at most Most at a time: out[r * M + m] = w[r] . x[m] for n <= kRowGroup rows of weights.
+template <typename W, int Most>
+inline void stream_group(const typename W::Stored* w, int64_t n, int64_t K, const float* x,
+                         int64_t stride, int64_t rows, int64_t M, float* out) {
+  if constexpr (Most > 1) {
+    if (rows < Most) return stream_group<W, Most - 1>(w, n, K, x, stride, rows, M, out);
+  }
+  Vec acc[kRowGroup][Most] = {};
+  for (int64_t r = 0; r < n; r++) stream_row<W, Most>(w + r * K, K, x, stride, acc[r]);
+  float sums[kRowGroup * Most] = {};
+  add_sums<kRowGroup, Most>(acc, sums, Most);
+  for (int64_t r = 0; r < n; r++) std::copy_n(sums + r * Most, Most, out + r * M);
+}
+
+// Few rows of x: out[r * M + m] = w[r] . x[m] for n <= kRowGroup rows of weights.
 template <typename W>
 inline void dot_few(const typename W::Stored* w, int64_t n, int64_t K, const float* x,
                     int64_t stride, int64_t M, float* out) {
-  std::fill(out, out + n * M, 0.0f);
-  dots_all<W, kFewGroup>(n, w, K, K, x, stride, M, out, M);
+  for (int64_t m = 0; m < M; m += kFewGroup) {
+    const int64_t rows = std::min<int64_t>(kFewGroup, M - m);
+    stream_group<W, kFewGroup>(w, n, K, x + m * stride, stride, rows, M, out + m);
+  }
 }
 
 // Many rows of x: out[r * M + m] = dot(w[r], x[m]) for n <= kScratchRows rows of weights.
@@ -170,7 +208,7 @@ inline void dot_many(const typename W::Stored* w, int64_t n, int64_t K, const fl
     for (int64_t m = 0; m < M; m += kManyGroup) {
       const int64_t rows = std::min<int64_t>(kManyGroup, M - m);
       for (int64_t r = 0; r < n; r += kRowGroup) {
-        dots_all<UnpackedWeights, kManyGroup>(std::min<int64_t>(kRowGroup, n - r),
+        dots_all<Float32Weights, kManyGroup>(std::min<int64_t>(kRowGroup, n - r),
                                              scratch + r * padded, padded, padded,
                                              x + m * stride + k0, stride, rows, out + r * M + m, M);
       }

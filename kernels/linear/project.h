@@ -88,9 +88,9 @@ Phase project_phase(const Tensor& weight, int64_t blocks, const PackedRows& pack
     const bool many = packed.M >= kManyRows;
     const int64_t N = weight.dim_size(0) / blocks;
     const int64_t group = many ? kScratchRows : kRowGroup;
-    // few rows of x: about 64 KB of weights at a time
+    // few rows of x: at least 32 KB of weights at a time
     const int64_t bytes = blocks * group * packed.K * static_cast<int64_t>(sizeof(*w));
-    const int64_t chunk = many ? 1 : std::max<int64_t>(1, 65536 / bytes);
+    const int64_t chunk = many ? 1 : std::max<int64_t>(1, 32768 / bytes);
     return {(N + group - 1) / group, chunk, [=, &packed](int64_t begin, int64_t end) {
               thread_local std::vector<float> dots, scratch;
               const int64_t M = packed.M, K = packed.K;

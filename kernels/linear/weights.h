@@ -20,7 +20,6 @@ inline int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step 
 // Natural order.
 struct Float32Weights {
   using Stored = float;
-  static constexpr bool kFromMemory = true;
   static void unpack(const float* w, Vec& a, Vec& b) {
     a = load(w);
     b = load(w + kLanes);
@@ -29,16 +28,10 @@ struct Float32Weights {
   static void pack(const float* from, float* to) { std::memcpy(to, from, kStep * sizeof(float)); }
 };
 
-// Weights of any type after unpacking, in a scratch that stays in the cache.
-struct UnpackedWeights : Float32Weights {
-  static constexpr bool kFromMemory = false;
-};
-
 // bfloat16 is the upper half of a float32. A 32-bit word holds two: the even one comes out by a shift, the odd
 // one by a mask. Order: the even ones of 2 kLanes, then the odd ones.
 struct Bfloat16Weights {
   using Stored = uint16_t;
-  static constexpr bool kFromMemory = true;
   static void unpack(const uint16_t* w, Vec& a, Vec& b) {
     VecU words;
     std::memcpy(&words, w, sizeof(words));
@@ -60,7 +53,6 @@ struct Bfloat16Weights {
 // float16 in natural order; by the processor's conversion where it has one.
 struct Float16Weights {
   using Stored = uint16_t;
-  static constexpr bool kFromMemory = true;
   static void unpack(const uint16_t* w, Vec& a, Vec& b) {
     a = widen(w);
     b = widen(w + kLanes);

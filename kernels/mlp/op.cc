@@ -33,7 +33,10 @@ REGISTER_OP("SdaMlp")
     });
 
 // e^88 is near the largest float32; beyond it the quotient is 0 to float32 all the same.
-inline float silu(float z) { return z / (1.0f + exp_fast(min_of(-z, 88.0f))); }
+template <typename F>
+inline F silu(F z) {
+  return z / (1.0f + exp_fast(min_of(-z, splat<F>(88.0f))));
+}
 
 class MlpOp : public OpKernel {
  public:
@@ -64,17 +67,23 @@ class MlpOp : public OpKernel {
     OP_REQUIRES_OK(ctx, activations.allocate(ctx, M, down));
     for (int64_t m = 0; m < M; m++) activations.clear_end(m);
     const auto activate = [&](int64_t n, int64_t count, const float* dots) {
-      for (int64_t m = 0; m < M; m++) {
-        float* line = activations.row(m);
-        for (int64_t r = 0; r < count; r++) {
-          float gate = dots[r * M + m];
-          float up = dots[(count + r) * M + m];
-          if (bias) {
-            gate += bias[n + r];
-            up += bias[I + n + r];
-          }
-          line[activations.index(n + r)] = silu(gate) * up;
+      const int64_t half = count * M;  // gates, then ups, of `count` columns for each row of x
+      thread_local std::vector<float> values;
+      values.resize(2 * half);
+      std::copy_n(dots, 2 * half, values.data());
+      float *gate = values.data(), *up = gate + half;
+      if (bias) {
+        for (int64_t i = 0; i < half; i++) {
+          gate[i] += bias[n + i / M];
+          up[i] += bias[I + n + i / M];
         }
+      }
+      int64_t i = 0;
+      for (; i + kLanes <= half; i += kLanes) store(gate + i, silu(load(gate + i)) * load(up + i));
+      for (; i < half; i++) gate[i] = silu(gate[i]) * up[i];
+      for (int64_t r = 0; r < count; r++) {
+        const int64_t place = activations.index(n + r);
+        for (int64_t m = 0; m < M; m++) activations.row(m)[place] = gate[r * M + m];
       }
     };
     const float* down_bias = values_if(has_bias_, ctx->input(5));

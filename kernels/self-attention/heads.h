@@ -29,21 +29,51 @@ inline void norm_and_rotate(const float* from, int64_t D, const float* norm, flo
   }
 }
 
-// scores[q * count + j] = scale * dot(queries[q], keys[j]) for Q queries of `stride` floats (padded with zeros to
-// a multiple of kStep) and `count` keys of D floats.
+// scores[q * count + j] = scale * dot(queries[q], keys[j]) for four keys and exactly Q queries.
+template <int Q>
+inline void score_four(const float* queries, int64_t stride, const float* keys, int64_t D,
+                       float scale, float* scores, int64_t count) {
+  const int64_t whole = D / kLanes * kLanes;
+  Vec acc[Q][4] = {};
+  for (int64_t d = 0; d < whole; d += kLanes) {
+    Vec key[4];
+    for (int j = 0; j < 4; j++) key[j] = load(keys + j * D + d);
+    for (int q = 0; q < Q; q++) {
+      const Vec query = load(queries + q * stride + d);
+      for (int j = 0; j < 4; j++) acc[q][j] += query * key[j];
+    }
+  }
+  for (int q = 0; q < Q; q++) {
+    float sums[4];
+    sum_lanes4(acc[q], sums);
+    for (int j = 0; j < 4; j++) {
+      for (int64_t d = whole; d < D; d++) sums[j] += queries[q * stride + d] * keys[j * D + d];
+      scores[q * count + j] = scale * sums[j];
+    }
+  }
+}
+
+// The same for all keys and any number of queries.
 inline void score_keys(const float* queries, int64_t stride, int64_t Q, const float* keys,
                        int64_t count, int64_t D, float scale, float* scores) {
-  constexpr int64_t kQueries = 8;
-  for (int64_t q0 = 0; q0 < Q; q0 += kQueries) {
-    const int64_t some = std::min(kQueries, Q - q0);
-    for (int64_t j = 0; j < count; j += kRowGroup) {
-      const int64_t n = std::min<int64_t>(kRowGroup, count - j);
-      float block[kRowGroup * kQueries] = {};
-      dots_all<UnpackedWeights, kManyGroup>(n, keys + j * D, D, D, queries + q0 * stride, stride,
-                                            some, block, some);
-      for (int64_t q = 0; q < some; q++)
-        for (int64_t r = 0; r < n; r++)
-          scores[(q0 + q) * count + j + r] = scale * block[r * some + q];
+  int64_t j = 0;
+  for (; j + 4 <= count; j += 4) {
+    const float* four = keys + j * D;
+    int64_t q = 0;
+    for (; q + 3 <= Q; q += 3)
+      score_four<3>(queries + q * stride, stride, four, D, scale, scores + q * count + j, count);
+    for (; q < Q; q++)
+      score_four<1>(queries + q * stride, stride, four, D, scale, scores + q * count + j, count);
+  }
+  for (; j < count; j++) {
+    for (int64_t q = 0; q < Q; q++) {
+      Vec acc = {};
+      int64_t d = 0;
+      for (; d + kLanes <= D; d += kLanes)
+        acc += load(queries + q * stride + d) * load(keys + j * D + d);
+      float sum = sum_lanes(acc);
+      for (; d < D; d++) sum += queries[q * stride + d] * keys[j * D + d];
+      scores[q * count + j] = scale * sum;
     }
   }
 }

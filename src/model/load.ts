@@ -3,6 +3,7 @@ import type { Checkpoint, TensorInfo } from '../checkpoint/checkpoint.js';
 import { SdaError } from '../errors.js';
 import { attr, type DeviceDtype, executeOp } from '../runtime/backend.js';
 import { castTo, int32Tensor, tensorFromBytes } from '../runtime/device-tensors.js';
+import { weightMemory } from '../runtime/native.js';
 import type { ModelConfig } from './config.js';
 import type { DecoderWeights, LayerWeights } from './decoder.js';
 import type { CheckedTensors } from './families.js';
@@ -86,11 +87,13 @@ class Loader {
   private readonly checkpoint: Checkpoint;
   private readonly options: LoadWeightsOptions;
   private readonly owned: Tensor[] = [];
+  private readonly memory: WeightArena;
   private bytesRead = 0;
 
   constructor(checkpoint: Checkpoint, options: LoadWeightsOptions) {
     this.checkpoint = checkpoint;
     this.options = options;
+    this.memory = new WeightArena(checkpoint.totalBytes);
   }
 
   async matrix(names: readonly string[]): Promise<Tensor2D> {
@@ -123,7 +126,7 @@ class Loader {
     ];
 
     if (!uniform) return this.own(concatRows(await this.parts(infos, target)));
-    const bytes = new Uint8Array(infos.reduce((sum, info) => sum + info.byteLength, 0));
+    const bytes = this.memory.take(infos.reduce((sum, info) => sum + info.byteLength, 0));
     let offset = 0;
     for (const { name, byteLength } of infos) {
       await this.read(name, bytes.subarray(offset, offset + byteLength));
@@ -174,6 +177,35 @@ class Loader {
   private own(tensor: Tensor): Tensor {
     this.owned.push(tensor);
     return tensor;
+  }
+}
+
+/** Largest piece of memory that weights share. */
+const ARENA_BYTES = 256 * 2 ** 20;
+const ALIGNMENT = 64;
+
+/**
+ * Hands out memory for weights from a few large pieces, which can lie on huge pages as small ones cannot. A piece
+ * is freed with the last tensor in it.
+ */
+class WeightArena {
+  private left: number;
+  private piece: Uint8Array = new Uint8Array(0);
+
+  /** @param expected bytes that will be asked for in all */
+  constructor(expected: number) {
+    this.left = expected;
+  }
+
+  take(bytes: number): Uint8Array {
+    const reserved = Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
+    if (reserved > this.piece.byteLength) {
+      this.piece = weightMemory(Math.max(reserved, Math.min(this.left, ARENA_BYTES)));
+    }
+    const taken = this.piece.subarray(0, bytes);
+    this.piece = this.piece.subarray(reserved);
+    this.left = Math.max(0, this.left - reserved);
+    return taken;
   }
 }
 

@@ -16,9 +16,12 @@ export interface KernelStatus {
 interface Addon {
   /** Names of the TensorFlow operations that the addon registered when it was loaded. */
   readonly operations: readonly string[];
+  /** Asks for huge pages; returns the offset of the first multiple of 64 in the buffer. */
+  prepareMemory(buffer: ArrayBuffer): number;
 }
 
 let loaded: ReadonlySet<string> = new Set();
+let addon: Addon | undefined;
 
 /** Where set-up puts the native kernels. */
 export function nativeAddonPath(): string {
@@ -28,6 +31,17 @@ export function nativeAddonPath(): string {
 /** True when the native form of a kernel is loaded. */
 export function hasNativeKernel(name: string): boolean {
   return loaded.has(name);
+}
+
+/**
+ * Memory for weights that TensorFlow can use in place: zeros, on huge pages where the native kernels are loaded
+ * and the system has them.
+ *
+ * @returns `bytes` bytes that start at a multiple of 64 (with the native kernels; else anywhere)
+ */
+export function weightMemory(bytes: number): Uint8Array {
+  const buffer = new ArrayBuffer(bytes + 64);
+  return new Uint8Array(buffer, addon?.prepareMemory(buffer) ?? 0, bytes);
 }
 
 /**
@@ -46,7 +60,7 @@ export function loadNativeKernels(): KernelStatus {
   if (!existsSync(path))
     return missing(wanted, 'the native kernels are not built: run "npm run setup"');
   try {
-    const addon = createRequire(import.meta.url)(path) as Addon;
+    addon = createRequire(import.meta.url)(path) as Addon;
     loaded = new Set(addon.operations);
     return { kernels: 'native', reason: '', operations: [...addon.operations] };
   } catch (error) {
