@@ -12,9 +12,11 @@ export function checkShape(
   tensor: Tensor,
   expected: readonly (number | null)[],
 ): void {
-  const matches =
-    tensor.shape.length === expected.length &&
-    expected.every((size, i) => size === null || size === tensor.shape[i]);
+  const { shape } = tensor;
+  let matches = shape.length === expected.length;
+  for (let axis = 0; matches && axis < shape.length; axis++) {
+    matches = expected[axis] === null || expected[axis] === shape[axis];
+  }
   if (matches) return;
   const wanted = expected.map((size) => size ?? 'any').join(', ');
   throw new SdaError(

@@ -87,31 +87,29 @@ export function forward(
 
     let x = embed(weights.embedTokens, batch.ids); // [N, hidden]
     weights.layers.forEach((layer, index) => {
-      const next = tidy(() => {
-        const attended = selfAttention({
-          x,
-          norm: { weight: layer.inputNorm, epsilon },
-          qkv: layer.qkvProj,
-          qkvBias: layer.qkvBias,
-          queryNorm: layer.queryNorm,
-          keyNorm: layer.keyNorm,
-          o: layer.oProj,
-          oBias: layer.oBias,
-          places,
-          cache: cache.layer(index),
-          heads: config.slidingWindowLayers[index] ? slidingHeads : heads,
-        }); // [N, hidden]
-        return mlp({
-          x: attended,
-          norm: { weight: layer.postAttentionNorm, epsilon },
-          gateUp: layer.gateUpProj,
-          gateUpBias: layer.gateUpBias,
-          down: layer.downProj,
-          downBias: layer.downBias,
-        }); // [N, hidden]
-      });
+      const attended = selfAttention({
+        x,
+        norm: { weight: layer.inputNorm, epsilon },
+        qkv: layer.qkvProj,
+        qkvBias: layer.qkvBias,
+        queryNorm: layer.queryNorm,
+        keyNorm: layer.keyNorm,
+        o: layer.oProj,
+        oBias: layer.oBias,
+        places,
+        cache: cache.layer(index),
+        heads: config.slidingWindowLayers[index] ? slidingHeads : heads,
+      }); // [N, hidden]
       x.dispose();
-      x = next;
+      x = mlp({
+        x: attended,
+        norm: { weight: layer.postAttentionNorm, epsilon },
+        gateUp: layer.gateUpProj,
+        gateUpBias: layer.gateUpBias,
+        down: layer.downProj,
+        downBias: layer.downBias,
+      }); // [N, hidden]
+      attended.dispose();
     });
     return lastOfEach(x, R, T); // [R, hidden]
   });

@@ -96,19 +96,22 @@ export function onGpu(): boolean {
  * Registers a TensorFlow handle with tfjs, so that `dispose`, `tidy` and `memory()` see it. tfjs has no
  * 16-bit types: bfloat16 and float16 handles are labelled float32, and `deviceDtype` tells the truth.
  */
-export function adoptHandle(output: OutputMetadata): Tensor {
+export function adoptHandle({ id, shape, dtype }: OutputMetadata): Tensor {
   const dataId: DataId = {};
-  nodeBackend().tensorMap.set(dataId, { ...output, values: null, refCount: 1 });
-  const dtype =
-    output.dtype === TfDtype.int32
-      ? 'int32'
-      : output.dtype === TfDtype.bool
-        ? 'bool'
-        : output.dtype === TfDtype.string || output.dtype === TfDtype.resource
-          ? 'string'
-          : 'float32';
-  return engine().makeTensorFromTensorInfo({ dataId, shape: output.shape, dtype });
+  nodeBackend().tensorMap.set(dataId, { id, shape, dtype, values: null, refCount: 1 });
+  return engine().makeTensorFromTensorInfo({
+    dataId,
+    shape,
+    dtype: LABELS.get(dtype) ?? 'float32',
+  });
 }
+
+const LABELS: ReadonlyMap<number, 'int32' | 'bool' | 'string'> = new Map([
+  [TfDtype.int32, 'int32'],
+  [TfDtype.bool, 'bool'],
+  [TfDtype.string, 'string'],
+  [TfDtype.resource, 'string'],
+]);
 
 /** Runs one TensorFlow operation eagerly. The caller owns the returned tensors. */
 export function executeOp(
