@@ -5,7 +5,7 @@ import { messageOf } from '../src/errors.js';
 import { packageRoot } from '../src/runtime/paths.js';
 import { type BenchRow, type KernelBench, runCase } from './harness.js';
 
-const KERNELS = ['sda-step', 'sample', 'linear', 'mlp', 'self-attention'];
+const KERNELS = ['sda-step', 'sample', 'linear', 'decoder-layer'];
 
 /** `npm run bench [-- KERNEL ...] [--quick]`: times every kernel; a table on stdout, JSON in bench/results/. */
 async function main(args: readonly string[]): Promise<void> {

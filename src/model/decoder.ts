@@ -1,7 +1,6 @@
 import { reshape, slice, type Tensor1D, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
+import { type DecoderLayer, decoderLayer } from '../../kernels/decoder-layer/index.js';
 import { linear } from '../../kernels/linear/index.js';
-import { mlp } from '../../kernels/mlp/index.js';
-import { selfAttention } from '../../kernels/self-attention/index.js';
 import { executeOp } from '../runtime/backend.js';
 import { float32Tensor, int32Tensor, toFloat32 } from '../runtime/device-tensors.js';
 import type { ModelConfig } from './config.js';
@@ -10,26 +9,10 @@ import { rotations } from './rotation.js';
 
 // R streams (rows), T new tokens a row, N = R * T, V vocabulary; H query heads, G key-value heads of size D.
 
-/** One transformer block; names are the checkpoint's, with projections of one input stacked. */
-export interface LayerWeights {
-  readonly inputNorm: Tensor1D; // [hidden]
-  readonly qkvProj: Tensor2D; // [(H + 2 G) D, hidden]: q_proj, k_proj, v_proj
-  readonly qkvBias: Tensor1D | undefined;
-  readonly queryNorm: Tensor1D | undefined; // [D], Qwen3
-  readonly keyNorm: Tensor1D | undefined;
-  readonly oProj: Tensor2D; // [hidden, H D]
-  readonly oBias: Tensor1D | undefined;
-  readonly postAttentionNorm: Tensor1D;
-  readonly gateUpProj: Tensor2D; // [2 intermediate, hidden]: gate_proj, up_proj
-  readonly gateUpBias: Tensor1D | undefined;
-  readonly downProj: Tensor2D; // [hidden, intermediate]
-  readonly downBias: Tensor1D | undefined;
-}
-
 /** A decoder on the device: matrices as stored (float32, bfloat16, float16), vectors float32. */
 export interface DecoderWeights {
   readonly embedTokens: Tensor2D; // [V, hidden]
-  readonly layers: readonly LayerWeights[];
+  readonly layers: readonly DecoderLayer[];
   readonly norm: Tensor1D;
   readonly lmHead: Tensor2D; // [V, hidden]; the same tensor as embedTokens when tied
 }
@@ -81,35 +64,12 @@ export function forward(
       rows: int32Tensor(batch.rows) as Tensor1D,
       rotation: float32Tensor(angles, [R * T, config.headDim]) as Tensor2D,
     };
-    const { numHeads, numKeyValueHeads, headDim } = config;
-    const heads = { numHeads, numKeyValueHeads, headDim, window: 0 };
-    const slidingHeads = { ...heads, window: config.slidingWindow ?? 0 };
 
     let x = embed(weights.embedTokens, batch.ids); // [N, hidden]
     weights.layers.forEach((layer, index) => {
-      const attended = selfAttention({
-        x,
-        norm: { weight: layer.inputNorm, epsilon },
-        qkv: layer.qkvProj,
-        qkvBias: layer.qkvBias,
-        queryNorm: layer.queryNorm,
-        keyNorm: layer.keyNorm,
-        o: layer.oProj,
-        oBias: layer.oBias,
-        places,
-        cache: cache.layer(index),
-        heads: config.slidingWindowLayers[index] ? slidingHeads : heads,
-      }); // [N, hidden]
+      const next = decoderLayer({ x, layer, places, cache: cache.layer(index) }); // [N, hidden]
       x.dispose();
-      x = mlp({
-        x: attended,
-        norm: { weight: layer.postAttentionNorm, epsilon },
-        gateUp: layer.gateUpProj,
-        gateUpBias: layer.gateUpBias,
-        down: layer.downProj,
-        downBias: layer.downBias,
-      }); // [N, hidden]
-      attended.dispose();
+      x = next;
     });
     return lastOfEach(x, R, T); // [R, hidden]
   });

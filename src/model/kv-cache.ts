@@ -1,5 +1,5 @@
 import { concat, keep, slice, type Tensor, tidy, zeros } from '@tensorflow/tfjs-core';
-import type { LayerCache } from '../../kernels/self-attention/index.js';
+import type { LayerCache } from '../../kernels/decoder-layer/index.js';
 import { attr, executeOp, TfDtype } from '../runtime/backend.js';
 import { withInt32 } from '../runtime/device-tensors.js';
 import type { ModelConfig } from './config.js';

@@ -1,11 +1,17 @@
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import {
+  type DecoderLayer,
+  type LayerShape,
+  type LayerTensors,
+  makeDecoderLayer,
+} from '../../kernels/decoder-layer/index.js';
 import type { Checkpoint, TensorInfo } from '../checkpoint/checkpoint.js';
 import { SdaError } from '../errors.js';
 import { attr, type DeviceDtype, executeOp } from '../runtime/backend.js';
 import { castTo, int32Tensor, tensorFromBytes } from '../runtime/device-tensors.js';
 import { weightMemory } from '../runtime/native.js';
 import type { ModelConfig } from './config.js';
-import type { DecoderWeights, LayerWeights } from './decoder.js';
+import type { DecoderWeights } from './decoder.js';
 import type { CheckedTensors } from './families.js';
 
 /** `auto` keeps each matrix as the checkpoint stores it. */
@@ -48,9 +54,10 @@ export async function loadWeights(
   const loader = new Loader(checkpoint, options);
   try {
     const embedTokens = await loader.matrix([embedding]);
-    const layers: LayerWeights[] = [];
+    const layers: DecoderLayer[] = [];
     for (let index = 0; index < config.numLayers; index++) {
-      layers.push(await loadLayer(loader, `model.layers.${index}.`));
+      const tensors = await loadLayer(loader, `model.layers.${index}.`);
+      layers.push(loader.layer(tensors, layerShape(config, index)));
     }
     const norm = await loader.vector(['model.norm.weight']);
     const lmHead = head === embedding ? embedTokens : await loader.matrix([head]);
@@ -61,7 +68,13 @@ export async function loadWeights(
   }
 }
 
-async function loadLayer(loader: Loader, prefix: string): Promise<LayerWeights> {
+function layerShape(config: ModelConfig, index: number): LayerShape {
+  const { numHeads, numKeyValueHeads, headDim, rmsNormEps: epsilon } = config;
+  const window = config.slidingWindowLayers[index] ? (config.slidingWindow ?? 0) : 0;
+  return { numHeads, numKeyValueHeads, headDim, window, epsilon };
+}
+
+async function loadLayer(loader: Loader, prefix: string): Promise<LayerTensors> {
   const names = (block: string, projections: string[], kind: string) =>
     projections.map((projection) => `${prefix}${block}.${projection}.${kind}`);
   const qkv = ['q_proj', 'k_proj', 'v_proj'];
@@ -108,6 +121,12 @@ class Loader {
     return names.every((name) => this.checkpoint.tensors.has(name))
       ? this.vector(names)
       : undefined;
+  }
+
+  layer(tensors: LayerTensors, shape: LayerShape): DecoderLayer {
+    const layer = makeDecoderLayer(tensors, shape);
+    if (layer.handle) this.owned.push(layer.handle);
+    return layer;
   }
 
   dispose(): void {

@@ -26,7 +26,7 @@ async function editConfig(dir: string, change: Record<string, unknown>): Promise
 const matricesOf = ({ weights }: LoadedDecoder) => [
   weights.embedTokens,
   weights.lmHead,
-  ...weights.layers.flatMap((layer) => [
+  ...weights.layers.flatMap(({ tensors: layer }) => [
     layer.qkvProj,
     layer.oProj,
     layer.gateUpProj,
@@ -35,7 +35,7 @@ const matricesOf = ({ weights }: LoadedDecoder) => [
 ];
 const vectorsOf = ({ weights }: LoadedDecoder) => [
   weights.norm,
-  ...weights.layers.flatMap((layer) => [
+  ...weights.layers.flatMap(({ tensors: layer }) => [
     layer.inputNorm,
     layer.postAttentionNorm,
     ...[layer.qkvBias, layer.queryNorm, layer.keyNorm].filter((tensor) => tensor !== undefined),
@@ -65,7 +65,7 @@ describe('loadDecoder', () => {
     const tied = await loadDecoder(checkpointDir('tiny-qwen2'));
     const { hiddenSize, intermediateSize, headDim } = tied.config;
     expect(tied.weights.lmHead).toBe(tied.weights.embedTokens);
-    const [layer] = tied.weights.layers;
+    const layer = tied.weights.layers[0]?.tensors;
     expect(layer!.qkvProj.shape).toEqual([(4 + 2 * 2) * headDim, hiddenSize]);
     expect(layer!.qkvBias!.shape).toEqual([(4 + 2 * 2) * headDim]);
     expect(layer!.gateUpProj.shape).toEqual([2 * intermediateSize, hiddenSize]);
@@ -73,7 +73,7 @@ describe('loadDecoder', () => {
     tied.dispose();
     const untied = await loadDecoder(checkpointDir('tiny-llama'));
     expect(untied.weights.lmHead).not.toBe(untied.weights.embedTokens);
-    expect(untied.weights.layers[0]!.qkvBias).toBeUndefined();
+    expect(untied.weights.layers[0]!.tensors.qkvBias).toBeUndefined();
     untied.dispose();
   });
 

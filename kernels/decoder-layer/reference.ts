@@ -5,6 +5,7 @@ import {
   mul,
   neg,
   reshape,
+  sigmoid,
   slice,
   softmax,
   split,
@@ -19,28 +20,39 @@ import { SdaError } from '../../src/errors.js';
 import { attr, executeOp, TfDtype } from '../../src/runtime/backend.js';
 import { int32Tensor } from '../../src/runtime/device-tensors.js';
 import { linearReference, rmsNormReference } from '../linear/reference.js';
-import type { SelfAttentionAttrs, SelfAttentionInputs } from './index.js';
+import type {
+  DecoderLayer,
+  DecoderLayerAttrs,
+  DecoderLayerInputs,
+  LayerCache,
+} from './contract.js';
 
 /** Added to the score of a slot that a token may not see: finite, so that no softmax is 0 / 0. */
 const MASKED = -1e30;
 
-/** `selfAttention` composed of TensorFlow operations; the caches are TensorFlow variables updated in place. */
-export function selfAttentionReference(
-  inputs: SelfAttentionInputs,
-  attrs: SelfAttentionAttrs,
+/** `decoderLayer` composed of TensorFlow operations: attention, then the gated MLP. */
+export function decoderLayerReference(
+  inputs: DecoderLayerInputs,
+  { layer, cache }: DecoderLayerAttrs,
 ): Tensor[] {
+  return tidy(() => [gatedMlp(attention(inputs, layer, cache), layer)]);
+}
+
+/** x + o(attention(norm(x))); the caches are TensorFlow variables updated in place. */
+function attention(inputs: DecoderLayerInputs, layer: DecoderLayer, cache: LayerCache): Tensor2D {
   return tidy(() => {
-    const { x, norm, rotation, queryNorm, keyNorm } = inputs;
-    const { numHeads, numKeyValueHeads: kvHeads, headDim, epsilon } = attrs;
+    const { x, rotation } = inputs;
+    const { inputNorm, queryNorm, keyNorm, qkvProj, qkvBias, oProj, oBias } = layer.tensors;
+    const { numHeads, numKeyValueHeads: kvHeads, headDim, window, epsilon } = layer.shape;
+    const { capacity } = cache;
     const [R, T] = inputs.positions.shape;
     const positions = inputs.positions.dataSync() as Int32Array;
     const rows = inputs.rows.dataSync() as Int32Array;
-    checkIndices(positions, rows, attrs);
+    checkIndices(positions, rows, cache);
 
-    const { qkv: weight, qkvBias: bias } = inputs;
-    const [qkv] = linearReference({ x, weight, bias, norm, residual: undefined }, attrs);
+    const qkv = linearOf(x, qkvProj, { bias: qkvBias, norm: inputNorm, epsilon });
     const sizes = [numHeads * headDim, kvHeads * headDim, kvHeads * headDim];
-    const [flatQ, flatK, flatV] = split(qkv!, sizes, 1);
+    const [flatQ, flatK, flatV] = split(qkv, sizes, 1);
     const heads = (flat: Tensor, count: number) => reshape(flat, [R * T, count, headDim]);
     const q = rotate(normHeads(heads(flatQ!, numHeads), queryNorm, epsilon), rotation);
     const k = rotate(normHeads(heads(flatK!, kvHeads), keyNorm, epsilon), rotation);
@@ -50,8 +62,8 @@ export function selfAttentionReference(
     append(inputs.keys, k, slots);
     append(inputs.values, v, slots);
 
-    const keys = gatherRows(readVariable(inputs.keys), rows, attrs.cacheRows); // [R, kvHeads, C, D]
-    const values = gatherRows(readVariable(inputs.values), rows, attrs.cacheRows);
+    const keys = gatherRows(readVariable(inputs.keys), rows, cache.rows); // [R, kvHeads, C, D]
+    const values = gatherRows(readVariable(inputs.values), rows, cache.rows);
     const group = numHeads / kvHeads;
     // [R, T, kvHeads, group, D] -> [R, kvHeads, group * T, D]: the queries that share a key-value head
     const grouped = reshape(
@@ -59,14 +71,37 @@ export function selfAttentionReference(
       [R, kvHeads, group * T, headDim],
     );
     const scores = mul(matMul(grouped, keys, false, true), 1 / Math.sqrt(headDim));
-    const mask = visibility(positions, R, T, attrs); // [R, 1, 1, T, C]
-    const masked = add(reshape(scores, [R, kvHeads, group, T, attrs.capacity]), mask);
-    const weights = reshape(softmax(masked), [R, kvHeads, group * T, attrs.capacity]);
+    const mask = visibility(positions, [R, T], capacity, window); // [R, 1, 1, T, C]
+    const masked = add(reshape(scores, [R, kvHeads, group, T, capacity]), mask);
+    const weights = reshape(softmax(masked), [R, kvHeads, group * T, capacity]);
     const mixed = reshape(matMul(weights, values), [R, kvHeads, group, T, headDim]);
     const joined = reshape(transpose(mixed, [0, 3, 1, 2, 4]), [R * T, numHeads * headDim]);
-    const output = { x: joined as Tensor2D, weight: inputs.o, bias: inputs.oBias };
-    return linearReference({ ...output, norm: undefined, residual: x }, attrs);
+    return linearOf(joined as Tensor2D, oProj, { bias: oBias, residual: x });
   });
+}
+
+/** x + down(silu(gate(h)) * up(h)) with h = norm(x) */
+function gatedMlp(x: Tensor2D, { tensors, shape: { epsilon } }: DecoderLayer): Tensor2D {
+  return tidy(() => {
+    const { postAttentionNorm: norm, gateUpProj, gateUpBias, downProj, downBias } = tensors;
+    const gateUp = linearOf(x, gateUpProj, { bias: gateUpBias, norm, epsilon });
+    const [gate, up] = split(gateUp, 2, 1);
+    const activations = mul(mul(gate!, sigmoid(gate!)), up!) as Tensor2D;
+    return linearOf(activations, downProj, { bias: downBias, residual: x });
+  });
+}
+
+interface Around {
+  readonly bias?: Tensor1D | undefined;
+  readonly norm?: Tensor1D;
+  readonly epsilon?: number;
+  readonly residual?: Tensor2D;
+}
+
+/** norm(x) weight^T + bias + residual */
+function linearOf(x: Tensor2D, weight: Tensor2D, around: Around): Tensor2D {
+  const { bias, norm, residual, epsilon = 0 } = around;
+  return linearReference({ x, weight, bias, norm, residual }, { epsilon })[0] as Tensor2D;
 }
 
 function normHeads(x: Tensor, weight: Tensor1D | undefined, epsilon: number): Tensor {
@@ -123,11 +158,10 @@ function gatherRows(cache: Tensor, rows: Int32Array, cacheRows: number): Tensor 
 /** 0 where a token may look, `MASKED` elsewhere. Padding looks at slot 0, so that no line is all masked. */
 function visibility(
   positions: Int32Array,
-  R: number,
-  T: number,
-  attrs: SelfAttentionAttrs,
+  [R, T]: readonly [number, number],
+  capacity: number,
+  window: number,
 ): Tensor {
-  const { capacity, window } = attrs;
   const mask = new Float32Array(R * T * capacity).fill(MASKED);
   positions.forEach((position, token) => {
     const last = Math.max(position, 0);
@@ -137,20 +171,20 @@ function visibility(
   return tensor(mask, [R, 1, 1, T, capacity]);
 }
 
-function checkIndices(positions: Int32Array, rows: Int32Array, attrs: SelfAttentionAttrs): void {
-  const { capacity, cacheRows } = attrs;
+function checkIndices(positions: Int32Array, rows: Int32Array, cache: LayerCache): void {
+  const { capacity, rows: cacheRows } = cache;
   const position = positions.find((p) => p < -1 || p >= capacity);
   if (position !== undefined) {
     throw new SdaError(
       'bad-tensor',
-      `selfAttention: positions must lie in -1..${capacity - 1} (the cache's capacity), but one is ${position}.`,
+      `decoderLayer: positions must lie in -1..${capacity - 1} (the cache's capacity), but one is ${position}.`,
     );
   }
   const row = rows.find((r) => r < 0 || r >= cacheRows);
   if (row !== undefined || new Set(rows).size !== rows.length) {
     throw new SdaError(
       'bad-tensor',
-      `selfAttention: rows must be different numbers in 0..${cacheRows - 1}, but are [${[...rows].join(', ')}].`,
+      `decoderLayer: rows must be different numbers in 0..${cacheRows - 1}, but are [${[...rows].join(', ')}].`,
     );
   }
 }

@@ -1,0 +1,109 @@
+// The attention half of a decoder layer, as phases for run_phases:
+//
+//   h = norm(x);  q, k, v = qkv(h);  q, k = rotate(head_norm(q)), rotate(head_norm(k))
+//   cache[row][slot = position] = k, v
+//   y = x + o(softmax(q K^T / sqrt(D)) V)   over the slots 0..position (or the last `window` of them)
+#pragma once
+
+#include <vector>
+
+#include "../linear/project.h"
+#include "heads.h"
+#include "layer.h"
+
+namespace sda {
+
+// Where the new tokens of R streams stand, T each, and the cache they share.
+struct TokenPlaces {
+  const int32_t* position;  // [R, T], -1 for padding
+  const int32_t* row;       // [R]
+  const float* rotation;    // [R T, D]
+  int64_t T, capacity;
+  float *keys, *values;     // [cache rows, G, capacity, D]
+};
+
+class Attention {
+ public:
+  absl::Status allocate(OpKernelContext* ctx, const DecoderLayer& layer, int64_t tokens) {
+    TF_RETURN_IF_ERROR(hidden_.allocate(ctx, tokens, layer.qkv));
+    TF_RETURN_IF_ERROR(mixed_.allocate(ctx, tokens, layer.o));
+    for (int64_t token = 0; token < tokens; token++) mixed_.clear_end(token);
+    stride_ = round_up(layer.D, kStep);
+    TF_RETURN_IF_ERROR(
+        ctx->allocate_temp(DT_FLOAT, TensorShape({tokens, layer.width()}), &projected_));
+    return ctx->allocate_temp(DT_FLOAT, TensorShape({tokens, layer.H * stride_}), &queries_);
+  }
+
+  // Phases from x [tokens, K] to y [tokens, K]. Everything must outlive them.
+  void add_phases(const DecoderLayer& layer, const TokenPlaces& places, int64_t tokens,
+                  const float* x, float* y, std::vector<Phase>& phases) {
+    const int64_t G = layer.G;
+    float* projected = projected_.flat<float>().data();
+    phases.push_back(pack_phase(x, values_of(layer.input_norm), layer.epsilon, layer.qkv, hidden_));
+    phases.push_back(project_phase(
+        layer.qkv, 1, hidden_,
+        add_to(projected, tokens, layer.width(), values_of(layer.qkv_bias), nullptr)));
+    phases.push_back({tokens, 1, [&, this](int64_t begin, int64_t end) {
+                        for (int64_t token = begin; token < end; token++) append(layer, places, token);
+                      }});
+    phases.push_back({tokens * G, 1, [&, G, this](int64_t begin, int64_t end) {
+                        for (int64_t piece = begin; piece < end; piece++)
+                          attend(layer, places, piece / G, piece % G);
+                      }});
+    phases.push_back(project_phase(layer.o, 1, mixed_,
+                                   add_to(y, tokens, layer.hidden(), values_of(layer.o_bias), x)));
+  }
+
+ private:
+  // Rotated queries of one token to the scratch, its keys and values to the cache.
+  void append(const DecoderLayer& layer, const TokenPlaces& places, int64_t token) {
+    const int64_t H = layer.H, G = layer.G, D = layer.D, position = places.position[token];
+    if (position < 0) return;
+    const float* line = projected_.flat<float>().data() + token * layer.width();
+    const float* rotation = places.rotation + token * D;
+    for (int64_t h = 0; h < H; h++) {
+      float* to = queries_of(token, h, H);
+      norm_and_rotate(line + h * D, D, values_of(layer.query_norm), layer.epsilon, rotation, to);
+      std::fill(to + D, to + stride_, 0.0f);
+    }
+    const int64_t row = places.row[token / places.T];
+    for (int64_t g = 0; g < G; g++) {
+      const int64_t slot = ((row * G + g) * places.capacity + position) * D;
+      norm_and_rotate(line + (H + g) * D, D, values_of(layer.key_norm), layer.epsilon, rotation,
+                      places.keys + slot);
+      std::copy_n(line + (H + G + g) * D, D, places.values + slot);
+    }
+  }
+
+  // One token with the query heads of key-value head g; the result goes where the rows of o want it.
+  void attend(const DecoderLayer& layer, const TokenPlaces& places, int64_t token, int64_t g) {
+    thread_local std::vector<float> scores, out;
+    const int64_t G = layer.G, D = layer.D, group = layer.H / G, window = layer.window;
+    const int64_t position = places.position[token];
+    out.assign(group * D, 0.0f);
+    if (position >= 0) {
+      const int64_t first = window > 0 ? std::max<int64_t>(0, position - window + 1) : 0;
+      const int64_t count = position + 1 - first;
+      const int64_t row = places.row[token / places.T];
+      const int64_t slot = ((row * G + g) * places.capacity + first) * D;
+      const float scale = 1.0f / std::sqrt(static_cast<float>(D));
+      scores.resize(group * count);
+      score_keys(queries_of(token, g * group, layer.H), stride_, group, places.keys + slot, count, D,
+                 scale, scores.data());
+      for (int64_t q = 0; q < group; q++) softmax(scores.data() + q * count, count);
+      mix_values(scores.data(), group, places.values + slot, count, D, out.data());
+    }
+    float* to = mixed_.row(token);
+    for (int64_t i = 0; i < group * D; i++) to[mixed_.index(g * group * D + i)] = out[i];
+  }
+
+  float* queries_of(int64_t token, int64_t head, int64_t H) {
+    return queries_.flat<float>().data() + (token * H + head) * stride_;
+  }
+
+  int64_t stride_;
+  PackedRows hidden_, mixed_;
+  Tensor projected_, queries_;
+};
+
+}  // namespace sda

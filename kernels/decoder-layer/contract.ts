@@ -1,0 +1,80 @@
+import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+
+// H query heads, G key-value heads of size D; K hidden, I intermediate; R streams, T new tokens of each.
+
+/** How a layer's heads are laid out, and its norms' epsilon. */
+export interface LayerShape {
+  readonly numHeads: number;
+  readonly numKeyValueHeads: number;
+  readonly headDim: number;
+  /** How many positions back a token sees, itself included; 0 for all */
+  readonly window: number;
+  /** Epsilon of all RMSNorms */
+  readonly epsilon: number;
+}
+
+/**
+ * The weights of a layer; names are the checkpoint's, with projections of one input stacked. Vectors are
+ * float32, matrices float32, bfloat16 or float16.
+ */
+export interface LayerTensors {
+  readonly inputNorm: Tensor1D; // [K]
+  readonly qkvProj: Tensor2D; // [(H + 2 G) D, K]: q_proj, k_proj, v_proj
+  readonly qkvBias: Tensor1D | undefined;
+  /** RMSNorm weights of each head, both or neither (Qwen3) */
+  readonly queryNorm: Tensor1D | undefined; // [D]
+  readonly keyNorm: Tensor1D | undefined;
+  readonly oProj: Tensor2D; // [K, H D]
+  readonly oBias: Tensor1D | undefined;
+  readonly postAttentionNorm: Tensor1D; // [K]
+  readonly gateUpProj: Tensor2D; // [2 I, K]: gate_proj, up_proj
+  readonly gateUpBias: Tensor1D | undefined;
+  readonly downProj: Tensor2D; // [K, I]
+  readonly downBias: Tensor1D | undefined;
+}
+
+/** A layer ready to run, made by `makeDecoderLayer`. */
+export interface DecoderLayer {
+  readonly tensors: LayerTensors;
+  readonly shape: LayerShape;
+  /** What the native form takes in place of a dozen tensors; null where it is not loaded */
+  readonly handle: Tensor | null;
+}
+
+/** The keys and values of one layer, one line a cache row: slot p of a row holds position p. */
+export interface LayerCache {
+  /** TensorFlow variables float32 [rows, G, capacity, D], written in place */
+  readonly keys: Tensor;
+  readonly values: Tensor;
+  readonly rows: number;
+  /** Positions a row can hold */
+  readonly capacity: number;
+}
+
+/** Where the new tokens of R streams stand, T each. */
+export interface TokenPlaces {
+  /** int32 [R, T]: the position of each new token in its own stream; -1 marks padding */
+  readonly positions: Tensor2D;
+  /** int32 [R]: the cache row each stream reads and writes, all different */
+  readonly rows: Tensor1D;
+  /** float32 [R * T, D]: cos then sin of the token's rotary angles, D / 2 each */
+  readonly rotation: Tensor2D;
+}
+
+export interface DecoderLayerArgs {
+  /** float32 [R * T, K] */
+  readonly x: Tensor2D;
+  readonly layer: DecoderLayer;
+  readonly places: TokenPlaces;
+  readonly cache: LayerCache;
+}
+
+export type DecoderLayerInputs = {
+  x: Tensor2D;
+  positions: Tensor2D;
+  rows: Tensor1D;
+  rotation: Tensor2D;
+  keys: Tensor;
+  values: Tensor;
+};
+export type DecoderLayerAttrs = { layer: DecoderLayer; cache: LayerCache };

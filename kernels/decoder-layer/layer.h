@@ -1,0 +1,33 @@
+// The weights of one decoder layer, held together by one handle: an operation's cost grows with its inputs, and a
+// layer has a dozen tensors that never change.
+#pragma once
+
+#include <string>
+
+#include "../op.h"
+#include "tensorflow/core/framework/resource_base.h"
+
+namespace sda {
+
+// H query heads, G key-value heads of size D; K hidden, I intermediate.
+struct DecoderLayer : public tensorflow::ResourceBase {
+  int64_t H, G, D, window;  // window: how many positions back a token sees, 0 for all
+  float epsilon;
+  Tensor input_norm, post_norm;        // [K]
+  Tensor qkv, o;                       // [(H + 2 G) D, K], [K, H D]
+  Tensor gate_up, down;                // [2 I, K], [K, I]
+  Tensor qkv_bias, o_bias;             // [(H + 2 G) D], [K]; empty where absent
+  Tensor query_norm, key_norm;         // [D]; empty where absent
+  Tensor gate_up_bias, down_bias;      // [2 I], [K]; empty where absent
+
+  int64_t hidden() const { return input_norm.dim_size(0); }
+  int64_t width() const { return (H + 2 * G) * D; }
+  std::string DebugString() const override { return "weights of a decoder layer"; }
+};
+
+// The values of a float32 vector, or null where it is absent.
+inline const float* values_of(const Tensor& tensor) {
+  return tensor.NumElements() > 0 ? tensor.flat<float>().data() : nullptr;
+}
+
+}  // namespace sda

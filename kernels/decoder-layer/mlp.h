@@ -1,0 +1,69 @@
+// The MLP half of a decoder layer, as phases for run_phases:
+//
+//   y = x + down(silu(gate(h)) * up(h)),  h = norm(x),  silu(z) = z / (1 + e^-z)
+//
+// A thread meets row i of gate and of up together, and the activations stay in the cache, in the order in which
+// the rows of `down` unpack.
+#pragma once
+
+#include <vector>
+
+#include "../linear/project.h"
+#include "../math.h"
+#include "layer.h"
+
+namespace sda {
+
+// e^88 is near the largest float32; beyond it the quotient is 0 to float32 all the same.
+template <typename F>
+inline F silu(F z) {
+  return z / (1.0f + exp_fast(min_of(-z, splat<F>(88.0f))));
+}
+
+class Mlp {
+ public:
+  absl::Status allocate(OpKernelContext* ctx, const DecoderLayer& layer, int64_t tokens) {
+    TF_RETURN_IF_ERROR(hidden_.allocate(ctx, tokens, layer.gate_up));
+    TF_RETURN_IF_ERROR(activations_.allocate(ctx, tokens, layer.down));
+    for (int64_t token = 0; token < tokens; token++) activations_.clear_end(token);
+    return absl::OkStatus();
+  }
+
+  // Phases from x [tokens, K] to y [tokens, K]. Everything must outlive them.
+  void add_phases(const DecoderLayer& layer, int64_t tokens, const float* x, float* y,
+                  std::vector<Phase>& phases) {
+    phases.push_back(pack_phase(x, values_of(layer.post_norm), layer.epsilon, layer.gate_up, hidden_));
+    phases.push_back(project_phase(layer.gate_up, 2, hidden_,
+                                   [&layer, tokens, this](int64_t n, int64_t count, const float* dots) {
+                                     activate(layer, tokens, n, count, dots);
+                                   }));
+    phases.push_back(project_phase(layer.down, 1, activations_,
+                                   add_to(y, tokens, layer.hidden(), values_of(layer.down_bias), x)));
+  }
+
+ private:
+  // dots: gates, then ups, of columns n..n+count-1 for each of the M rows of x.
+  void activate(const DecoderLayer& layer, int64_t M, int64_t n, int64_t count, const float* dots) {
+    thread_local std::vector<float> values;
+    const int64_t half = count * M, I = layer.down.dim_size(1);
+    values.assign(dots, dots + 2 * half);
+    float *gate = values.data(), *up = gate + half;
+    if (const float* bias = values_of(layer.gate_up_bias)) {
+      for (int64_t i = 0; i < half; i++) {
+        gate[i] += bias[n + i / M];
+        up[i] += bias[I + n + i / M];
+      }
+    }
+    int64_t i = 0;
+    for (; i + kLanes <= half; i += kLanes) store(gate + i, silu(load(gate + i)) * load(up + i));
+    for (; i < half; i++) gate[i] = silu(gate[i]) * up[i];
+    for (int64_t r = 0; r < count; r++) {
+      const int64_t place = activations_.index(n + r);
+      for (int64_t m = 0; m < M; m++) activations_.row(m)[place] = gate[r * M + m];
+    }
+  }
+
+  PackedRows hidden_, activations_;
+};
+
+}  // namespace sda

@@ -1,0 +1,411 @@
+import {
+  mul,
+  type Tensor,
+  type Tensor1D,
+  type Tensor2D,
+  tensor,
+  tensor1d,
+  tensor2d,
+  tidy,
+  zeros,
+} from '@tensorflow/tfjs-core';
+import { describe, expect, test } from 'vitest';
+import {
+  type DecoderLayer,
+  type DecoderLayerArgs,
+  decoderLayer,
+  type LayerCache,
+  type LayerShape,
+  type LayerTensors,
+  makeDecoderLayer,
+} from '../../kernels/decoder-layer/index.js';
+import { decoderLayerReference } from '../../kernels/decoder-layer/reference.js';
+import type { ModelConfig } from '../../src/model/config.js';
+import { KvCache } from '../../src/model/kv-cache.js';
+import { rotations } from '../../src/model/rotation.js';
+import { attr, type DeviceDtype, executeOp, TfDtype } from '../../src/runtime/backend.js';
+import { expectClose } from '../support/close.js';
+import { Random } from '../support/random.js';
+import { errorOf, expectNoLeak, useTensorFlow, valuesOf } from '../support/tensorflow.js';
+import { TOLERANCE } from '../support/tolerances.js';
+
+useTensorFlow();
+
+interface Heads {
+  readonly numHeads: number;
+  readonly numKeyValueHeads: number;
+  readonly headDim: number;
+}
+
+/** The part of a configuration that a cache and a rotation need. */
+function configOf(heads: Heads): ModelConfig {
+  const rope = { type: 'default', theta: 10_000 };
+  return { ...heads, numLayers: 1, rope } as unknown as ModelConfig;
+}
+
+/** One call: the new positions of each cache row that takes part, in the order of `rows`. */
+interface Call {
+  readonly rows: readonly number[];
+  readonly positions: readonly (readonly number[])[];
+}
+
+const P = -1; // padding
+
+/** Prefill of ragged prompts, a chunk that continues them, then decoding, also of a subset in another order. */
+const CALLS: readonly Call[] = [
+  {
+    rows: [0, 1, 2],
+    positions: [
+      [0, 1, 2, 3, 4],
+      [P, P, 0, 1, 2],
+      [P, P, P, P, 0],
+    ],
+  },
+  {
+    rows: [2, 0],
+    positions: [
+      [P, 1, 2],
+      [5, 6, 7],
+    ],
+  },
+  { rows: [0, 1, 2], positions: [[8], [3], [3]] },
+  { rows: [1], positions: [[4]] },
+  { rows: [2, 1], positions: [[4], [5]] },
+];
+
+function read(variable: Tensor): number[] {
+  return valuesOf(
+    executeOp('ReadVariableOp', [attr.type('dtype', TfDtype.float32)], [variable])[0]!,
+  );
+}
+
+/** The lines of a result that belong to real tokens. */
+function realLines(values: number[], call: Call, width: number): number[] {
+  return call.positions
+    .flat()
+    .flatMap((position, line) =>
+      position < 0 ? [] : values.slice(line * width, (line + 1) * width),
+    );
+}
+
+interface Options {
+  readonly window?: number;
+  readonly headNorms?: boolean;
+  readonly biases?: boolean;
+  readonly dtype?: DeviceDtype;
+}
+
+const HIDDEN = 37;
+const INTERMEDIATE = 53;
+
+/** Random weights. The caller disposes them (use a tidy). */
+function weightsOf(heads: Heads, random: Random, options: Options): LayerTensors {
+  const { numHeads, numKeyValueHeads, headDim } = heads;
+  const { headNorms = false, biases = false, dtype = 'float32' } = options;
+  const width = (numHeads + 2 * numKeyValueHeads) * headDim;
+  const scale = 2 / Math.sqrt(HIDDEN);
+  const bias = (size: number) => (biases ? random.vector(size) : undefined);
+  return {
+    inputNorm: random.vector(HIDDEN),
+    qkvProj: random.matrix(width, HIDDEN, scale, dtype),
+    qkvBias: bias(width),
+    queryNorm: headNorms ? random.vector(headDim) : undefined,
+    keyNorm: headNorms ? random.vector(headDim) : undefined,
+    oProj: random.matrix(HIDDEN, numHeads * headDim, 1 / Math.sqrt(headDim), dtype),
+    oBias: bias(HIDDEN),
+    postAttentionNorm: random.vector(HIDDEN),
+    gateUpProj: random.matrix(2 * INTERMEDIATE, HIDDEN, scale, dtype),
+    gateUpBias: bias(2 * INTERMEDIATE),
+    // a layer may mix types
+    downProj: random.matrix(HIDDEN, INTERMEDIATE, scale, dtype === 'float16' ? 'float32' : dtype),
+    downBias: bias(HIDDEN),
+  };
+}
+
+function shapeOf(heads: Heads, window = 0): LayerShape {
+  return { ...heads, window, epsilon: 1e-6 };
+}
+
+/** Random inputs of one call of a layer. The caller disposes them (use a tidy). */
+function inputsOf(call: Call, heads: Heads, random: Random) {
+  const [R, T] = [call.rows.length, call.positions[0]!.length];
+  const positions = Int32Array.from(call.positions.flat());
+  return {
+    x: random.matrix(R * T, HIDDEN),
+    places: {
+      positions: tensor(positions, [R, T], 'int32') as Tensor2D,
+      rows: tensor(Int32Array.from(call.rows), [R], 'int32') as Tensor1D,
+      rotation: tensor(rotations(configOf(heads), positions), [R * T, heads.headDim]) as Tensor2D,
+    },
+  };
+}
+
+const absent = {
+  qkvBias: undefined,
+  queryNorm: undefined,
+  keyNorm: undefined,
+  oBias: undefined,
+  gateUpBias: undefined,
+  downBias: undefined,
+} as const;
+
+/** Runs `body` with a layer of random weights and disposes everything; `scale` multiplies q, k and v. */
+function withLayer(
+  heads: Heads,
+  options: Options,
+  { scale = 1 }: { scale?: number },
+  body: (layer: DecoderLayer, random: Random) => void,
+): void {
+  tidy(() => {
+    const random = new Random(1);
+    const tensors = weightsOf(heads, random, options);
+    const qkvProj = scale === 1 ? tensors.qkvProj : (mul(tensors.qkvProj, scale) as Tensor2D);
+    const layer = makeDecoderLayer({ ...tensors, qkvProj }, shapeOf(heads, options.window));
+    try {
+      body(layer, random);
+    } finally {
+      layer.handle?.dispose();
+    }
+  });
+}
+
+function runReference({ x, places, layer }: DecoderLayerArgs, cache: LayerCache): Tensor {
+  const { keys, values } = cache;
+  return decoderLayerReference({ x, ...places, keys, values }, { layer, cache })[0]!;
+}
+
+const HEADS: readonly Heads[] = [
+  { numHeads: 4, numKeyValueHeads: 2, headDim: 12 },
+  { numHeads: 4, numKeyValueHeads: 4, headDim: 16 },
+  { numHeads: 4, numKeyValueHeads: 1, headDim: 20 },
+  { numHeads: 9, numKeyValueHeads: 3, headDim: 64 },
+  { numHeads: 3, numKeyValueHeads: 3, headDim: 128 },
+  { numHeads: 1, numKeyValueHeads: 1, headDim: 2 },
+];
+const OPTIONS: readonly Options[] = [
+  {},
+  { window: 3, dtype: 'bfloat16' },
+  { headNorms: true, biases: true },
+  { headNorms: true, window: 1, dtype: 'float16' },
+  { biases: true, dtype: 'bfloat16' },
+];
+
+describe.each(HEADS)(
+  'a decoder layer is its reference: $numHeads / $numKeyValueHeads heads of $headDim',
+  (heads) => {
+    test.each(OPTIONS)('%j', async (options) => {
+      await expectNoLeak(() => {
+        const random = new Random(heads.headDim);
+        const [own, reference] = [0, 1].map(() => new KvCache(configOf(heads), 3, 9, 9));
+        tidy(() => {
+          const tensors = weightsOf(heads, random, options);
+          const layer = makeDecoderLayer(tensors, shapeOf(heads, options.window));
+          for (const call of CALLS) {
+            const args = { ...inputsOf(call, heads, random), layer, cache: own!.layer(0) };
+            const found = decoderLayer(args);
+            expect(found.shape).toEqual(args.x.shape);
+            const expected = runReference(args, reference!.layer(0));
+            expectClose(
+              realLines(valuesOf(found), call, HIDDEN),
+              realLines(valuesOf(expected), call, HIDDEN),
+              TOLERANCE.kernel,
+            );
+          }
+          layer.handle?.dispose();
+        });
+        for (const part of ['keys', 'values'] as const) {
+          expectClose(read(own!.layer(0)[part]), read(reference!.layer(0)[part]), TOLERANCE.kernel);
+        }
+        for (const cache of [own!, reference!]) cache.dispose();
+      });
+    });
+  },
+);
+
+/** Many rows go through other loops than few. */
+test.each([11, 12, 40])('a prompt of %i tokens is its reference', (length) => {
+  const heads = { numHeads: 4, numKeyValueHeads: 2, headDim: 16 };
+  const call = { rows: [0], positions: [Array.from({ length }, (_, i) => i)] };
+  const [own, reference] = [0, 1].map(() => new KvCache(configOf(heads), 1, length, length));
+  for (const dtype of ['float32', 'bfloat16', 'float16'] as const) {
+    withLayer(heads, { dtype }, {}, (layer, random) => {
+      const args = { ...inputsOf(call, heads, random), layer, cache: own!.layer(0) };
+      const expected = runReference(args, reference!.layer(0));
+      expectClose(valuesOf(decoderLayer(args)), valuesOf(expected), TOLERANCE.kernel);
+    });
+  }
+  for (const cache of [own!, reference!]) cache.dispose();
+});
+
+describe('decoderLayer', () => {
+  const heads = { numHeads: 2, numKeyValueHeads: 1, headDim: 4 };
+  const noMlp = () => ({ gateUpProj: zeros([2, 2]), downProj: zeros([2, 1]) }) as const;
+
+  test('equal keys share the weight evenly among what a token sees', () => {
+    const cache = new KvCache(configOf(heads), 1, 8, 8);
+    const call = { rows: [0], positions: [[0, 1, 2, 3]] };
+    // x = (c, sqrt(1 - c^2)) has an RMS of sqrt(1/2); keys are 0, every value is c, and o takes the first
+    const c = [0.1, 0.2, 0.3, 0.6];
+    for (const [window, first] of [
+      [0, 0],
+      [2, 2],
+      [1, 3],
+      [9, 0],
+    ] as const) {
+      tidy(() => {
+        const ones = tensor1d([1, 1]);
+        const nothing = Array(12).fill([0, 0]);
+        const layer = makeDecoderLayer(
+          {
+            ...absent,
+            ...noMlp(),
+            inputNorm: ones,
+            postAttentionNorm: ones,
+            qkvProj: tensor2d([...nothing, ...Array(4).fill([Math.SQRT1_2, 0])]),
+            oProj: tensor2d([[1, ...Array(7).fill(0)], Array(8).fill(0)]),
+          } as LayerTensors,
+          { ...shapeOf(heads, window), epsilon: 0 },
+        );
+        const { places } = inputsOf(call, heads, new Random(1));
+        const x = tensor2d(c.map((value) => [value, Math.sqrt(1 - value * value)]));
+        const found = valuesOf(decoderLayer({ x, layer, places, cache: cache.layer(0) }));
+        layer.handle?.dispose();
+        const seen = c.slice(first);
+        const mean = seen.reduce((a, b) => a + b) / seen.length;
+        expectClose([found[6]!, found[0]!], [c[3]! + mean, 2 * c[0]!], TOLERANCE.kernel);
+      });
+    }
+    cache.dispose();
+  });
+
+  test('the MLP has the values of its formula, large gates of either sign too', () => {
+    const cache = new KvCache(configOf(heads), 1, 4, 4);
+    tidy(() => {
+      const one = tensor1d([1]);
+      for (const [column, value] of [0, 3 / (1 + Math.exp(-1)), 400, 0].entries()) {
+        const layer = makeDecoderLayer(
+          {
+            ...absent,
+            inputNorm: one,
+            postAttentionNorm: one,
+            qkvProj: zeros([16, 1]),
+            oProj: zeros([1, 8]),
+            gateUpProj: tensor2d([[0], [1], [200], [-200], [5], [3], [2], [7]]),
+            downProj: tensor2d([[0, 0, 0, 0].map((_, i) => (i === column ? 1 : 0))]),
+          } as LayerTensors,
+          { ...shapeOf(heads), epsilon: 0 },
+        );
+        const { places } = inputsOf({ rows: [0], positions: [[0]] }, heads, new Random(1));
+        const args = { x: tensor2d([[1]]), layer, places, cache: cache.layer(0) };
+        expectClose(valuesOf(decoderLayer(args)), [1 + value], TOLERANCE.kernel);
+        layer.handle?.dispose();
+      }
+    });
+    cache.dispose();
+  });
+
+  test('scores of 1e4 give a finite result', () => {
+    const cache = new KvCache(configOf(heads), 1, 4, 4);
+    withLayer(heads, {}, { scale: 100 }, (layer, random) => {
+      const inputs = inputsOf({ rows: [0], positions: [[0, 1, 2]] }, heads, random);
+      const found = valuesOf(decoderLayer({ ...inputs, layer, cache: cache.layer(0) }));
+      expect(found.every(Number.isFinite)).toBe(true);
+    });
+    cache.dispose();
+  });
+
+  test.each<[string, Call]>([
+    ['a position beyond the capacity', { rows: [0, 1], positions: [[1], [4]] }],
+    ['a position below -1', { rows: [0, 1], positions: [[1], [-2]] }],
+    ['a row that the cache lacks', { rows: [0, 2], positions: [[1], [1]] }],
+    ['a negative row', { rows: [-1, 1], positions: [[1], [1]] }],
+    ['one row twice', { rows: [1, 1], positions: [[1], [1]] }],
+  ])('refuses %s and writes nothing', async (_, call) => {
+    await expectNoLeak(async () => {
+      const cache = new KvCache(configOf(heads), 2, 4, 4);
+      const before = read(cache.layer(0).keys);
+      const plain = { rows: [0, 1], positions: call.positions.map((line) => line.map(() => 0)) };
+      const error = await errorOf(() =>
+        withLayer(heads, {}, {}, (layer, random) => {
+          const { x, places } = inputsOf(plain, heads, random);
+          const { shape } = places.positions;
+          const positions = tensor(call.positions.flat(), shape, 'int32') as Tensor2D;
+          const rows = tensor([...call.rows], [2], 'int32') as Tensor1D;
+          const changed = { ...places, positions, rows };
+          decoderLayer({ x, layer, places: changed, cache: cache.layer(0) });
+        }),
+      );
+      expect(error).toBeInstanceOf(Error);
+      expect((error as Error).message).toMatch(/positions|rows/);
+      expect(read(cache.layer(0).keys)).toEqual(before);
+      cache.dispose();
+    });
+  });
+
+  test.each<[string, (args: DecoderLayerArgs) => Partial<DecoderLayerArgs>, string]>([
+    [
+      'number of rows',
+      ({ places }) => ({
+        places: { ...places, rows: tensor([0, 1], [2], 'int32') as Tensor1D },
+      }),
+      'rows must have the shape [1], but has [2].',
+    ],
+    [
+      'x',
+      () => ({ x: tensor2d([Array(HIDDEN).fill(0), Array(HIDDEN).fill(0)]) }),
+      'x must have the shape [1, 37], but has [2, 37].',
+    ],
+    [
+      'rotation',
+      ({ places }) => ({ places: { ...places, rotation: tensor2d([[0, 0]]) } }),
+      'rotation must have the shape [1, 4], but has [1, 2].',
+    ],
+  ])('names a wrong %s', async (_, wrong, message) => {
+    const cache = new KvCache(configOf(heads), 2, 4, 4);
+    const error = await errorOf(() =>
+      withLayer(heads, {}, {}, (layer, random) => {
+        const inputs = inputsOf({ rows: [0], positions: [[0]] }, heads, random);
+        const args = { ...inputs, layer, cache: cache.layer(0) };
+        decoderLayer({ ...args, ...wrong(args) });
+      }),
+    );
+    expect(error).toMatchObject({ code: 'bad-tensor', message: `decoderLayer: ${message}` });
+    cache.dispose();
+  });
+
+  test.each<[keyof LayerTensors, readonly number[], string]>([
+    ['qkvProj', [1, 1], '[16, 37], but has [1, 1].'],
+    ['qkvBias', [1], '[16], but has [1].'],
+    ['queryNorm', [1], '[4], but has [1].'],
+    ['keyNorm', [1], '[4], but has [1].'],
+    ['oProj', [1, 1], '[37, 8], but has [1, 1].'],
+    ['oBias', [1], '[37], but has [1].'],
+    ['postAttentionNorm', [1], '[37], but has [1].'],
+    ['downProj', [3, 5], '[37, any], but has [3, 5].'],
+    ['gateUpProj', [5, 37], '[106, 37], but has [5, 37].'],
+    ['gateUpBias', [3], '[106], but has [3].'],
+    ['downBias', [5], '[37], but has [5].'],
+  ])('names a wrong weight %s', async (name, shape, message) => {
+    const error = await errorOf(() =>
+      tidy(() => {
+        const tensors = weightsOf(heads, new Random(1), {});
+        makeDecoderLayer({ ...tensors, [name]: zeros([...shape]) }, shapeOf(heads));
+      }),
+    );
+    expect(error).toMatchObject({
+      code: 'bad-tensor',
+      message: `decoderLayer: ${name} must have the shape ${message}`,
+    });
+  });
+
+  test('refuses heads that do not divide', async () => {
+    const odd = { numHeads: 3, numKeyValueHeads: 2, headDim: 4 };
+    const error = await errorOf(() =>
+      tidy(() => makeDecoderLayer(weightsOf(heads, new Random(1), {}), shapeOf(odd))),
+    );
+    expect(error).toMatchObject({
+      code: 'bad-tensor',
+      message: expect.stringMatching(/number of heads \(3\) must be a multiple/),
+    });
+  });
+});
