@@ -10,7 +10,7 @@ import { BYTES_PER_ELEMENT } from '../runtime/device-tensors.js';
  * Of an embedding table that is not the head it reads a line a token, which is left out.
  */
 export function weightBytesRead({ layers, norm, lmHead }: DecoderWeights): number {
-  const tensors = layers.flatMap((layer) => Object.values(layer) as (Tensor | undefined)[]);
+  const tensors = layers.flatMap((layer) => Object.values(layer.tensors) as (Tensor | undefined)[]);
   return [...tensors, norm, lmHead].reduce((sum, tensor) => sum + bytesOf(tensor), 0);
 }
 
