@@ -72,17 +72,23 @@ export async function prefill(
   return forward(model, batches.at(-1)!, cache, { logits: 'last', logitBias: options.logitBias })!;
 }
 
+/** A batch is at least this wide, where that many columns are left: narrower ones leave the processor idle. */
+const LEAST_COLUMNS = 16;
+
 /**
- * Stretches of different lengths as batches of at most `PREFILL_CHUNK` columns. Padding is on the left, so
- * that every stretch ends in the last batch; a stretch that is all padding in a batch is left out of it.
+ * Stretches of different lengths as batches of at most `PREFILL_CHUNK` columns, aligned at their ends, so that
+ * every stretch ends in the last batch. A batch ends where its shortest stretch begins: what the longer ones have
+ * before that comes in a batch without it. Padding, on the left, is only there to make a batch wide enough.
  */
 export function chunks(stretches: readonly Stretch[]): TokenBatch[] {
   const width = Math.max(0, ...stretches.map(({ ids }) => ids.length));
   const batches: TokenBatch[] = [];
-  for (let end = width; end > 0; end -= PREFILL_CHUNK) {
-    const columns = Math.min(PREFILL_CHUNK, end);
-    const present = stretches.filter(({ ids }) => ids.length > width - end);
-    batches.unshift(window(present, width - end, columns));
+  for (let done = 0; done < width; ) {
+    const present = stretches.filter(({ ids }) => ids.length > done);
+    const shortest = Math.min(...present.map(({ ids }) => ids.length)) - done;
+    const columns = Math.min(PREFILL_CHUNK, width - done, Math.max(shortest, LEAST_COLUMNS));
+    batches.unshift(window(present, done, columns));
+    done += columns;
   }
   return batches;
 }

@@ -42,6 +42,8 @@ describe('chunks', () => {
         for (const { ids, positions, rows } of batches) {
           const columns = ids.length / rows.length;
           expect(columns).toBeLessThanOrEqual(PREFILL_CHUNK);
+          const padded = positions.filter((position) => position < 0).length;
+          expect(padded).toBeLessThan(16 * rows.length); // only to make a batch wide enough
           rows.forEach((row, line) => {
             const real: number[][] = [];
             for (let i = line * columns; i < (line + 1) * columns; i++) {
