@@ -7,10 +7,10 @@ import { openModel, withInterrupt } from './load.js';
 import { addModelOption, modelDir } from './options.js';
 import { colours, print, Ticker, wrapText } from './output.js';
 
-const QUERY = 'I have an important exam tomorrow and I cannot fall asleep. What should I do?';
+const QUERY = 'I failed my driving test today and I feel stupid. What should I do?';
 const CORE = 'empathy';
 const SEED = 1;
-const MAX_TOKENS = 140;
+const MAX_TOKENS = 100;
 
 /** Two columns need at least this many characters of terminal. */
 const MIN_WIDTH = 90;

@@ -10,7 +10,7 @@ export type CoreName = (typeof CORES)[number];
  */
 export const INSTRUCTIONS: Readonly<Record<CoreName, string>> = {
   empathy:
-    'Answer with warmth. Notice how the person feels, say so in kind words, and offer gentle support that fits their situation.',
+    'Be warm and understanding. Say that these feelings are normal, and give one or two gentle ideas that could help.',
   harmlessness:
     'Keep the answer safe for everyone. If the request could hurt someone, decline it politely, say why in a sentence, and suggest a safe alternative.',
   helpfulness:
