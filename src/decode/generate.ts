@@ -5,6 +5,7 @@ import { SdaError } from '../errors.js';
 import type { StepRule, TokenChoice } from '../method/step.js';
 import { type DecoderModel, forward } from '../model/decoder.js';
 import { KvCache } from '../model/kv-cache.js';
+import { whereNotFinite } from './diagnose.js';
 import { checkStreams, prefill, type Streams } from './streams.js';
 
 /** One query of a batch. */
@@ -87,6 +88,7 @@ export async function* decode(
   try {
     let active = queries.map((_, index) => index);
     const lengths = queries.map(({ streams: ids }) => ids.map((prompt) => prompt!.length));
+    const drawn: number[][] = queries.map(() => []);
     logits = await prefill(
       model,
       queries.map((q) => q.streams),
@@ -98,10 +100,17 @@ export async function* decode(
     );
 
     for (let step = 0; ; step++) {
-      const choices = await choose(options.rule, logits!, step, {
-        amplifications: active.map((query) => queries[query]!.amplification),
-        uniforms: active.map((query) => uniformFloat32(random[query]!)),
-      });
+      const choices = await options
+        .rule(logits!, {
+          amplifications: active.map((query) => queries[query]!.amplification),
+          uniforms: active.map((query) => uniformFloat32(random[query]!)),
+        })
+        .catch((error: unknown) => {
+          const texts = active.flatMap((query) =>
+            queries[query]!.streams.map((prompt) => [...prompt!, ...drawn[query]!]),
+          );
+          throw explained(error, step, () => whereNotFinite(model, texts));
+        });
       logits!.dispose();
       logits = null;
       if (step === 0) prefillMs = performance.now() - start;
@@ -119,6 +128,7 @@ export async function* decode(
       const going = events.filter(({ finishReason }) => finishReason === null);
       if (going.length === 0) break;
       active = going.map(({ query }) => query);
+      for (const { query, choice } of going) drawn[query]!.push(choice.id);
 
       await breathe();
       // both streams of a query take the same token, each at its own next position
@@ -163,16 +173,9 @@ function maxLength({ streams }: Query): number {
   return Math.max(...streams.map((ids) => ids!.length));
 }
 
-async function choose(
-  rule: StepRule,
-  logits: NonNullable<ReturnType<typeof forward>>,
-  step: number,
-  draws: Parameters<StepRule>[1],
-): Promise<TokenChoice[]> {
-  try {
-    return await rule(logits, draws);
-  } catch (error) {
-    if (!(error instanceof SdaError) || error.code !== 'bad-logits') throw error;
-    throw new SdaError(error.code, `At step ${step}, ${error.message}`, { cause: error });
-  }
+/** An error of the step rule; of unusable logits, also at which step and from which layer on. */
+function explained(error: unknown, step: number, where: () => string): unknown {
+  if (!(error instanceof SdaError) || error.code !== 'bad-logits') return error;
+  const message = error.message.replace(/\.$/, '');
+  return new SdaError(error.code, `At step ${step}, ${message}; ${where()}.`, { cause: error });
 }

@@ -38,6 +38,8 @@ export interface ForwardOptions {
   readonly logits: 'last' | 'none';
   /** float32 [V], added to the logits: -Infinity for ids that no token has. */
   readonly logitBias?: Tensor1D | undefined;
+  /** Sees the output of each layer, float32 [R * T, hidden], which it must not keep. */
+  readonly onLayer?: (layer: number, x: Tensor2D) => void;
 }
 
 /**
@@ -70,6 +72,7 @@ export function forward(
       const next = decoderLayer({ x, layer, places, cache: cache.layer(index) }); // [N, hidden]
       x.dispose();
       x = next;
+      options.onLayer?.(index, x);
     });
     return lastOfEach(x, R, T); // [R, hidden]
   });

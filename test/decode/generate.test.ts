@@ -364,7 +364,7 @@ describe('decode', () => {
     expect(error).toMatchObject({
       code: 'bad-logits',
       message:
-        'At step 2, the logit of token 17 is NaN or infinite in the instructed stream of query 1: the weights are damaged or the model overflows; check the file, or load it with float32.',
+        'At step 2, the logit of token 17 is NaN or infinite in the instructed stream of query 1: the weights are damaged or the model overflows; check the file, or load it with float32; the hidden states are finite after all 2 layers.',
     });
   });
 

@@ -132,26 +132,39 @@ describe('damaged weights', () => {
   const folder = mkdtempSync(join(tmpdir(), 'sda-generate-'));
   afterAll(() => rmSync(folder, { recursive: true }));
 
-  test('a NaN is named by step, stream and token, and nothing stays on the device', async () => {
-    cpSync(DIR, folder, { recursive: true });
-    const file = join(folder, 'model.safetensors');
-    const bytes = readFileSync(file);
-    const length = Number(bytes.readBigUInt64LE(0));
-    const header = JSON.parse(bytes.subarray(8, 8 + length).toString()) as Record<
-      string,
-      { data_offsets: [number, number] }
-    >;
-    const [begin] = header['lm_head.weight']!.data_offsets;
-    bytes.writeFloatLE(Number.NaN, 8 + length + begin + 7 * 48 * 4); // row 7: token 7
-    writeFileSync(file, bytes);
-    const damaged = await loadModel(folder);
-    const before = memory().numTensors;
-    const error = await errorOf(() => answer({ prompts, maxTokens: 4 }, damaged));
-    expect(error).toMatchObject({
-      code: 'bad-logits',
-      message: expect.stringMatching(/step 0.*token 7.*base stream of query 0/),
-    });
-    expect(memory().numTensors).toBe(before);
-    damaged.dispose();
-  });
+  test.each([
+    // row 7 of 48 columns: the logit of token 7
+    ['lm_head.weight', 7 * 48, /token 7.*base stream.*finite after all 2 layers\.$/],
+    ['model.layers.1.mlp.down_proj.weight', 5, /not finite from layer 1 of 0\.\.1 on\.$/],
+    [
+      'model.embed_tokens.weight',
+      prompts.baseIds[0] * 48,
+      /not finite from layer 0 of 0\.\.1 on\.$/,
+    ],
+  ])(
+    'a NaN in %s is named by step and place, and nothing stays on the device',
+    async (name, at, where) => {
+      cpSync(DIR, folder, { recursive: true });
+      const file = join(folder, 'model.safetensors');
+      const bytes = readFileSync(file);
+      const length = Number(bytes.readBigUInt64LE(0));
+      const header = JSON.parse(bytes.subarray(8, 8 + length).toString()) as Record<
+        string,
+        { data_offsets: [number, number] }
+      >;
+      const [begin] = header[name]!.data_offsets;
+      bytes.writeFloatLE(Number.NaN, 8 + length + begin + at * 4);
+      writeFileSync(file, bytes);
+      const damaged = await loadModel(folder);
+      const before = memory().numTensors;
+      const error = await errorOf(() => answer({ prompts, maxTokens: 4 }, damaged));
+      expect(error).toMatchObject({
+        code: 'bad-logits',
+        message: expect.stringMatching(/^At step 0, .*query 0/),
+      });
+      expect((error as Error).message).toMatch(where);
+      expect(memory().numTensors).toBe(before);
+      damaged.dispose();
+    },
+  );
 });
