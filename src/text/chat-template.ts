@@ -1,9 +1,11 @@
 import { join } from 'node:path';
-import { Environment, Interpreter, parse, tokenize } from '@huggingface/jinja';
+import { Environment, parse, tokenize } from '@huggingface/jinja';
 import { readTextFile, readTextFileIfPresent } from '../checkpoint/json-file.js';
 import { messageOf, SdaError } from '../errors.js';
 import { BUILTIN_TEMPLATES, isBuiltinTemplate } from './builtin-templates.js';
+import { timeFor, withinTime } from './limits.js';
 import { strftime } from './strftime.js';
+import { MAX_LIST, runTemplate } from './template-interpreter.js';
 import { loadTokenizerConfig, type TokenizerConfig } from './tokenizer-config.js';
 
 /** One turn of a conversation. */
@@ -102,7 +104,9 @@ export function createChatTemplate(
   const { origin, roles } = options;
   let program: ReturnType<typeof parse>;
   try {
-    program = parse(tokenize(source, { lstrip_blocks: true, trim_blocks: true }));
+    program = withinTime(timeFor(source.length), () =>
+      parse(tokenize(source, { lstrip_blocks: true, trim_blocks: true })),
+    );
   } catch (error) {
     throw new SdaError(
       'bad-template',
@@ -118,7 +122,7 @@ export function createChatTemplate(
     environment.set('tools', null);
     environment.set('documents', null);
     try {
-      return String(new Interpreter(environment).run(program).value);
+      return withinTime(timeFor(lengthOf(messages)), () => runTemplate(program, environment));
     } catch (error) {
       throw renderError(error, origin);
     }
@@ -137,8 +141,9 @@ function renderError(error: unknown, origin: string): SdaError {
   return new SdaError('bad-template', sentence, { cause: error });
 }
 
-/** Largest list that `range` of a template makes. */
-const MAX_RANGE = 100_000;
+function lengthOf(messages: readonly ChatMessage[]): number {
+  return messages.reduce((sum, { content }) => sum + content.length, 0);
+}
 
 /** The globals of transformers' template environment. */
 function createEnvironment(date: Date): Environment {
@@ -156,8 +161,8 @@ function createEnvironment(date: Date): Environment {
 function range(first: number, second?: number, step = 1): number[] {
   const [start, stop] = second === undefined ? [0, first] : [first, second];
   const length = Math.max(0, Math.ceil((stop - start) / step));
-  if (!(length <= MAX_RANGE)) {
-    throw new Error(`range of ${length} numbers where at most ${MAX_RANGE} are allowed`);
+  if (!(length <= MAX_LIST)) {
+    throw new Error(`range of ${length} numbers where at most ${MAX_LIST} are allowed`);
   }
   return Array.from({ length }, (_, i) => start + i * step);
 }

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { describeIssues } from '../checkpoint/json-file.js';
-import { SdaError } from '../errors.js';
+import { messageOf, SdaError } from '../errors.js';
+import { timeFor, withinTime } from './limits.js';
 
 /**
  * Turns tokens into text one at a time: the joined results of `push` and the final `flush` are the
@@ -93,7 +94,9 @@ function stageFactory(config: StageConfig, fused: boolean, file: string): () => 
       return () => new EachPiece((piece) => piece);
     case 'Replace': {
       const pattern = compile(config.pattern, file);
-      return () => new EachPiece((piece) => piece.replaceAll(pattern, () => config.content));
+      const replace = (piece: string) => piece.replaceAll(pattern, () => config.content);
+      if (typeof pattern === 'string') return () => new EachPiece(replace);
+      return () => new EachPiece((piece) => limited(piece, replace, file));
     }
     case 'Strip': {
       const { content, start, stop } = config;
@@ -120,6 +123,19 @@ function compile(pattern: z.infer<typeof patternSchema>, file: string): string |
     throw new SdaError(
       'unsupported',
       `${file} has a decoder that replaces /${pattern.Regex}/, which JavaScript does not understand.`,
+      { cause: error },
+    );
+  }
+}
+
+/** A regular expression of the file may backtrack for ever. */
+function limited(piece: string, replace: (piece: string) => string, file: string): string {
+  try {
+    return withinTime(timeFor(piece.length), () => replace(piece));
+  } catch (error) {
+    throw new SdaError(
+      'bad-tokenizer',
+      `${file} has a decoder that cannot be run (${messageOf(error)}); take the tokenizer of the original model.`,
       { cause: error },
     );
   }

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { describeIssues, parseJson, readTextFile } from '../checkpoint/json-file.js';
 import { messageOf, SdaError } from '../errors.js';
 import { allAddedTokens, splitAtAddedTokens, type TextSegment } from './added-tokens.js';
+import { OutOfTime, timeFor, withinTime } from './limits.js';
 import { type TokenDecoder, tokenDecoderFactory } from './token-decoder.js';
 import {
   type AddedTokenConfig,
@@ -188,8 +189,10 @@ class PipelineTokenizer implements Tokenizer {
 
   encode(text: string, options: { readonly addSpecialTokens?: boolean } = {}): number[] {
     const { addSpecialTokens = true } = options;
-    const { ids } = this.pipeline.encode(text, { add_special_tokens: addSpecialTokens });
-    return this.checkIds(ids);
+    return this.limited(text.length, () => {
+      const { ids } = this.pipeline.encode(text, { add_special_tokens: addSpecialTokens });
+      return this.checkIds(ids);
+    });
   }
 
   encodeSegments(segments: readonly TextSegment[]): number[] {
@@ -197,10 +200,29 @@ class PipelineTokenizer implements Tokenizer {
     if (first && segments.length === 1 && !first.literal) {
       return this.encode(first.text, { addSpecialTokens: false });
     }
+    const length = segments.reduce((sum, { text }) => sum + text.length, 0);
     const sections = splitAtAddedTokens(segments, this.addedTokens);
-    return sections.flatMap((section, i) =>
-      typeof section === 'string' ? this.encodePlain(section, i) : [section.id],
+    return this.limited(length, () =>
+      sections.flatMap((section, i) =>
+        typeof section === 'string' ? this.encodePlain(section, i) : [section.id],
+      ),
     );
+  }
+
+  /** Encodes a text of so many characters: the file's regular expressions may backtrack for ever, or it may not fit. */
+  private limited(characters: number, encode: () => number[]): number[] {
+    try {
+      return withinTime(timeFor(characters), encode);
+    } catch (error) {
+      if (error instanceof SdaError) throw error;
+      const why =
+        error instanceof OutOfTime ? error.message : `it fails with "${messageOf(error)}"`;
+      throw new SdaError(
+        'bad-tokenizer',
+        `${this.parts.file} cannot encode a text of ${characters} characters (${why}); take the tokenizer of the original model.`,
+        { cause: error },
+      );
+    }
   }
 
   /** Tokens of a text in which nothing is special; `index` is its place among the sections. */
