@@ -25,13 +25,33 @@ export class SdaError extends Error {
   readonly code: ErrorCode;
 
   constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
-    super(message, options);
+    super(shortened(message), options);
     this.name = 'SdaError';
     this.code = code;
   }
 }
 
+/** Longest message; a file's own names and values, which messages quote, have no end. */
+const MAX_MESSAGE = 2500;
+
+/** A long message without its middle: the place stands at its beginning, the advice at its end. */
+function shortened(message: string): string {
+  if (message.length <= MAX_MESSAGE) return message;
+  return `${message.slice(0, MAX_MESSAGE - 500)} ... ${message.slice(-495)}`;
+}
+
 /** The message of anything thrown, for use inside another error's sentence. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
+}
+
+/**
+ * What a library says of a file it cannot use; `otherwise` where it only tripped over a value that was not there,
+ * which says nothing to the file's owner.
+ */
+export function libraryMessage(error: unknown, otherwise: string): string {
+  const message = messageOf(error);
+  return error instanceof TypeError || /\bundefined\b|\[object /.test(message)
+    ? otherwise
+    : message;
 }

@@ -70,6 +70,12 @@ export function parseJson(text: string, file: string, code: ErrorCode): unknown 
       },
     );
   }
+  if (depthOf(text) > MAX_DEPTH) {
+    throw new SdaError(
+      code,
+      `${file} nests its values more than ${MAX_DEPTH} deep, which no checkpoint does; download it again.`,
+    );
+  }
   const duplicate = findDuplicateKey(text);
   if (duplicate !== null) {
     throw new SdaError(
@@ -78,6 +84,22 @@ export function parseJson(text: string, file: string, code: ErrorCode): unknown 
     );
   }
   return value;
+}
+
+/** Deepest nesting that is read: what walks over the values recursively has a stack to keep. */
+const MAX_DEPTH = 200;
+
+/** How deep the brackets of a JSON text nest. */
+function depthOf(json: string): number {
+  let depth = 0;
+  let deepest = 0;
+  for (let at = 0; at < json.length; at++) {
+    const code = json.charCodeAt(at);
+    if (code === 0x22) at = endOfString(json, at);
+    else if (code === 0x5b || code === 0x7b) deepest = Math.max(deepest, ++depth);
+    else if (code === 0x5d || code === 0x7d) depth--;
+  }
+  return deepest;
 }
 
 /** The first key that stands twice in one object of a text that JSON.parse accepts, or null. */
@@ -134,8 +156,11 @@ function endOfString(json: string, open: number): number {
 /** What a zod error says, in one clause: the first issues, each with the path of its key. */
 export function describeIssues(error: z.ZodError, limit = 3): string {
   const clauses = error.issues.slice(0, limit).map((issue) => {
-    const path = issue.path.map(String).join('.');
-    return path === '' ? issue.message : `${path}: ${issue.message}`;
+    const path = issue.path.map((key) => String(key).slice(0, 100)).join('.');
+    const what = issue.message
+      .replace(/^Invalid input: expected .*, received undefined$/, 'is missing')
+      .replace(/^Invalid input: (expected .*), received (.*)$/, '$1, found $2');
+    return path === '' ? what : `${path}: ${what}`;
   });
   const rest = error.issues.length - clauses.length;
   return clauses.join('; ') + (rest > 0 ? `; and ${rest} more` : '');

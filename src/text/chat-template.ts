@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { Environment, parse, tokenize } from '@huggingface/jinja';
 import { readTextFile, readTextFileIfPresent } from '../checkpoint/json-file.js';
-import { messageOf, SdaError } from '../errors.js';
+import { libraryMessage, SdaError } from '../errors.js';
 import { BUILTIN_TEMPLATES, isBuiltinTemplate } from './builtin-templates.js';
 import { timeFor, withinTime } from './limits.js';
 import { strftime } from './strftime.js';
@@ -110,7 +110,7 @@ export function createChatTemplate(
   } catch (error) {
     throw new SdaError(
       'bad-template',
-      `The chat template of ${origin} cannot be parsed (${messageOf(error)}); correct it or give another one.`,
+      `The chat template of ${origin} cannot be parsed (${libraryMessage(error, 'it is cut off or no Jinja')}); correct it or give another one.`,
       { cause: error },
     );
   }
@@ -137,7 +137,7 @@ function renderError(error: unknown, origin: string): SdaError {
   const sentence =
     error instanceof Refusal
       ? `The chat template of ${origin} refuses these messages: ${error.message.replace(/[.\s]+$/, '')}.`
-      : `The chat template of ${origin} cannot be rendered (${messageOf(error)}); correct it or give another one.`;
+      : `The chat template of ${origin} cannot be rendered (${libraryMessage(error, 'it uses a value that is not there')}); correct it or give another one.`;
   return new SdaError('bad-template', sentence, { cause: error });
 }
 

@@ -69,7 +69,8 @@ function flatten(config: unknown): unknown[] {
 function parseStage(config: unknown, file: string): StageConfig {
   const stage = stageSchema.safeParse(config);
   if (stage.success) return stage.data;
-  const type = String((config as { type?: unknown }).type);
+  const { type } = config as { type?: unknown };
+  if (typeof type !== 'string') throw unsupported(file, 'without a type');
   if (!STAGE_TYPES.has(type)) throw unsupported(file, type);
   throw new SdaError(
     'bad-tokenizer',

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { Tokenizer as TokenizerPipeline } from '@huggingface/tokenizers';
 import { z } from 'zod';
 import { describeIssues, parseJson, readTextFile } from '../checkpoint/json-file.js';
-import { messageOf, SdaError } from '../errors.js';
+import { libraryMessage, SdaError } from '../errors.js';
 import { allAddedTokens, splitAtAddedTokens, type TextSegment } from './added-tokens.js';
 import { OutOfTime, timeFor, withinTime } from './limits.js';
 import { type TokenDecoder, tokenDecoderFactory } from './token-decoder.js';
@@ -78,8 +78,11 @@ interface Pipeline {
   token_to_id(token: string): number | undefined;
 }
 
+/** Ids beyond this are a mistake: the largest vocabularies of today have a million. */
+const MAX_ID = 2 ** 24;
+
 const addedTokenSchema = z.object({
-  id: z.number().int().nonnegative(),
+  id: z.number().int().nonnegative().max(MAX_ID),
   content: z.string().min(1),
   special: z.boolean().default(false),
   lstrip: z.boolean().default(false),
@@ -119,6 +122,7 @@ export function createTokenizer(
       `${file} is not a tokenizer (${describeIssues(parsed.error)}); download it again.`,
     );
   }
+  checkVocabulary(parsed.data.model.vocab, file);
   const addedTokens = allAddedTokens(parsed.data.added_tokens, parsed.data.model.vocab, config);
   const newDecoder = tokenDecoderFactory(parsed.data.decoder, file);
   let pipeline: Pipeline;
@@ -131,11 +135,31 @@ export function createTokenizer(
   } catch (error) {
     throw new SdaError(
       'bad-tokenizer',
-      `${file} cannot be used as a tokenizer (${messageOf(error)}); download it again.`,
+      `${file} cannot be used as a tokenizer (${libraryMessage(error, 'a part of it is missing or malformed')}); download it again.`,
       { cause: error },
     );
   }
   return new PipelineTokenizer(pipeline, { file, config, addedTokens, newDecoder });
+}
+
+const unigramSchema = z.array(z.tuple([z.string(), z.number()]));
+
+/** @throws SdaError for an id that is none; ids are places in the model's logits. */
+function checkVocabulary(vocab: unknown, file: string): void {
+  if (typeof vocab !== 'object' || vocab === null || Array.isArray(vocab)) {
+    if (unigramSchema.safeParse(vocab).success) return;
+    throw new SdaError(
+      'bad-tokenizer',
+      `${file} has no usable vocabulary (model.vocab is no map from tokens to ids); download it again.`,
+    );
+  }
+  for (const [token, id] of Object.entries(vocab)) {
+    if (Number.isInteger(id) && id >= 0 && id <= MAX_ID) continue;
+    throw new SdaError(
+      'bad-tokenizer',
+      `${file} gives the token ${JSON.stringify(token)} the id ${JSON.stringify(id)} where a whole number in 0..${MAX_ID} is expected; download it again.`,
+    );
+  }
 }
 
 /**
@@ -216,7 +240,9 @@ class PipelineTokenizer implements Tokenizer {
     } catch (error) {
       if (error instanceof SdaError) throw error;
       const why =
-        error instanceof OutOfTime ? error.message : `it fails with "${messageOf(error)}"`;
+        error instanceof OutOfTime
+          ? error.message
+          : libraryMessage(error, 'a part of it is malformed');
       throw new SdaError(
         'bad-tokenizer',
         `${this.parts.file} cannot encode a text of ${characters} characters (${why}); take the tokenizer of the original model.`,

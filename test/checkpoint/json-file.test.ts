@@ -38,6 +38,9 @@ describe('parseJson', () => {
     expect(() => parseJson('{"eos":1,"eos":2}', 'config.json', 'bad-config')).toThrow(
       'config.json has the key "eos" twice',
     );
+    const nested = (depth: number) => `{"a":"[[","b":${'['.repeat(depth)}${']'.repeat(depth)}}`;
+    expect(parseJson(nested(199), 'config.json', 'bad-config')).toBeTypeOf('object');
+    expect(() => parseJson(nested(200), 'config.json', 'bad-config')).toThrow('more than 200 deep');
     expect(() => parseJson('{', 'config.json', 'bad-config')).toThrow('config.json is not valid');
   });
 });

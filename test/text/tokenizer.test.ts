@@ -136,6 +136,8 @@ describe('tokenizers that cannot be used', () => {
     ['broken JSON', '{', 'bad-tokenizer'],
     ['a list', [], 'bad-tokenizer'],
     ['no model', {}, 'bad-tokenizer'],
+    ['a negative id', { model: { type: 'BPE', vocab: { a: -1 }, merges: [] } }, 'bad-tokenizer'],
+    ['half an id', { model: { type: 'BPE', vocab: { a: 0.5 }, merges: [] } }, 'bad-tokenizer'],
     ['an unknown normalizer', { ...bpe, normalizer: { type: 'X' } }, 'bad-tokenizer'],
     ['an unknown decoder', { ...bpe, decoder: { type: 'CTC' } }, 'unsupported'],
     ['a malformed decoder', { ...bpe, decoder: { type: 'Replace', content: '' } }, 'bad-tokenizer'],

@@ -1,0 +1,14 @@
+import { expect, it, vi } from 'vitest';
+import { tally } from './outcome.js';
+
+// Many cases, and as many again by hand: `npm run fuzz`
+vi.setConfig({ testTimeout: 3_600_000 });
+
+// Each file mutates one kind of file that comes with a checkpoint
+await import('./safetensors.js');
+await import('./config.js');
+await import('./text.js');
+
+it('that was at least 20,000 cases', () => {
+  expect(tally.cases).toBeGreaterThanOrEqual(20_000);
+});
