@@ -7,6 +7,7 @@ import { sdaRule } from './method/step.js';
 import type { SdaModel } from './sda-model.js';
 import { INSTRUCTIONS } from './text/instructions.js';
 import { buildPrompts } from './text/prompts.js';
+import { opensThinking, splitReasoning } from './text/reasoning.js';
 import type { StreamDecoder, Tokenizer } from './text/tokenizer.js';
 
 const DEFAULT_MAX_TOKENS = 256;
@@ -47,8 +48,12 @@ export async function* generateBatch(
       const { streams, amplification, seed, maxTokens } = queries[query]!;
       const [base, instructed = base] = streams;
       const count = tokens[query]!.length;
+      const text = texts[query]!.all();
       return {
-        text: texts[query]!.all(),
+        text,
+        reasoning: splitReasoning(text, {
+          opened: tokenizer !== null && opensThinking(tokenizer.decode(base)),
+        }),
         tokenIds: tokens[query]!,
         finishReason: reasons[query] ?? 'aborted',
         promptTokens: { base: base.length, instructed: instructed.length },
@@ -144,6 +149,7 @@ async function promptsOf(model: SdaModel, request: GenerateRequest) {
     instruction: request.instruction ?? INSTRUCTIONS[request.core ?? 'helpfulness'],
     placement: request.placement ?? 'after-query',
     system: request.system,
+    foldSystem: request.foldSystem,
     date: request.date,
   });
 }

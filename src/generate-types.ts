@@ -3,6 +3,7 @@ import type { SdaSettings } from './method/settings.js';
 import type { StepRule, TokenChoice } from './method/step.js';
 import type { CoreName } from './text/instructions.js';
 import type { Placement } from './text/prompts.js';
+import type { Reasoning } from './text/reasoning.js';
 
 /** What to answer, and how. Either text (`query`) or both prompts as token ids. */
 export interface GenerateRequest {
@@ -16,6 +17,8 @@ export interface GenerateRequest {
   readonly placement?: Placement | undefined;
   /** A system line for both prompts; default none, which leaves the template's own default */
   readonly system?: string | undefined;
+  /** Put system text into the user's turn, for templates that take no system turn; default false */
+  readonly foldSystem?: boolean | undefined;
   /** The date a template may ask for; default now */
   readonly date?: Date | undefined;
   /** Both prompts as token ids, instead of query, instruction and template */
@@ -54,7 +57,10 @@ export interface BatchStep {
 }
 
 export interface GenerateSummary {
+  /** Everything that was written, the thinking of a reasoning model included */
   readonly text: string;
+  /** `text` in its parts; only the answer is to be scored or judged, and an unfinished one is none */
+  readonly reasoning: Reasoning;
   /** The drawn tokens; the end-of-text token, where one was drawn, is the last of them */
   readonly tokenIds: number[];
   readonly finishReason: FinishReason;

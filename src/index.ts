@@ -29,3 +29,4 @@ export type { LoadProgress, WeightDtype } from './model/load.js';
 export { type RuntimeInfo, startTensorFlow } from './runtime/tensorflow.js';
 export { type LoadOptions, loadModel, SdaModel } from './sda-model.js';
 export { CORES, type CoreName, INSTRUCTIONS } from './text/instructions.js';
+export { opensThinking, type Reasoning, splitReasoning } from './text/reasoning.js';

@@ -32,6 +32,9 @@ export function answerJson({ summary, steps }: Answer) {
   const { settings, timing, promptTokens } = summary;
   return {
     text: summary.text,
+    thinking: summary.reasoning.thinking,
+    answer: summary.reasoning.answer,
+    answer_finished: summary.reasoning.finished,
     token_ids: summary.tokenIds,
     finish_reason: summary.finishReason,
     prompt_tokens: { base: promptTokens.base, instructed: promptTokens.instructed },
@@ -92,5 +95,6 @@ export function summaryLine({ summary, steps }: Answer, amplification: string): 
     `a ${Number(settings.amplification.toPrecision(3))}${amplification}`,
     `seed ${settings.seed}`,
     ENDINGS[finishReason],
+    ...(summary.reasoning.finished ? [] : ['the thinking is unfinished: there is no answer']),
   ].join(' | ');
 }

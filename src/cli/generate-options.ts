@@ -10,6 +10,7 @@ import {
   addDtypeOption,
   addModelOption,
   collect,
+  day,
   type ModelOptions,
   number,
   tokenIds,
@@ -23,7 +24,9 @@ export interface GenerateOptions extends ModelOptions {
   readonly instruction?: string;
   readonly placement?: Placement;
   readonly system?: string;
+  readonly foldSystem?: boolean;
   readonly chatTemplate?: string;
+  readonly date?: Date;
   readonly baseIds?: number[];
   readonly instructedIds?: number[];
   readonly score?: number;
@@ -45,6 +48,7 @@ export interface GenerateOptions extends ModelOptions {
   readonly ignoreEos?: boolean;
   readonly compare?: boolean;
   readonly trace?: string;
+  readonly thinking: 'show' | 'hide';
   readonly json?: boolean;
 }
 
@@ -72,11 +76,25 @@ export function addGenerateOptions(command: Command): Command {
       ).choices(PLACEMENTS),
     )
     .option('--system <text>', 'a system line for both prompts')
+    .option(
+      '--fold-system',
+      "put system text into the user's turn, for templates that take no system turn",
+    )
     .option('--chat-template <name>', "a built-in template or a file, instead of the model's own")
+    .option('--date <yyyy-mm-dd>', 'the day that a template sees (default: today)', day)
     .addOption(
       option('--base-ids <ids>', 'the base prompt as token ids, such as "1 2 3"')
         .argParser(tokenIds)
-        .conflicts(['query', 'core', 'instruction', 'placement', 'system', 'chatTemplate']),
+        .conflicts([
+          'query',
+          'core',
+          'instruction',
+          'placement',
+          'system',
+          'foldSystem',
+          'chatTemplate',
+          'date',
+        ]),
     )
     .addOption(
       option('--instructed-ids <ids>', 'the instructed prompt as token ids').argParser(tokenIds),
@@ -116,6 +134,11 @@ export function addGenerateOptions(command: Command): Command {
     .optionsGroup('What to print:')
     .option('--compare', 'answer as the base model first, then with SDA')
     .option('--trace <file>', 'write a JSONL file: a header, then one line a step')
+    .addOption(
+      option('--thinking <how>', 'whether the thinking of a reasoning model is printed')
+        .choices(['show', 'hide'])
+        .default('show'),
+    )
     .option('--json', 'print one JSON object at the end instead of text');
 }
 
@@ -157,7 +180,8 @@ function promptIds({ baseIds, instructedIds }: GenerateOptions) {
   throw new SdaError('usage', `${given} gives one of two prompts: give ${missing} as well.`);
 }
 
-function textOf({ query, core, instruction, placement, system }: GenerateOptions) {
+function textOf(options: GenerateOptions) {
+  const { query, core, instruction, placement, system, foldSystem, date } = options;
   if (query === undefined) {
     throw new SdaError(
       'usage',
@@ -168,7 +192,7 @@ function textOf({ query, core, instruction, placement, system }: GenerateOptions
   if (text.trim() === '') {
     throw new SdaError('bad-input', 'The query is empty: give a question with --query.');
   }
-  return { query: text, core, instruction, placement, system };
+  return { query: text, core, instruction, placement, system, foldSystem, date };
 }
 
 /** Where a comes from, for the summary. */

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { GenerateRequest, GenerateStep, SdaModel } from '../index.js';
-import { answer, answerJson, asBase, settingsJson, summaryLine } from './answer.js';
+import { type Answer, answer, answerJson, asBase, settingsJson, summaryLine } from './answer.js';
 import { EXIT_INTERRUPTED } from './failure.js';
 import {
   addGenerateOptions,
@@ -10,7 +10,7 @@ import {
 } from './generate-options.js';
 import { openModel, withInterrupt } from './load.js';
 import { modelDir } from './options.js';
-import { colours, note, print, printJson } from './output.js';
+import { colours, note, print, printJson, Ticker } from './output.js';
 import { Trace } from './trace.js';
 
 /** `sda generate`: one answer, decoded with SDA. */
@@ -55,10 +55,13 @@ async function runText(
   trace: Trace | null,
 ): Promise<void> {
   const { bold } = colours();
-  const show = await printer(model, request);
+  const show = await printer(model, request, options);
+  const template = await givenTemplate(model, options);
+  if (template) note(`prompts made by ${template}`);
   if (options.compare) {
     print(`${bold('Base model')}\n\n`);
-    const base = await answer(model, asBase(request), show);
+    const base = await answer(model, asBase(request), show.step);
+    show.end(base);
     print('\n\n');
     if (base.summary.finishReason === 'aborted') {
       note(summaryLine(base, ''));
@@ -67,7 +70,8 @@ async function runText(
     }
     print(`${bold(heading(options))}\n\n`);
   }
-  const result = await traced(model, request, trace, show);
+  const result = await traced(model, request, trace, show.step);
+  show.end(result);
   print('\n');
   note(summaryLine(result, amplificationSource(options)));
   if (result.summary.finishReason === 'aborted') process.exitCode = EXIT_INTERRUPTED;
@@ -81,7 +85,12 @@ async function runJson(
 ): Promise<void> {
   const base = options.compare ? await answer(model, asBase(request)) : null;
   const result = await traced(model, request, trace, () => {});
-  printJson({ ...answerJson(result), ...(base && { base: answerJson(base) }) });
+  const template = request.prompts ? null : await model.chatTemplate();
+  printJson({
+    ...answerJson(result),
+    chat_template: template?.origin ?? null,
+    ...(base && { base: answerJson(base) }),
+  });
   if (result.summary.finishReason === 'aborted') process.exitCode = EXIT_INTERRUPTED;
 }
 
@@ -104,11 +113,38 @@ async function traced(
   });
 }
 
+interface Printer {
+  step(step: GenerateStep): void;
+  /** What is left to print once the answer is complete. */
+  end(answer: Answer): void;
+}
+
 /** Prints the text of each step; the ids where prompts are ids and there is no tokenizer for text. */
-async function printer(model: SdaModel, request: GenerateRequest) {
+async function printer(
+  model: SdaModel,
+  request: GenerateRequest,
+  { thinking }: GenerateOptions,
+): Promise<Printer> {
   const hasText = !request.prompts || (await model.tokenizer().then(Boolean, () => false));
-  if (hasText) return ({ text }: GenerateStep) => print(text);
-  return ({ step, id }: GenerateStep) => print(step === 0 ? `${id}` : ` ${id}`);
+  if (!hasText) {
+    return { step: ({ step, id }) => print(step === 0 ? `${id}` : ` ${id}`), end: () => {} };
+  }
+  if (thinking === 'show') return { step: ({ text }) => print(text), end: () => {} };
+  // where the thinking ends is known at the end: the last closing tag counts
+  const ticker = new Ticker();
+  return {
+    step: ({ step }) => ticker.show(`${step + 1} tokens`),
+    end: ({ summary }) => {
+      ticker.clear();
+      print(summary.reasoning.answer);
+    },
+  };
+}
+
+/** Where a chat template that was asked for comes from. */
+async function givenTemplate(model: SdaModel, options: GenerateOptions): Promise<string | null> {
+  if (options.chatTemplate === undefined || options.baseIds) return null;
+  return (await model.chatTemplate())?.origin ?? null;
 }
 
 const HEADINGS: Record<GenerateOptions['mode'], string> = {

@@ -56,6 +56,14 @@ export function tokenIds(text: string): number[] {
   return parts.map(Number);
 }
 
+/** Parses `2026-11-25` as noon of that day, local time. */
+export function day(text: string): Date {
+  const [, year, month, date] = /^(\d{4})-(\d\d)-(\d\d)$/.exec(text) ?? [];
+  const parsed = new Date(Number(year), Number(month) - 1, Number(date), 12);
+  if (parsed.getMonth() === Number(month) - 1 && parsed.getDate() === Number(date)) return parsed;
+  throw new InvalidArgumentError('Expected a day such as 2026-11-25.');
+}
+
 /** Collects an option that may be given several times. */
 export function collect(value: string, earlier: readonly string[] = []): string[] {
   return [...earlier, value];

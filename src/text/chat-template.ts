@@ -136,7 +136,7 @@ class Refusal extends Error {}
 function renderError(error: unknown, origin: string): SdaError {
   const sentence =
     error instanceof Refusal
-      ? `The chat template of ${origin} refuses these messages: ${error.message.replace(/[.\s]+$/, '')}.`
+      ? `The chat template of ${origin} refuses these messages: ${error.message.replace(/[.\s]+$/, '')}${/system/i.test(error.message) ? '; --fold-system (foldSystem) puts system text into the user turn' : ''}.`
       : `The chat template of ${origin} cannot be rendered (${libraryMessage(error, 'it uses a value that is not there')}); correct it or give another one.`;
   return new SdaError('bad-template', sentence, { cause: error });
 }

@@ -21,6 +21,8 @@ export interface PromptOptions {
   readonly placement: Placement;
   /** A system line for both prompts; default none, so that the template's own default applies. */
   readonly system?: string | undefined;
+  /** Put system text before the user's, with a blank line between, for templates without a system turn. */
+  readonly foldSystem?: boolean | undefined;
   /** What `strftime_now` of the template sees, in both prompts; default now. */
   readonly date?: Date | undefined;
 }
@@ -47,11 +49,12 @@ export function buildPrompts(options: PromptOptions): Prompts {
   requireText('query', query);
   requireText('instruction', instruction);
   if (!template) throw noChatTemplate();
-  const base = conversation(system, query);
+  const fold = options.foldSystem === true;
+  const base = conversation(system, query, fold);
   const instructed = {
-    'after-query': () => conversation(system, `${query}\n${instruction}`),
-    'before-query': () => conversation(system, `${instruction}\n${query}`),
-    system: () => conversation(system ? `${system}\n${instruction}` : instruction, query),
+    'after-query': () => conversation(system, `${query}\n${instruction}`, fold),
+    'before-query': () => conversation(system, `${instruction}\n${query}`, fold),
+    system: () => conversation(system ? `${system}\n${instruction}` : instruction, query, fold),
   }[placement]();
   const date = options.date ?? new Date();
   const lookAlikes = controlTokenPattern(tokenizer, template);
@@ -75,7 +78,8 @@ function requireText(name: string, text: string): void {
   }
 }
 
-function conversation(system: string | undefined, user: string): ChatMessage[] {
+function conversation(system: string | undefined, user: string, fold: boolean): ChatMessage[] {
+  if (system && fold) return [{ role: 'user', content: `${system}\n\n${user}` }];
   const turn: ChatMessage = { role: 'user', content: user };
   return system ? [{ role: 'system', content: system }, turn] : [turn];
 }

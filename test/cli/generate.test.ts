@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { checkpointDir, type GoldenStep, golden } from '../support/checkpoints.js';
@@ -147,6 +147,54 @@ describe('sda generate', () => {
     const piped = await sda([...options, '--query', '-'], { stdin: 'hi there\n' });
     expect(piped.stdout).toBe(`${json.text}\n`);
     expect(piped.stderr).toContain('a 0.2 (default, a score of about 70)');
+  });
+
+  it('keeps thinking and answer apart: a prompt that opens the thinking has no answer yet', async () => {
+    const dir = copyOf('tiny-llama');
+    addTokenizer(dir, `${TINY_TEMPLATE}<think>`);
+    const query = [
+      'generate',
+      '--model',
+      dir,
+      '--query',
+      'Hi',
+      '--max-tokens',
+      '8',
+      '--ignore-eos',
+    ];
+    const shown = await sda([...query, '--json']);
+    const { text, ...parts } = JSON.parse(shown.stdout) as Record<string, unknown>;
+    expect(parts).toMatchObject({
+      thinking: String(text).trim(),
+      answer: '',
+      answer_finished: false,
+      chat_template: expect.stringContaining('tokenizer_config.json'),
+    });
+    const hidden = await sda([...query, '--thinking', 'hide']);
+    expect(hidden.stdout.trim()).toBe('');
+    expect(hidden.stderr).toContain('the thinking is unfinished: there is no answer');
+  });
+
+  it('says which built-in template it used, and takes a day for templates that ask', async () => {
+    const dir = copyOf('tiny-llama');
+    addTokenizer(dir);
+    const query = ['generate', '--model', dir, '--query', 'Hi', '--max-tokens', '2'];
+    const none = await sda(query);
+    expect(none.stderr).toMatch(/no chat template.*vicuna.*\.\n/);
+    const vicuna = await sda([...query, '--chat-template', 'vicuna']);
+    expect(vicuna.stderr).toContain('prompts made by the built-in template vicuna');
+    const file = join(temporaryFolder(), 'dated.jinja');
+    writeFileSync(file, "{{ strftime_now('%d %B %Y') }}{{ messages[0].content }}");
+    const dated = [...query, '--chat-template', file, '--json', '--date'];
+    const [first, second] = [
+      await sda([...dated, '2024-02-03']),
+      await sda([...dated, '2024-02-13']),
+    ];
+    const lengths = [first, second].map(
+      ({ stdout }) => (JSON.parse(stdout) as Result).prompt_tokens,
+    );
+    expect(lengths[0]).toEqual(lengths[1]);
+    expect((await sda([...query, '--date', '2024-02-30'])).stderr).toContain('Expected a day');
   });
 
   it('writes a trace: a header, then the steps', async () => {

@@ -127,7 +127,7 @@ describe('rendering', () => {
     const loaded = await loadChatTemplate(tiny('byte-fallback'));
     const messages = [{ role: 'system', content: 'S' }] as const;
     expect(() => loaded?.render(messages)).toThrow(
-      'refuses these messages: System role not supported.',
+      'refuses these messages: System role not supported; --fold-system',
     );
     expect(() => loaded?.render(messages)).toThrow(
       expect.objectContaining({ code: 'bad-template' }),

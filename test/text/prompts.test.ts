@@ -144,6 +144,27 @@ describe('refusals', () => {
   });
 });
 
+describe('system text folded into the user turn', () => {
+  it.each([
+    ['after-query', 'S.', turn('user', 'S.\n\nQ?'), turn('user', 'S.\n\nQ?\nI.')],
+    ['system', undefined, turn('user', 'Q?'), turn('user', 'I.\n\nQ?')],
+    ['system', 'S.', turn('user', 'S.\n\nQ?'), turn('user', 'S.\nI.\n\nQ?')],
+  ] as const)('%s, system line %s', (placement, system, base, instructed) => {
+    const prompts = byteLevel.build({ placement, system, foldSystem: true });
+    expect([prompts.baseText, prompts.instructedText]).toEqual([
+      base + answer,
+      instructed + answer,
+    ]);
+  });
+
+  it('serves a template that takes no system turn, whose refusal names the option', () => {
+    expect(byteFallback.build({ system: 'S.', foldSystem: true }).baseText).toBe(
+      '<s>[INST] S.\n\nQ? [/INST]',
+    );
+    expect(() => byteFallback.build({ system: 'S.' })).toThrow('--fold-system');
+  });
+});
+
 it('gives both prompts the same date', () => {
   const template = createChatTemplate("{{ strftime_now('%Y') }}{{ messages[0].content }}", {
     origin: 'T',
