@@ -150,7 +150,7 @@ describe('sda generate', () => {
   });
 
   it('keeps thinking and answer apart: a prompt that opens the thinking has no answer yet', async () => {
-    const dir = copyOf('tiny-llama');
+    const dir = copyOf('tiny-llama-tied');
     addTokenizer(dir, `${TINY_TEMPLATE}<think>`);
     const query = [
       'generate',
@@ -176,7 +176,7 @@ describe('sda generate', () => {
   });
 
   it('says which built-in template it used, and takes a day for templates that ask', async () => {
-    const dir = copyOf('tiny-llama');
+    const dir = copyOf('tiny-llama-tied');
     addTokenizer(dir);
     const query = ['generate', '--model', dir, '--query', 'Hi', '--max-tokens', '2'];
     const none = await sda(query);
