@@ -25,10 +25,19 @@ export class SdaError extends Error {
   readonly code: ErrorCode;
 
   constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
-    super(shortened(message), options);
+    // only a compiler's output has lines of its own
+    super(shortened(code === 'setup' ? message : printable(message)), options);
     this.name = 'SdaError';
     this.code = code;
   }
+}
+
+/** A file's own names with control characters escaped: they could move a terminal's cursor, or fake a line. */
+export function printable(text: string): string {
+  return text.replace(
+    /\p{Cc}|\p{Bidi_Control}|[\u2028\u2029]/gu,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
 }
 
 /** Longest message; a file's own names and values, which messages quote, have no end. */

@@ -16,8 +16,6 @@ import { type ChatTemplate, loadChatTemplate } from './text/chat-template.js';
 import { loadTokenizer, type Tokenizer } from './text/tokenizer.js';
 
 export interface LoadOptions extends LoadDecoderOptions {
-  /** Positions a stream may hold, prompt and answer together; default and maximum: the model's own. */
-  readonly maxContext?: number | undefined;
   /** A built-in template's name or a file, instead of the checkpoint's own chat template. */
   readonly chatTemplate?: string | undefined;
 }

@@ -136,7 +136,7 @@ function parseWeightMap(file: string, json: unknown): ReadonlyMap<string, string
 }
 
 function isInsideFolder(shard: string): boolean {
-  const odd = shard.includes('\\') || shard.includes('\0') || isAbsolute(shard);
+  const odd = /[\\\p{Cc}]/u.test(shard) || isAbsolute(shard);
   const steps = shard.split('/');
   return !odd && shard.endsWith('.safetensors') && !steps.some((step) => /^\.{0,2}$/.test(step));
 }

@@ -1,6 +1,6 @@
 import { readFile, stat } from 'node:fs/promises';
 import type { z } from 'zod';
-import { type ErrorCode, messageOf, SdaError } from '../errors.js';
+import { type ErrorCode, messageOf, printable, SdaError } from '../errors.js';
 
 /** Larger files of settings are refused; the tokenizers of today have up to 20 MB. */
 const MAX_JSON_BYTES = 256 * 1024 * 1024;
@@ -12,13 +12,22 @@ export function isMissing(error: unknown): boolean {
 }
 
 /**
- * The text of a UTF-8 file.
- * @throws SdaError `file-missing` where it cannot be read, `code` where it is too large or not UTF-8.
+ * The text of a UTF-8 file. One that a person names may be a pipe; a folder's own must be a regular file, as
+ * a pipe waits for its writer and a device has no end.
+ * @throws SdaError `file-missing` where it cannot be read, `code` where it is too large, not regular or not UTF-8.
  */
-export async function readTextFile(file: string, code: ErrorCode): Promise<string> {
+export async function readTextFile(
+  file: string,
+  code: ErrorCode,
+  options: { readonly pipe?: boolean } = {},
+): Promise<string> {
   let bytes: Uint8Array;
   try {
-    const { size } = await stat(file);
+    const info = await stat(file);
+    const { size } = info;
+    if (!info.isFile() && !info.isDirectory() && !(options.pipe && info.isFIFO())) {
+      throw new SdaError(code, `${file} is not a regular file; put a copy of the file there.`);
+    }
     if (size > MAX_JSON_BYTES) {
       throw new SdaError(
         code,
@@ -64,7 +73,7 @@ export function parseJson(text: string, file: string, code: ErrorCode): unknown 
   } catch (error) {
     throw new SdaError(
       code,
-      `${file} is not valid JSON (${messageOf(error)}); download it again.`,
+      `${file} is not valid JSON (${messageOf(error).replace(/\s+/g, ' ')}); download it again.`,
       {
         cause: error,
       },
@@ -169,5 +178,5 @@ export function describeIssues(error: z.ZodError, limit = 3): string {
 /** At most `limit` of a list's items, and how many were left off. */
 export function listSome(items: readonly string[], limit = 5): string {
   const rest = items.length - limit;
-  return items.slice(0, limit).join(', ') + (rest > 0 ? ` and ${rest} more` : '');
+  return printable(items.slice(0, limit).join(', ')) + (rest > 0 ? ` and ${rest} more` : '');
 }

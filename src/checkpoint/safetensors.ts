@@ -1,4 +1,4 @@
-import { readSync } from 'node:fs';
+import { constants, readSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import safetensors from 'safetensors';
 import { z } from 'zod';
@@ -36,14 +36,13 @@ export interface SafetensorsHeader {
 
 const naturalNumber = z.number().int().nonnegative();
 const tensorSchema = z.object({
-  dtype: z.string(),
+  dtype: z.string().regex(/^\w{1,32}$/),
   shape: z.array(naturalNumber),
   data_offsets: z.tuple([naturalNumber, naturalNumber]),
 });
 const headerSchema = z.custom<Record<string, unknown>>(
   (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
 );
-const metadataSchema = z.record(z.string(), z.string());
 
 /**
  * Reads the 8 + N header bytes of a safetensors file, and nothing else, and checks all of it: the
@@ -55,7 +54,8 @@ const metadataSchema = z.record(z.string(), z.string());
 export async function readHeader(file: string): Promise<SafetensorsHeader> {
   let handle: FileHandle;
   try {
-    handle = await open(file, 'r');
+    // without waiting for a writer, where it is a named pipe
+    handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (error) {
     throw new SdaError(
       'file-missing',
@@ -148,14 +148,17 @@ function parseMetadata(
   json: Readonly<Record<string, unknown>>,
 ): ReadonlyMap<string, string> {
   if (!Object.hasOwn(json, '__metadata__')) return new Map();
-  const parsed = metadataSchema.safeParse(json.__metadata__);
-  if (!parsed.success) {
+  const metadata = headerSchema.safeParse(json.__metadata__);
+  const entries = metadata.success ? Object.entries(metadata.data) : null;
+  const odd = entries?.find(([, value]) => typeof value !== 'string');
+  if (!entries || odd) {
+    const what = odd ? `, ${JSON.stringify(odd[0])} is none` : '';
     throw badFile(
       file,
-      `has a __metadata__ entry that is not a map of strings (${describeIssues(parsed.error)}); write the file again`,
+      `has a __metadata__ entry that is not a map of strings${what}; write the file again`,
     );
   }
-  return new Map(Object.entries(parsed.data));
+  return new Map(entries as [string, string][]);
 }
 
 type Entry = z.infer<typeof tensorSchema> | z.ZodError;

@@ -8,8 +8,9 @@ import { messageOf, SdaError } from '../errors.js';
 import { formatBytes } from '../setup/report.js';
 import { openModel, requireModelDir, withInterrupt } from './load.js';
 import {
-  addDtypeOption,
+  addLoadOptions,
   addModelOption,
+  loadOptions,
   type ModelOptions,
   modelDir,
   wholeNumber,
@@ -30,7 +31,7 @@ export function register(program: Command): void {
   const command = program
     .command('bench')
     .description('measure decoding: plain, SDA, and SDA done in two passes, in turn');
-  addDtypeOption(addModelOption(command))
+  addLoadOptions(addModelOption(command))
     .option('--tokens <n>', 'tokens a run', wholeNumber(2), 64)
     .option(
       '--prompt-tokens <n>',
@@ -78,7 +79,7 @@ async function run(options: Options, signal: AbortSignal): Promise<void> {
 }
 
 async function measure(dir: string, options: Options, signal: AbortSignal): Promise<BenchReport> {
-  const { tokens, promptTokens, repeats, greedy = false, dtype } = options;
+  const { tokens, promptTokens, repeats, greedy = false } = options;
   const [{ bench }, { peakRssBytes }, { startTensorFlow }] = await Promise.all([
     import('../bench/report.js'),
     import('../bench/environment.js'),
@@ -86,7 +87,7 @@ async function measure(dir: string, options: Options, signal: AbortSignal): Prom
   ]);
   await startTensorFlow();
   const rssBeforeBytes = peakRssBytes();
-  const model = await openModel(dir, { dtype, signal });
+  const model = await openModel(dir, { ...loadOptions(options), signal });
   const ticker = new Ticker();
   try {
     note(`measuring ${repeats + 1} rounds, the first of them to warm up`);

@@ -7,7 +7,7 @@ import { DEFAULT_SETTINGS, MODES, type Mode } from '../method/settings.js';
 import { CORES, type CoreName } from '../text/instructions.js';
 import { PLACEMENTS, type Placement } from '../text/prompts.js';
 import {
-  addDtypeOption,
+  addLoadOptions,
   addModelOption,
   collect,
   day,
@@ -60,7 +60,7 @@ const notNegative = number('a number of at least 0', (value) => value >= 0);
 export function addGenerateOptions(command: Command): Command {
   const d = DEFAULT_SETTINGS;
   const option = (flags: string, description: string) => new Option(flags, description);
-  return addDtypeOption(addModelOption(command))
+  return addLoadOptions(addModelOption(command))
     .optionsGroup('What to answer:')
     .option('--query <text>', 'the question; "-" reads it from standard input')
     .addOption(

@@ -9,7 +9,7 @@ import {
   toRequest,
 } from './generate-options.js';
 import { openModel, withInterrupt } from './load.js';
-import { modelDir } from './options.js';
+import { loadOptions, modelDir } from './options.js';
 import { colours, note, print, printJson, Ticker } from './output.js';
 import { Trace } from './trace.js';
 
@@ -36,8 +36,8 @@ async function run(options: GenerateOptions, signal: AbortSignal): Promise<void>
   const trace = options.trace === undefined ? null : new Trace(options.trace);
   try {
     const dir = modelDir(options);
-    const { dtype, chatTemplate } = options;
-    const model = await openModel(dir, { dtype, chatTemplate, signal });
+    const { chatTemplate } = options;
+    const model = await openModel(dir, { ...loadOptions(options), chatTemplate, signal });
     try {
       await (options.json ? runJson : runText)(model, request, options, trace);
     } finally {

@@ -1,13 +1,14 @@
-import { existsSync } from 'node:fs';
-import { basename, join } from 'node:path';
-import type { Command } from 'commander';
+import { basename } from 'node:path';
+import { type Command, Option } from 'commander';
 import { type Checkpoint, openCheckpoint } from '../checkpoint/checkpoint.js';
 import { messageOf, SdaError } from '../errors.js';
-import { loadConfig, type ModelConfig } from '../model/config.js';
+import { loadConfig, loadConfigFile, type ModelConfig } from '../model/config.js';
 import { checkTensors } from '../model/families.js';
+import type { MemoryPlan } from '../model/memory-plan.js';
 import { formatBytes } from '../setup/report.js';
+import { inspectText, type TextReport } from './inspect-text.js';
 import { requireModelDir } from './load.js';
-import { addModelOption, modelDir } from './options.js';
+import { addModelOption, modelDir, wholeNumber } from './options.js';
 import { colours, print, printJson } from './output.js';
 
 interface Stored {
@@ -24,9 +25,19 @@ interface Inspection {
   readonly files: readonly string[];
   /** Of one position in one stream */
   readonly kvBytesPerToken: number | null;
-  readonly text: { readonly tokenizer: boolean; readonly chatTemplate: boolean };
+  readonly parameters: number;
+  readonly plan: MemoryPlan | null;
+  /** null where a config.json alone is described */
+  readonly text: TextReport | null;
   readonly warnings: readonly string[];
   readonly problems: readonly string[];
+}
+
+interface InspectOptions {
+  readonly model?: string;
+  readonly config?: string;
+  readonly context?: number;
+  readonly json?: boolean;
 }
 
 /** `sda inspect`: what a model folder holds, from its config and headers alone. */
@@ -35,6 +46,8 @@ export function register(program: Command): void {
     .command('inspect')
     .description('describe a model folder from its config and headers, without loading it');
   addModelOption(command)
+    .addOption(new Option('--config <file>', 'describe a config.json alone').conflicts('model'))
+    .option('--context <n>', 'plan the memory for so many tokens (default: 4096)', wholeNumber(1))
     .option('--json', 'print one JSON object')
     .addHelpText(
       'after',
@@ -43,18 +56,21 @@ Lists every problem that it finds, and exits with 1 when there is one.
 
 Examples:
   sda inspect
-  sda inspect --model path/to/model --json`,
+  sda inspect --model path/to/model --json
+  sda inspect --config config.json --context 32768`,
     )
-    .action(async (options: { model?: string; json?: boolean }) => {
-      const found = await inspect(modelDir(options));
+    .action(async (options: InspectOptions) => {
+      const found = await inspect(options);
       if (options.json) printJson(toJson(found));
       else print(report(found));
       if (found.problems.length > 0) process.exitCode = 1;
     });
 }
 
-async function inspect(dir: string): Promise<Inspection> {
-  requireModelDir(dir);
+async function inspect(options: InspectOptions): Promise<Inspection> {
+  const dir = options.config ?? modelDir(options);
+  const alone = options.config !== undefined;
+  if (!alone) requireModelDir(dir);
   const problems: string[] = [];
   const attempt = async <T>(body: () => Promise<T> | T): Promise<T | null> => {
     try {
@@ -65,20 +81,30 @@ async function inspect(dir: string): Promise<Inspection> {
       return null;
     }
   };
-  const config = await attempt(() => loadConfig(dir));
-  const checkpoint = await attempt(() => openCheckpoint(dir));
+  const config = await attempt(() => (alone ? loadConfigFile(dir) : loadConfig(dir)));
+  const checkpoint = alone ? null : await attempt(() => openCheckpoint(dir));
   await checkpoint?.close();
   const checked =
     config && checkpoint && (await attempt(() => checkTensors(config, checkpoint.tensors, dir)));
-  const text = {
-    tokenizer: existsSync(join(dir, 'tokenizer.json')),
-    chatTemplate: await hasChatTemplate(dir, problems),
-  };
+  const text = alone ? null : await inspectText(dir, config);
   const { kvBytesPerToken } = await import('../model/kv-cache.js');
+  const { availableMemory } = await import('../runtime/memory.js');
+  const { parameterCount, planMemory, weightBytes } = await import('../model/memory-plan.js');
+  const dtypes = checkpoint ? byDtype(checkpoint) : {};
+  const weights = totalOf(dtypes, 'bytes');
+  const { context } = options;
   return {
     dir,
     config,
-    dtypes: checkpoint ? byDtype(checkpoint) : {},
+    dtypes,
+    parameters: config ? parameterCount(config) : totalOf(dtypes, 'parameters'),
+    plan:
+      config &&
+      planMemory(config, {
+        weights: weights > 0 ? weights : weightBytes(config, config.dtype === 'float32' ? 4 : 2),
+        available: availableMemory(),
+        ...(context !== undefined && { context }),
+      }),
     files: checkpoint
       ? [...new Set([...checkpoint.tensors.values()].map(({ file }) => basename(file)))].sort()
       : [],
@@ -87,36 +113,14 @@ async function inspect(dir: string): Promise<Inspection> {
     warnings: [
       ...(checkpoint?.warnings ?? []),
       ...(checked?.warnings ?? []),
-      ...missingText(dir, text),
+      ...(text?.warnings ?? []),
     ],
-    problems,
+    problems: [...problems, ...(text?.problems ?? [])],
   };
 }
 
-async function hasChatTemplate(dir: string, problems: string[]): Promise<boolean> {
-  const { loadChatTemplate } = await import('../text/chat-template.js');
-  try {
-    return (await loadChatTemplate(dir)) !== null;
-  } catch (error) {
-    if (!(error instanceof SdaError)) throw error;
-    problems.push(error.message);
-    return false;
-  }
-}
-
-function missingText(dir: string, text: Inspection['text']): string[] {
-  const warnings: string[] = [];
-  if (!text.tokenizer) warnings.push(`${dir} has no tokenizer.json: it can be run on ids alone.`);
-  else if (!text.chatTemplate) {
-    warnings.push(
-      `${dir} has no chat template: give one with --chat-template to ask it questions.`,
-    );
-  }
-  return warnings;
-}
-
 function byDtype(checkpoint: Checkpoint): Record<string, Stored> {
-  const totals: Record<string, Stored> = {};
+  const totals: Record<string, Stored> = Object.create(null); // a file names its dtypes as it likes
   for (const { dtype, shape, byteLength } of checkpoint.tensors.values()) {
     totals[dtype] ??= { tensors: 0, parameters: 0, bytes: 0 };
     const total = totals[dtype];
@@ -131,7 +135,8 @@ function totalOf(dtypes: Inspection['dtypes'], key: keyof Stored): number {
   return Object.values(dtypes).reduce((sum, stored) => sum + stored[key], 0);
 }
 
-function toJson({ dir, config, dtypes, files, kvBytesPerToken, text, ...rest }: Inspection) {
+function toJson(found: Inspection) {
+  const { dir, config, dtypes, files, kvBytesPerToken, text, plan, parameters, ...rest } = found;
   return {
     dir,
     architecture: config && {
@@ -151,7 +156,7 @@ function toJson({ dir, config, dtypes, files, kvBytesPerToken, text, ...rest }: 
       qk_norm: config.qkNorm,
       eos_token_ids: config.eosTokenIds,
     },
-    parameters: totalOf(dtypes, 'parameters'),
+    parameters,
     dtypes,
     bytes: totalOf(dtypes, 'bytes'),
     files,
@@ -159,21 +164,38 @@ function toJson({ dir, config, dtypes, files, kvBytesPerToken, text, ...rest }: 
       one_stream: kvBytesPerToken,
       both_streams: 2 * kvBytesPerToken,
     },
-    tokenizer: text.tokenizer,
-    chat_template: text.chatTemplate,
+    memory: plan && {
+      context: plan.context,
+      weights: plan.weights,
+      kv_cache: plan.kvCache,
+      work: plan.work,
+      total: plan.total,
+      available: plan.available,
+      fits: plan.fits,
+    },
+    tokenizer: text?.tokenizer
+      ? { tokens: text.tokenizer.tokens, rows_without_token: text.tokenizer.paddedRows }
+      : null,
+    chat_template: text?.template
+      ? {
+          origin: text.template.origin,
+          takes_system_turn: text.template.takesSystem,
+          opens_thinking: text.template.opensThinking,
+        }
+      : null,
     ...rest,
   };
 }
 
 function report(found: Inspection): string {
   const { bold, dim, red, yellow, green } = colours();
-  const { config, dtypes, kvBytesPerToken, text } = found;
+  const { config, dtypes, kvBytesPerToken, text, plan, parameters } = found;
   const rows: [string, string][] = config ? describeConfig(config) : [];
-  const parameters = totalOf(dtypes, 'parameters');
-  if (parameters > 0) {
-    const bytes = totalOf(dtypes, 'bytes');
+  if (parameters > 0) rows.push(['parameters', count(parameters)]);
+  const bytes = totalOf(dtypes, 'bytes');
+  if (bytes > 0) {
     const files = found.files.length === 1 ? found.files[0] : `${found.files.length} files`;
-    rows.push(['parameters', count(parameters)], ['weights', `${formatBytes(bytes)} in ${files}`]);
+    rows.push(['weights', `${formatBytes(bytes)} in ${files}`]);
     for (const [dtype, stored] of Object.entries(dtypes)) {
       rows.push([`  ${dtype}`, `${formatBytes(stored.bytes)} in ${stored.tensors} tensors`]);
     }
@@ -183,17 +205,41 @@ function report(found: Inspection): string {
     const full = formatBytes(both * config.maxPositionEmbeddings);
     rows.push(['KV cache', `${formatBytes(both)} per token for both streams, ${full} when full`]);
   }
-  rows.push(['tokenizer', text.tokenizer ? 'tokenizer.json' : 'none']);
-  rows.push(['chat template', text.chatTemplate ? 'yes' : 'none']);
+  if (plan) {
+    rows.push(['memory', `${formatBytes(plan.total)} with 2 streams of ${plan.context} tokens`]);
+    rows.push(['  weights', formatBytes(plan.weights)]);
+    rows.push(['  KV cache', formatBytes(plan.kvCache)]);
+    rows.push(['  to work', `about ${formatBytes(plan.work)}`]);
+    const fit = plan.fits ? 'fits' : 'does not fit';
+    rows.push(['  free here', `${formatBytes(plan.available)}: it ${fit}`]);
+  }
+  if (text) rows.push(...describeText(text));
   const width = Math.max(...rows.map(([label]) => label.length));
   const lines = [
     bold(found.dir),
     ...rows.map(([label, value]) => `  ${dim(label.padEnd(width))}  ${value}`),
     ...found.warnings.map((warning) => `${yellow('warning:')} ${warning}`),
     ...found.problems.map((problem) => `${red('problem:')} ${problem}`),
-    ...(found.problems.length === 0 ? [green('ready to run')] : []),
+    ...(found.problems.length === 0 && text ? [green('ready to run')] : []),
   ];
   return `${lines.join('\n')}\n`;
+}
+
+function describeText({ tokenizer, template }: TextReport): [string, string][] {
+  const padding = tokenizer?.paddedRows
+    ? `, ${tokenizer.paddedRows} rows of the head have none and are never drawn`
+    : '';
+  const traits = template && [
+    template.takesSystem ? 'takes a system turn' : 'takes no system turn (--fold-system)',
+    ...(template.opensThinking ? ['opens the thinking'] : []),
+  ];
+  return [
+    ['tokenizer', tokenizer ? `${tokenizer.tokens} tokens${padding}` : 'none'],
+    [
+      'chat template',
+      template && traits ? `${basename(template.origin)}, ${traits.join(', ')}` : 'none',
+    ],
+  ];
 }
 
 function describeConfig(config: ModelConfig): [string, string][] {

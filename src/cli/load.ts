@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { SdaError } from '../errors.js';
 import type { LoadOptions, SdaModel } from '../index.js';
-import { Ticker, warn } from './output.js';
+import { note, Ticker, warn } from './output.js';
 
 /**
  * Loads a model with its progress on a terminal's stderr and its warnings as lines there.
@@ -14,8 +14,12 @@ export async function openModel(dir: string, options: LoadOptions): Promise<SdaM
   const { loadModel } = await import('../index.js');
   const ticker = new Ticker();
   try {
+    const { describePlan } = await import('../model/memory-plan.js');
     const model = await loadModel(dir, {
       ...options,
+      onPlan: (plan) => {
+        if (process.stderr.isTTY === true) note(describePlan(plan));
+      },
       onProgress: ({ bytesRead, bytesTotal }) =>
         ticker.show(`loading ${dir}: ${Math.round((100 * bytesRead) / bytesTotal)}%`),
     });

@@ -2,8 +2,9 @@ import { type Command, Option } from 'commander';
 import { SdaError } from '../errors.js';
 import { openModel, withInterrupt } from './load.js';
 import {
-  addDtypeOption,
+  addLoadOptions,
   addModelOption,
+  loadOptions,
   type ModelOptions,
   modelDir,
   tokenIds,
@@ -26,7 +27,7 @@ export function register(program: Command): void {
   const command = program
     .command('logits')
     .description('print the logits of the token that would come next, highest first');
-  addDtypeOption(
+  addLoadOptions(
     addModelOption(command)
       .addOption(
         new Option('--ids <ids>', 'token ids, such as "1 2 3"; needs no tokenizer')
@@ -56,7 +57,7 @@ async function run(options: Options, signal: AbortSignal): Promise<void> {
   if (ids === undefined && text === undefined) {
     throw new SdaError('usage', 'There is no input: give --ids "1 2 3" or --text TEXT.');
   }
-  const model = await openModel(modelDir(options), { dtype: options.dtype, signal });
+  const model = await openModel(modelDir(options), { ...loadOptions(options), signal });
   try {
     const tokenizer = text === undefined ? null : await model.tokenizer();
     const values = await model.logits(ids ?? tokenizer!.encode(text!));

@@ -8,6 +8,9 @@ export type DtypeName = (typeof DTYPES)[number];
 export interface ModelOptions {
   readonly model?: string;
   readonly dtype: DtypeName;
+  readonly context?: number;
+  readonly tieMissingHead?: boolean;
+  readonly memoryCheck: boolean;
 }
 
 /** Adds `--model`; see `modelDir` for its default. */
@@ -18,12 +21,26 @@ export function addModelOption(command: Command): Command {
   );
 }
 
-export function addDtypeOption(command: Command): Command {
-  return command.addOption(
-    new Option('--dtype <type>', 'type of the weights on the device; auto: as they are stored')
-      .choices(DTYPES)
-      .default('auto'),
-  );
+/** Adds the options of a command that loads the model; see `loadOptions`. */
+export function addLoadOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option('--dtype <type>', 'type of the weights on the device; auto: as they are stored')
+        .choices(DTYPES)
+        .default('auto'),
+    )
+    .option(
+      '--context <n>',
+      "tokens that prompt and answer may have together (default: the model's own maximum)",
+      wholeNumber(2),
+    )
+    .option('--tie-missing-head', 'take the embedding where an untied lm_head is missing')
+    .option('--no-memory-check', 'load also what seems not to fit into memory');
+}
+
+/** The options of `addLoadOptions` as those of `loadModel`. */
+export function loadOptions({ dtype, context, tieMissingHead, memoryCheck }: ModelOptions) {
+  return { dtype, maxContext: context, tieMissingHead, memoryCheck };
 }
 
 export function modelDir({ model }: { readonly model?: string }): string {

@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import {
   describeIssues,
@@ -49,11 +49,9 @@ export interface ModelConfig {
 
 /** Largest count of layers that is believed; published models have up to 126. */
 const MAX_LAYERS = 10_000;
-const size = z
-  .number()
-  .int()
-  .positive()
-  .max(2 ** 31 - 1);
+/** Largest size of any axis: the kernels count in int32. */
+const MAX_SIZE = 2 ** 31 - 1;
+const size = z.number().int().positive().max(MAX_SIZE);
 /** Old conversions write -1 for "none". */
 const tokenId = z
   .number()
@@ -73,7 +71,7 @@ const configSchema = z.object({
   num_key_value_heads: size.nullish(),
   head_dim: size.nullish(),
   hidden_act: z.string().nullish(),
-  rms_norm_eps: z.number().positive().nullish(),
+  rms_norm_eps: z.number().min(1e-30).max(1).nullish(), // positive as float32, too
   max_position_embeddings: size.nullish(),
   tie_word_embeddings: z.boolean().nullish(),
   attention_bias: z.boolean().nullish(),
@@ -101,10 +99,14 @@ const ACTIVATIONS = ['silu', 'swish'];
  * Reads config.json, and generation_config.json where there is one, from a Hugging Face folder.
  * @throws SdaError as {@link parseConfig}; `file-missing` where there is no config.json.
  */
-export async function loadConfig(dir: string): Promise<ModelConfig> {
-  const file = join(dir, 'config.json');
+export function loadConfig(dir: string): Promise<ModelConfig> {
+  return loadConfigFile(join(dir, 'config.json'));
+}
+
+/** The same for a config.json under any name; generation_config.json is looked for beside it. */
+export async function loadConfigFile(file: string): Promise<ModelConfig> {
   const json = parseJson(await readTextFile(file, 'bad-config'), file, 'bad-config');
-  const generationFile = join(dir, 'generation_config.json');
+  const generationFile = join(dirname(file), 'generation_config.json');
   const generation = await readTextFileIfPresent(generationFile, 'bad-config');
   return parseConfig(json, {
     file,
@@ -185,7 +187,8 @@ function parseModelType(json: unknown, file: string): ModelType {
 
 function refuseUnsupported(raw: RawConfig, file: string): void {
   if (raw.quantization_config != null) {
-    const method = String(raw.quantization_config.quant_method ?? 'an unnamed method');
+    const { quant_method: named } = raw.quantization_config;
+    const method = typeof named === 'string' ? named : 'an unnamed method';
     throw new SdaError(
       'unsupported',
       `${file} says that the weights are quantised by ${method} where F32, F16 and BF16 are supported; take the unquantised checkpoint.`,
@@ -221,6 +224,12 @@ function parseHeads(raw: RawConfig, family: Family, file: string) {
     throw new SdaError(
       'bad-config',
       `${file} has hidden_size ${raw.hidden_size} where a multiple of num_attention_heads ${numHeads} is needed, as it has no head_dim; correct one of them.`,
+    );
+  }
+  if (numHeads * headDim > MAX_SIZE) {
+    throw new SdaError(
+      'bad-config',
+      `${file} has ${numHeads} heads of size ${headDim}, together more than ${MAX_SIZE}; correct num_attention_heads or head_dim.`,
     );
   }
   if (headDim % 2 !== 0) {

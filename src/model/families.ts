@@ -196,7 +196,7 @@ function problemOf(
   if (!found) {
     const hint =
       name === HEAD && !config.tieWordEmbeddings
-        ? ' and config.json does not say tie_word_embeddings'
+        ? ' and config.json does not say tie_word_embeddings (--tie-missing-head, tieMissingHead, takes the embedding for it)'
         : '';
     return [`${name} ${expected} is missing${hint}`];
   }

@@ -1,13 +1,23 @@
 import { openCheckpoint } from '../checkpoint/checkpoint.js';
+import { availableMemory } from '../runtime/memory.js';
 import { startTensorFlow } from '../runtime/tensorflow.js';
 import { loadConfig, type ModelConfig } from './config.js';
 import type { DecoderModel } from './decoder.js';
 import { checkTensors } from './families.js';
 import { type LoadProgress, loadWeights, type WeightDtype } from './load.js';
+import { checkPlan, type MemoryPlan, planMemory, plannedWeights } from './memory-plan.js';
 
 export interface LoadDecoderOptions {
   /** Type of the matrices on the device; default `auto`: as the checkpoint stores them. */
   readonly dtype?: WeightDtype;
+  /** Positions a stream may hold, prompt and answer together; default and maximum: the model's own. */
+  readonly maxContext?: number | undefined;
+  /** Use the embedding as head where config.json says untied and `lm_head.weight` is missing; default false. */
+  readonly tieMissingHead?: boolean | undefined;
+  /** Refuse a model that does not fit into memory before anything is read; default true. */
+  readonly memoryCheck?: boolean | undefined;
+  /** Told what the model will take, before anything is read. */
+  readonly onPlan?: ((plan: MemoryPlan) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
 }
@@ -35,7 +45,16 @@ export async function loadDecoder(
   const config = await loadConfig(dir);
   const checkpoint = await openCheckpoint(dir);
   try {
-    const checked = checkTensors(config, checkpoint.tensors, dir);
+    const checked = checkTensors(config, checkpoint.tensors, dir, {
+      tieMissingHead: options.tieMissingHead === true,
+    });
+    const plan = planMemory(config, {
+      weights: plannedWeights(config, checked, checkpoint.tensors, options.dtype ?? 'auto'),
+      available: availableMemory(),
+      ...(options.maxContext !== undefined && { context: options.maxContext }),
+    });
+    options.onPlan?.(plan);
+    if (options.memoryCheck !== false) checkPlan(plan, dir);
     await startTensorFlow();
     const { weights, dispose } = await loadWeights(config, checkpoint, checked, {
       dtype: options.dtype ?? 'auto',

@@ -35,30 +35,37 @@ export type RopeConfig = { readonly theta: number } & (
 /** The names of the supported kinds of scaling. */
 export const ROPE_TYPES = ['default', 'linear', 'dynamic', 'llama3', 'yarn'] as const;
 
-const positive = z.number().positive();
-const factor = z.number().min(1);
-const positiveInteger = z.number().int().positive();
+// Far beyond any published model, and near enough that no frequency leaves the range of a float.
+const theta = z.number().gt(1).max(1e20);
+const factor = z.number().min(1).max(1e6);
+const positive = z.number().positive().max(1e6);
+const notNegative = z.number().nonnegative().max(1e6);
+const positiveInteger = z
+  .number()
+  .int()
+  .positive()
+  .max(2 ** 31 - 1);
 const parametersSchema = z.object({
   rope_type: z.string().nullish(),
   type: z.string().nullish(),
-  rope_theta: positive.nullish(),
+  rope_theta: theta.nullish(),
   partial_rotary_factor: positive.nullish(),
   factor: factor.nullish(),
   original_max_position_embeddings: positiveInteger.nullish(),
   low_freq_factor: positive.nullish(),
   high_freq_factor: positive.nullish(),
-  beta_fast: z.number().nonnegative().nullish(),
-  beta_slow: z.number().nonnegative().nullish(),
+  beta_fast: notNegative.nullish(),
+  beta_slow: notNegative.nullish(),
   attention_factor: positive.nullish(),
-  mscale: z.number().nonnegative().nullish(),
-  mscale_all_dim: z.number().nonnegative().nullish(),
+  mscale: notNegative.nullish(),
+  mscale_all_dim: notNegative.nullish(),
   truncate: z.boolean().nullish(),
 });
 type Parameters = z.infer<typeof parametersSchema>;
 
 /** The keys of config.json that say something about rotary embeddings. */
 export const ropeFields = {
-  rope_theta: positive.nullish(),
+  rope_theta: theta.nullish(),
   rope_scaling: z.record(z.string(), z.unknown()).nullish(),
   rope_parameters: z.record(z.string(), z.unknown()).nullish(),
   partial_rotary_factor: positive.nullish(),

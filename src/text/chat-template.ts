@@ -72,7 +72,7 @@ async function findTemplate(
   if (typeof chatTemplate === 'string') return { source: chatTemplate, origin: config.file };
   const named = chatTemplate.find(({ name }) => name === 'default');
   const chosen = named ?? (chatTemplate.length === 1 ? chatTemplate[0] : undefined);
-  if (chosen) return { source: chosen.template, origin: `${config.file} ("${chosen.name}")` };
+  if (chosen) return { source: chosen.template, origin: `${config.file} (${JSON.stringify(chosen.name)})` };
   if (chatTemplate.length === 0) return null;
   throw new SdaError(
     'bad-template',
@@ -85,7 +85,7 @@ async function explicitTemplate(explicit: string): Promise<Found> {
     return { source: BUILTIN_TEMPLATES[explicit], origin: `the built-in template ${explicit}` };
   }
   if (/\{[{%]/.test(explicit)) return { source: explicit, origin: 'the given chat template' };
-  return { source: await readTextFile(explicit, 'bad-template'), origin: explicit };
+  return { source: await readTextFile(explicit, 'bad-template', { pipe: true }), origin: explicit };
 }
 
 /** The error for a prompt that needs a chat template where the checkpoint has none. */
@@ -136,7 +136,7 @@ class Refusal extends Error {}
 function renderError(error: unknown, origin: string): SdaError {
   const sentence =
     error instanceof Refusal
-      ? `The chat template of ${origin} refuses these messages: ${error.message.replace(/[.\s]+$/, '')}${/system/i.test(error.message) ? '; --fold-system (foldSystem) puts system text into the user turn' : ''}.`
+      ? `The chat template of ${origin} refuses these messages: ${error.message.replace(/[.\s]+$/, '').replace(/\s+/g, ' ')}${/system/i.test(error.message) ? '; --fold-system (foldSystem) puts system text into the user turn' : ''}.`
       : `The chat template of ${origin} cannot be rendered (${libraryMessage(error, 'it uses a value that is not there')}); correct it or give another one.`;
   return new SdaError('bad-template', sentence, { cause: error });
 }

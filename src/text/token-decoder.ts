@@ -94,8 +94,13 @@ function stageFactory(config: StageConfig, fused: boolean, file: string): () => 
     case 'Fuse':
       return () => new EachPiece((piece) => piece);
     case 'Replace': {
+      const { content } = config;
       const pattern = compile(config.pattern, file);
-      const replace = (piece: string) => piece.replaceAll(pattern, () => config.content);
+      const replace = (piece: string) => {
+        // At worst, every place between two characters is replaced.
+        if (piece.length + (piece.length + 1) * content.length > MAX_PIECE) throw tooLong(file);
+        return piece.replaceAll(pattern, () => content);
+      };
       if (typeof pattern === 'string') return () => new EachPiece(replace);
       return () => new EachPiece((piece) => limited(piece, replace, file));
     }
@@ -129,11 +134,22 @@ function compile(pattern: z.infer<typeof patternSchema>, file: string): string |
   }
 }
 
+/** Most characters that replacements may make of one token: a few of them that double a text make it endless. */
+const MAX_PIECE = 2 ** 20;
+
+function tooLong(file: string): SdaError {
+  return new SdaError(
+    'bad-tokenizer',
+    `${file} has a decoder that can make more than ${MAX_PIECE} characters of one token; take the tokenizer of the original model.`,
+  );
+}
+
 /** A regular expression of the file may backtrack for ever. */
 function limited(piece: string, replace: (piece: string) => string, file: string): string {
   try {
     return withinTime(timeFor(piece.length), () => replace(piece));
   } catch (error) {
+    if (error instanceof SdaError) throw error;
     throw new SdaError(
       'bad-tokenizer',
       `${file} has a decoder that cannot be run (${messageOf(error)}); take the tokenizer of the original model.`,

@@ -100,7 +100,7 @@ describe('sda inspect', () => {
       files: ['model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors'],
       // keys and values, 2 layers, 1 head of 20, float32
       kv_bytes_per_token: { one_stream: 320, both_streams: 640 },
-      tokenizer: false,
+      tokenizer: null,
       problems: [],
     });
   });

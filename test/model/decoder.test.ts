@@ -3,7 +3,6 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { makeDecoderLayer } from '../../kernels/decoder-layer/index.js';
 import { chunks, PREFILL_CHUNK } from '../../src/decode/streams.js';
 import { type DecoderModel, forward } from '../../src/model/decoder.js';
-import { KvCache } from '../../src/model/kv-cache.js';
 import type { WeightDtype } from '../../src/model/load.js';
 import { type LoadedDecoder, loadDecoder } from '../../src/model/load-model.js';
 import {
@@ -16,30 +15,11 @@ import {
   mistralGolden,
 } from '../support/checkpoints.js';
 import { expectClose } from '../support/close.js';
+import { cacheOf, expectSteps, stepsAlone } from '../support/steps.js';
 import { expectNoLeak, useTensorFlow, valuesOf } from '../support/tensorflow.js';
 import { TOLERANCE } from '../support/tolerances.js';
 
 useTensorFlow();
-
-const MAX_CONTEXT = 128;
-
-function cacheOf(model: DecoderModel, rows: number, capacity = 1, most = MAX_CONTEXT): KvCache {
-  return new KvCache(model.config, rows, capacity, most);
-}
-
-/** Logits of every step of one stream: after the prompt, then after each of `ids`. */
-function stepsAlone(model: DecoderModel, prompt: readonly number[], ids: readonly number[]) {
-  const cache = cacheOf(model, 1);
-  const steps = [prompt, ...ids.map((id) => [id])];
-  let position = 0;
-  const logits = steps.map((step) => {
-    const batch = batchOf([step], [position]);
-    position += step.length;
-    return valuesOf(forward(model, batch, cache, { logits: 'last' })!);
-  });
-  cache.dispose();
-  return logits;
-}
 
 /** The same for the two ragged rows of `forced`, as one left-padded batch. */
 function stepsTogether(model: DecoderModel, { forced }: Golden): number[][][] {
@@ -54,15 +34,6 @@ function stepsTogether(model: DecoderModel, { forced }: Golden): number[][][] {
   });
   cache.dispose();
   return prompts.map((_, row) => lines.map((step) => step[row]!));
-}
-
-function expectSteps(found: number[][], expected: number[][], tolerance: number): void {
-  expect(found).toHaveLength(expected.length);
-  const largest = Math.max(...expected.flat().map(Math.abs));
-  found.forEach((values, step) => {
-    const scaled = (logits: number[]) => [...logits, largest];
-    expectClose(scaled(values), scaled(expected[step]!), tolerance);
-  });
 }
 
 describe.each(CHECKPOINTS)('%s has the logits of transformers', (name) => {

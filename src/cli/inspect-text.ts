@@ -1,0 +1,100 @@
+import { messageOf, SdaError } from '../errors.js';
+import type { ModelConfig } from '../model/config.js';
+
+/** What `sda inspect` finds of a folder's tokenizer and chat template. */
+export interface TextReport {
+  readonly tokenizer: { readonly tokens: number; readonly paddedRows: number } | null;
+  readonly template: {
+    readonly origin: string;
+    readonly takesSystem: boolean;
+    readonly opensThinking: boolean;
+  } | null;
+  readonly warnings: readonly string[];
+  readonly problems: readonly string[];
+}
+
+/** Loads tokenizer and template and tries them on a question; every failure is a problem of the list. */
+export async function inspectText(dir: string, config: ModelConfig | null): Promise<TextReport> {
+  const warnings: string[] = [];
+  const problems: string[] = [];
+  const tokenizer = await loaded(
+    async () => (await import('../text/tokenizer.js')).loadTokenizer(dir),
+    (error) => {
+      if (error.code === 'file-missing') {
+        warnings.push(`${dir} has no tokenizer.json: it can be run on ids alone.`);
+      } else problems.push(error.message);
+    },
+  );
+  const template = await loaded(
+    async () => (await import('../text/chat-template.js')).loadChatTemplate(dir),
+    (error) => problems.push(error.message),
+  );
+  if (tokenizer && !template && problems.length === 0) {
+    warnings.push(`${dir} has no chat template: give one with --chat-template to ask questions.`);
+  }
+  if (template) warnings.push(...template.warnings);
+  if (tokenizer && config) {
+    const lost = config.eosTokenIds.filter((id) => !tokenizer.hasToken(id));
+    if (lost.length > 0) {
+      warnings.push(
+        `The end-of-text ids ${lost.join(', ')} of ${dir} have no token in tokenizer.json.`,
+      );
+    }
+    if (config.eosTokenIds.length === 0) {
+      warnings.push(
+        `${dir} names no end-of-text id: answers end at --max-tokens or a --stop text.`,
+      );
+    }
+    if (tokenizer.size > config.vocabSize) {
+      problems.push(
+        `tokenizer.json in ${dir} has ids up to ${tokenizer.size - 1} where vocab_size ${config.vocabSize} is the end; take both files from the same revision.`,
+      );
+    }
+  }
+  const { opensThinking } = await import('../text/reasoning.js');
+  const question = { role: 'user', content: 'Hello' } as const;
+  const rendered = template && attempt(() => template.render([question]));
+  if (rendered instanceof SdaError) problems.push(rendered.message);
+  return {
+    tokenizer: tokenizer && {
+      tokens: tokenizer.size,
+      paddedRows: config ? paddedRows(config.vocabSize, (id) => tokenizer.hasToken(id)) : 0,
+    },
+    template: template && {
+      origin: template.origin,
+      takesSystem:
+        typeof attempt(() => template.render([{ role: 'system', content: 'S' }, question])) ===
+        'string',
+      opensThinking: typeof rendered === 'string' && opensThinking(rendered),
+    },
+    warnings,
+    problems,
+  };
+}
+
+function paddedRows(vocabSize: number, hasToken: (id: number) => boolean): number {
+  let rows = 0;
+  for (let id = 0; id < vocabSize; id++) if (!hasToken(id)) rows++;
+  return rows;
+}
+
+async function loaded<T>(
+  body: () => Promise<T>,
+  failed: (error: SdaError) => void,
+): Promise<T | null> {
+  try {
+    return await body();
+  } catch (error) {
+    if (!(error instanceof SdaError)) throw error;
+    failed(error);
+    return null;
+  }
+}
+
+function attempt(render: () => string): string | SdaError {
+  try {
+    return render();
+  } catch (error) {
+    return error instanceof SdaError ? error : new SdaError('bad-template', messageOf(error));
+  }
+}

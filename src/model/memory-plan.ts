@@ -1,0 +1,99 @@
+import type { TensorInfo } from '../checkpoint/checkpoint.js';
+import { SdaError } from '../errors.js';
+import type { ModelConfig } from './config.js';
+import { type CheckedTensors, expectedTensors } from './families.js';
+import { kvBytesPerToken } from './kv-cache.js';
+import type { WeightDtype } from './load.js';
+
+/** What a loaded model takes of memory, in bytes. */
+export interface MemoryPlan {
+  readonly weights: number;
+  /** Positions a stream that the cache is planned for. */
+  readonly context: number;
+  /** Keys and values of both streams over `context` positions, float32. */
+  readonly kvCache: number;
+  /** Activations of a prefill, logits, and the TensorFlow library: an estimate. */
+  readonly work: number;
+  readonly total: number;
+  /** Free on this machine. */
+  readonly available: number;
+  readonly fits: boolean;
+}
+
+/** Bytes of an element as the device holds it. */
+export const ELEMENT_BYTES = { float32: 4, bfloat16: 2, float16: 2 } as const;
+
+/** Contexts that are planned for where none is asked for: longer ones grow the cache when they come. */
+const DEFAULT_CONTEXT = 4096;
+/** The TensorFlow library and Node, resident before a model is loaded. */
+const RUNTIME_BYTES = 400e6;
+/** Columns of a prefill's chunk, for two rows. */
+const PREFILL_LINES = 2 * 512;
+
+/** Number of parameters that a config describes; a tied head counts once. */
+export function parameterCount(config: ModelConfig): number {
+  return tensorsOnDevice(config).reduce((sum, { shape }) => sum + product(shape), 0);
+}
+
+/** Bytes that a checkpoint's tensors take on the device: as stored, or in the type that is asked for. */
+export function plannedWeights(
+  config: ModelConfig,
+  { specs }: Pick<CheckedTensors, 'specs'>,
+  tensors: ReadonlyMap<string, TensorInfo>,
+  dtype: WeightDtype,
+): number {
+  if (dtype !== 'auto') return weightBytes(config, ELEMENT_BYTES[dtype]);
+  return specs.reduce((sum, { name }) => sum + (tensors.get(name)?.byteLength ?? 0), 0);
+}
+
+/** Bytes of the weights on the device: matrices in `elementBytes` an element, vectors in float32. */
+export function weightBytes(config: ModelConfig, elementBytes: number): number {
+  return tensorsOnDevice(config).reduce(
+    (sum, { shape }) => sum + product(shape) * (shape.length > 1 ? elementBytes : 4),
+    0,
+  );
+}
+
+/**
+ * The memory that two streams of `context` positions need with weights of `weights` bytes.
+ *
+ * @param context default: 4,096 or the model's own maximum, where that is less
+ */
+export function planMemory(
+  config: ModelConfig,
+  options: { readonly weights: number; readonly available: number; readonly context?: number },
+): MemoryPlan {
+  const { weights, available } = options;
+  const context = options.context ?? Math.min(config.maxPositionEmbeddings, DEFAULT_CONTEXT);
+  const kvCache = 2 * context * kvBytesPerToken(config);
+  const lines = 4 * PREFILL_LINES * (4 * config.hiddenSize + 3 * config.intermediateSize);
+  const work = RUNTIME_BYTES + lines + 4 * 2 * 4 * config.vocabSize;
+  const total = weights + kvCache + work;
+  return { weights, context, kvCache, work, total, available, fits: total <= available };
+}
+
+/** A plan in one line, for people. */
+export function describePlan({ weights, context, kvCache, work, total, available }: MemoryPlan) {
+  return `weights ${size(weights)} + KV cache ${size(kvCache)} (2 streams of ${context} tokens) + about ${size(work)} to work = ${size(total)}, with ${size(available)} free`;
+}
+
+/** @throws SdaError `out-of-memory` with the numbers where a plan does not fit. */
+export function checkPlan(plan: MemoryPlan, dir: string): void {
+  if (plan.fits) return;
+  throw new SdaError(
+    'out-of-memory',
+    `${dir} does not fit into memory: ${describePlan(plan)}; take a shorter context (--context, maxContext), a machine with more memory, or skip this check (--no-memory-check, memoryCheck: false).`,
+  );
+}
+
+function tensorsOnDevice(config: ModelConfig) {
+  return expectedTensors(config).filter(({ role }) => role !== 'head' || !config.tieWordEmbeddings);
+}
+
+function product(shape: readonly number[]): number {
+  return shape.reduce((total, size) => total * size, 1);
+}
+
+function size(bytes: number): string {
+  return bytes >= 1e9 ? `${(bytes / 1e9).toFixed(1)} GB` : `${Math.round(bytes / 1e6)} MB`;
+}
