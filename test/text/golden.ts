@@ -30,7 +30,9 @@ function published(name: string): string {
 export const FOLDERS: readonly (readonly [string, string])[] = [
   ...['byte-level', 'byte-fallback', 'metaspace'].map((name) => [name, tiny(name)] as const),
   ['smollm2', defaultModelDir()],
-  ...['llama2', 'llama3_1', 'qwen2_5'].map((name) => [name, published(name)] as const),
+  ...['llama2', 'llama3_1', 'qwen2_5', 'qwen3', 'deepseek_v3'].map(
+    (name) => [name, published(name)] as const,
+  ),
 ];
 
 const cases: Readonly<Record<string, Golden>> = {
