@@ -127,6 +127,73 @@ describe('sda inspect', () => {
   });
 });
 
+describe('sda inspect --config', () => {
+  const file = join(
+    packageRoot(),
+    'test',
+    'fixtures',
+    'models',
+    'DeepSeek-R1-Distill-Qwen-32B.json',
+  );
+
+  it('describes a config.json alone, and what it would take', async () => {
+    const found = await sdaJson(['inspect', '--config', file, '--context', '32768']);
+    expect(found).toMatchObject({
+      architecture: { model_type: 'qwen2', layers: 64, qkv_bias: true },
+      parameters: 32_763_876_352,
+      memory: {
+        context: 32_768,
+        weights: expect.any(Number),
+        // 2 streams, keys and values, 64 layers, 8 heads of 128, float32
+        kv_cache: 2 * 32_768 * 2 * 64 * 8 * 128 * 4,
+      },
+      tokenizer: null,
+      problems: [],
+    });
+    const { stdout } = await sda(['inspect', '--config', file]);
+    expect(stdout).toMatch(/parameters +32\.76 billion\n/);
+    expect(stdout).toMatch(/memory +\S+ GB with 2 streams of 4096 tokens\n/);
+    expect(stdout).not.toContain('ready to run');
+  });
+
+  it('says what is wrong with it, and takes no folder beside it', async () => {
+    const missing = await sda(['inspect', '--config', '/nonexistent/config.json']);
+    expect(missing.code).toBe(1);
+    expect(missing.stdout).toMatch(/problem: .*does not exist.*\.\n/);
+    const both = await sda(['inspect', '--config', file, '--model', 'x']);
+    expect(both.code).toBe(2);
+  });
+});
+
+describe('sda inspect of a folder with a tokenizer', () => {
+  it('names every problem of its parts', async () => {
+    const dir = copyOf('tiny-llama');
+    addTokenizer(dir, '{% if %}');
+    editJson(join(dir, 'config.json'), { vocab_size: 100, eos_token_id: [2, 99] });
+    const { code, stdout } = await sda(['inspect', '--model', dir]);
+    expect(code).toBe(1);
+    const problems = stdout.match(/^problem: .*$/gm) ?? [];
+    expect(problems).toHaveLength(3);
+    expect(problems[0]).toMatch(/embed_tokens.*\[131, 48\].*\[100, 48\] is expected/);
+    expect(problems[1]).toMatch(/chat template .* cannot be parsed/);
+    expect(problems[2]).toMatch(/ids up to 100 where vocab_size 100/);
+  });
+
+  it('says how many rows have no token, and what its template takes', async () => {
+    const dir = copyOf('tiny-llama');
+    addTokenizer(
+      dir,
+      "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}{{ messages[0].content }}<think>",
+    );
+    const found = await sdaJson(['inspect', '--model', dir]);
+    expect(found).toMatchObject({
+      tokenizer: { tokens: 101, rows_without_token: 30 },
+      chat_template: { takes_system_turn: false, opens_thinking: true },
+      problems: [],
+    });
+  });
+});
+
 describe('sda', () => {
   const commands = ['generate', 'demo', 'logits', 'inspect', 'conformance', 'setup', 'weights'];
 
