@@ -38,7 +38,7 @@ export const ROPE_TYPES = ['default', 'linear', 'dynamic', 'llama3', 'yarn'] as 
 // Far beyond any published model, and near enough that no frequency leaves the range of a float.
 const theta = z.number().gt(1).max(1e20);
 const factor = z.number().min(1).max(1e6);
-const positive = z.number().positive().max(1e6);
+const positive = z.number().min(1e-6).max(1e6);
 const notNegative = z.number().nonnegative().max(1e6);
 const positiveInteger = z
   .number()

@@ -31,8 +31,10 @@ const NUMBERS = [
   1.5,
   -0.5,
   1e-320,
+  1e-38,
   1e308,
   -1e308,
+  2 ** 31 - 1,
   2 ** 31,
   2 ** 32 + 1,
   2 ** 53,
@@ -48,6 +50,7 @@ const TEXTS = [
   '__proto__',
   'constructor',
   '\ud800',
+  '\u001b[2J\nok.',
   '{{',
   '(a+)+$',
   'F32',
@@ -82,7 +85,16 @@ function hostile(dice: Dice): Json {
     case 6:
       return nested(dice.pick([1, 3, 60, 3000]), dice.below(2) === 0);
     default:
-      return dice.pick<Json>([[], {}, [null], [[]], { a: {} }, Array(300).fill(0), [1e308, 1e308]]);
+      return dice.pick<Json>([
+        [],
+        {},
+        [null],
+        [[]],
+        { a: {} },
+        { toString: 1 },
+        Array(300).fill(0),
+        [1e308, 1e308],
+      ]);
   }
 }
 

@@ -1,0 +1,59 @@
+import { cpSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join, resolve, sep } from 'node:path';
+import { expect, it } from 'vitest';
+import { openCheckpoint } from '../../src/checkpoint/checkpoint.js';
+import { loadConfig } from '../../src/model/config.js';
+import { checkTensors } from '../../src/model/families.js';
+import { loadChatTemplate } from '../../src/text/chat-template.js';
+import { loadTokenizer } from '../../src/text/tokenizer.js';
+import { loadTokenizerConfig } from '../../src/text/tokenizer-config.js';
+import { checkpointDir } from '../support/checkpoints.js';
+import { tiny } from '../text/golden.js';
+import { fresh, json, pathsOpened, root, utf8 } from './files.js';
+import { mutateBytes, mutateJson } from './mutate.js';
+import { expectAccepted, faultOf, fuzz } from './outcome.js';
+
+it('whole folders: what opens them says which file is wrong, and opens no other', async () => {
+  const dir = join(root, 'folder');
+  cpSync(checkpointDir('tiny-qwen3'), dir, { recursive: true });
+  cpSync(tiny('byte-level'), dir, { recursive: true });
+  const names = readdirSync(dir).filter((name) =>
+    /^((generation_|tokenizer_)?config|tokenizer|special_tokens_map)\.json$/.test(name),
+  );
+  expect(names.length).toBeGreaterThanOrEqual(3);
+  const seeds = Object.fromEntries(names.map((name) => [name, json(join(dir, name))]));
+  const openers = [
+    async () => checkTensors(await loadConfig(dir), (await openCheckpoint(dir)).tensors, dir),
+    () => loadTokenizerConfig(dir),
+    async () => {
+      const tokenizer = await loadTokenizer(dir);
+      return tokenizer.decode(tokenizer.encode('Hello <s>'));
+    },
+    () => loadChatTemplate(dir),
+  ];
+  const { accepted } = await fuzz(800, [dir], async (dice, { lap }) => {
+    for (const [name, seed] of Object.entries(seeds)) {
+      const changed = dice.below(3) === 0;
+      const text = utf8(JSON.stringify(changed ? mutateJson(fresh(seed), dice) : seed));
+      writeFileSync(join(dir, name), dice.below(9) === 0 ? mutateBytes(text, dice) : text);
+    }
+    const missing = dice.below(9) === 0 ? dice.pick(names) : null;
+    if (missing) rmSync(join(dir, missing));
+    const failures: unknown[] = [];
+    const paths = await pathsOpened(async () => {
+      for (const open of openers) {
+        lap();
+        try {
+          await open();
+        } catch (error) {
+          failures.push(error);
+        }
+      }
+    });
+    expect(paths.length).toBeGreaterThan(0);
+    for (const path of paths) expect(resolve(path).startsWith(dir + sep)).toBe(true);
+    expect(failures.map((error) => faultOf(error, [dir])).filter(Boolean)).toEqual([]);
+    if (failures.length > 0) throw failures[0];
+  });
+  expectAccepted(accepted, 100);
+});
