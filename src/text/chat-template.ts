@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { Environment, parse, tokenize } from '@huggingface/jinja';
 import { readTextFile, readTextFileIfPresent } from '../checkpoint/json-file.js';
 import { libraryMessage, SdaError } from '../errors.js';
-import { BUILTIN_TEMPLATES, isBuiltinTemplate } from './builtin-templates.js';
+import { BUILTIN_TEMPLATES, isBuiltinTemplate, PLAIN } from './builtin-templates.js';
 import { timeFor, withinTime } from './limits.js';
 import { strftime } from './strftime.js';
 import { MAX_LIST, runTemplate } from './template-interpreter.js';
@@ -28,6 +28,8 @@ export interface ChatTemplate {
   readonly origin: string;
   /** Its Jinja text. */
   readonly source: string;
+  /** Whether it writes no special tokens of its own, so that the tokenizer's beginning-of-text token is needed. */
+  readonly plain: boolean;
   /** What is odd but harmless, each a sentence for people. */
   readonly warnings: readonly string[];
   /**
@@ -38,7 +40,7 @@ export interface ChatTemplate {
 }
 
 /**
- * The chat template of a Hugging Face folder: `explicit` (a built-in name, `none`, Jinja text, or a
+ * The chat template of a Hugging Face folder: `explicit` (a built-in name, Jinja text, or a
  * file), else chat_template.jinja, else tokenizer_config.json's, of several the one named "default".
  * null where there is none.
  * @throws SdaError `file-missing`, `bad-tokenizer` or `bad-template`, naming the file.
@@ -62,7 +64,6 @@ async function findTemplate(
   config: TokenizerConfig,
   explicit: string | undefined,
 ): Promise<Found | null> {
-  if (explicit === 'none') return null;
   if (explicit !== undefined) return explicitTemplate(explicit);
   const file = join(dir, 'chat_template.jinja');
   const text = await readTextFileIfPresent(file, 'bad-template');
@@ -72,7 +73,8 @@ async function findTemplate(
   if (typeof chatTemplate === 'string') return { source: chatTemplate, origin: config.file };
   const named = chatTemplate.find(({ name }) => name === 'default');
   const chosen = named ?? (chatTemplate.length === 1 ? chatTemplate[0] : undefined);
-  if (chosen) return { source: chosen.template, origin: `${config.file} (${JSON.stringify(chosen.name)})` };
+  if (chosen)
+    return { source: chosen.template, origin: `${config.file} (${JSON.stringify(chosen.name)})` };
   if (chatTemplate.length === 0) return null;
   throw new SdaError(
     'bad-template',
@@ -127,7 +129,9 @@ export function createChatTemplate(
       throw renderError(error, origin);
     }
   };
-  return { origin, source, warnings: generationPromptWarnings(render, origin), render };
+  const plain = source === BUILTIN_TEMPLATES[PLAIN];
+  const warnings = plain ? [] : generationPromptWarnings(render, origin);
+  return { origin, source, plain, warnings, render };
 }
 
 /** What a template says through `raise_exception`. */

@@ -39,7 +39,7 @@ export interface Prompts {
  * Builds both prompts through the chat template. With `after-query` the user turn is the query, or
  * query + newline + instruction, so the prompts share everything up to the end of the query.
  *
- * No special tokens are added to what the template writes (as transformers does it), so a beginning-of-
+ * No special tokens are added to what a chat template writes (as transformers does it), so a beginning-of-
  * text token is never doubled; and control tokens that a user writes stay plain text.
  * @throws SdaError `bad-input` for an empty query or instruction, `no-chat-template`, `bad-template`
  *   with the template's own message, for example where it takes no system turn.
@@ -61,12 +61,19 @@ export function buildPrompts(options: PromptOptions): Prompts {
   const render = (messages: readonly ChatMessage[]) =>
     segments(template.render(marked(messages, lookAlikes), { date }));
   const [baseSegments, instructedSegments] = [render(base), render(instructed)];
+  const start = template.plain ? beginning(tokenizer) : [];
   return {
-    baseIds: tokenizer.encodeSegments(baseSegments),
-    instructedIds: tokenizer.encodeSegments(instructedSegments),
+    baseIds: [...start, ...tokenizer.encodeSegments(baseSegments)],
+    instructedIds: [...start, ...tokenizer.encodeSegments(instructedSegments)],
     baseText: joined(baseSegments),
     instructedText: joined(instructedSegments),
   };
+}
+
+/** The beginning-of-text token, where the tokenizer puts one before a text. */
+function beginning(tokenizer: Tokenizer): number[] {
+  const [first] = tokenizer.encode('');
+  return first !== undefined && first === tokenizer.bosTokenId ? [first] : [];
 }
 
 function requireText(name: string, text: string): void {

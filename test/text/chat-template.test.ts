@@ -81,7 +81,7 @@ describe('where a template comes from', () => {
     expect(await load(files, 'chatml')).toBe(
       '<|im_start|>user\nx<|im_end|>\n<|im_start|>assistant\n',
     );
-    expect(await load(files, 'none')).toBe(undefined);
+    expect(await load(files, 'none')).toBe('x');
     await expect(load(files, 'absent.jinja')).rejects.toMatchObject({ code: 'file-missing' });
   });
 

@@ -144,6 +144,20 @@ describe('refusals', () => {
   });
 });
 
+describe('the template none', () => {
+  it.each([
+    ['a tokenizer that begins with a token', byteFallback, 'byte-fallback', [1]],
+    ['a tokenizer that does not', byteLevel, 'byte-level', []],
+  ] as const)('leaves the text as it is: %s', async (_, { tokenizer, build }, name, start) => {
+    const template = await loadChatTemplate(tiny(name), 'none');
+    const { baseIds, instructedIds, baseText, instructedText } = build({ template, system: 'S.' });
+    expect([baseText, instructedText]).toEqual(['S.\nQ?', 'S.\nQ?\nI.']);
+    expect(baseIds).toEqual([...start, ...tokenizer.encode('S.\nQ?', { addSpecialTokens: false })]);
+    expect(instructedIds.filter((id) => id === 1)).toHaveLength(start.length);
+    expect(template?.warnings).toEqual([]);
+  });
+});
+
 describe('system text folded into the user turn', () => {
   it.each([
     ['after-query', 'S.', turn('user', 'S.\n\nQ?'), turn('user', 'S.\n\nQ?\nI.')],
