@@ -123,6 +123,7 @@ export function createTokenizer(
     );
   }
   checkVocabulary(parsed.data.model.vocab, file);
+  checkPatterns([parsed.data.normalizer, parsed.data.pre_tokenizer], file);
   const addedTokens = allAddedTokens(parsed.data.added_tokens, parsed.data.model.vocab, config);
   const newDecoder = tokenDecoderFactory(parsed.data.decoder, file);
   let pipeline: Pipeline;
@@ -158,6 +159,28 @@ function checkVocabulary(vocab: unknown, file: string): void {
     throw new SdaError(
       'bad-tokenizer',
       `${file} gives the token ${JSON.stringify(token)} the id ${JSON.stringify(id)} where a whole number in 0..${MAX_ID} is expected; download it again.`,
+    );
+  }
+}
+
+const patternSchema = z.object({
+  pattern: z.union([z.object({ String: z.string() }), z.object({ Regex: z.string() })]),
+});
+
+/** @throws SdaError for a step without its pattern, which the library would skip: the ids would be wrong. */
+function checkPatterns(steps: readonly unknown[], file: string): void {
+  for (const step of steps) {
+    if (typeof step !== 'object' || step === null) continue;
+    const { type, normalizers, pretokenizers } = step as Record<string, unknown>;
+    for (const inner of [normalizers, pretokenizers]) {
+      if (Array.isArray(inner)) checkPatterns(inner, file);
+    }
+    if (type !== 'Replace' && type !== 'Split') continue;
+    const parsed = patternSchema.safeParse(step);
+    if (parsed.success) continue;
+    throw new SdaError(
+      'bad-tokenizer',
+      `${file} has a malformed ${type} (${describeIssues(parsed.error)}); download it again.`,
     );
   }
 }
