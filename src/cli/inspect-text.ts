@@ -58,7 +58,9 @@ export async function inspectText(dir: string, config: ModelConfig | null): Prom
   return {
     tokenizer: tokenizer && {
       tokens: tokenizer.size,
-      paddedRows: config ? paddedRows(config.vocabSize, (id) => tokenizer.hasToken(id)) : 0,
+      paddedRows: config
+        ? paddedRows(config.vocabSize, tokenizer.size, (id) => tokenizer.hasToken(id))
+        : 0,
     },
     template: template && {
       origin: template.origin,
@@ -72,9 +74,10 @@ export async function inspectText(dir: string, config: ModelConfig | null): Prom
   };
 }
 
-function paddedRows(vocabSize: number, hasToken: (id: number) => boolean): number {
-  let rows = 0;
-  for (let id = 0; id < vocabSize; id++) if (!hasToken(id)) rows++;
+function paddedRows(vocabSize: number, size: number, hasToken: (id: number) => boolean): number {
+  const named = Math.min(size, vocabSize);
+  let rows = vocabSize - named;
+  for (let id = 0; id < named; id++) if (!hasToken(id)) rows++;
   return rows;
 }
 

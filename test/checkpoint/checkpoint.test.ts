@@ -1,4 +1,4 @@
-import { mkdir, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, open, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { openCheckpoint } from '../../src/checkpoint/checkpoint.js';
@@ -64,6 +64,18 @@ describe('openCheckpoint', () => {
     const info = checkpoint.tensors.get('model.embed_tokens.weight');
     expect(info?.shape).toEqual([131, 48]);
     expect(await checkpoint.read('model.embed_tokens.weight')).toHaveLength(info?.byteLength ?? -1);
+  });
+
+  it('reads beyond 4 GiB', async () => {
+    const size = 5 * 2 ** 30;
+    const header = { a: entry('U8', [size], 0, size), b: entry('F32', [2], size, size + 8) };
+    const start = buildFile(JSON.stringify(header));
+    const dir = await temporaryFolder({ 'model.safetensors': start });
+    const file = await open(join(dir, 'model.safetensors'), 'r+'); // what is not written takes no room
+    await file.write(floats(1.5, -2), 0, 8, start.length + size);
+    await file.close();
+    const bytes = await (await opened(dir)).read('b');
+    expect([...new Float32Array(bytes.buffer)]).toEqual([1.5, -2]);
   });
 
   it('reports a file that shrank after it was opened', async () => {
@@ -150,6 +162,8 @@ describe('a sharded checkpoint', () => {
     './a.safetensors',
     'a.bin',
     'a\0.safetensors',
+    'a\u001b[2J.safetensors',
+    'a\n.safetensors',
     '',
     3,
     null,

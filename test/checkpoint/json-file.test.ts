@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { findDuplicateKey, parseJson } from '../../src/checkpoint/json-file.js';
+import { findDuplicateKey, listSome, parseJson } from '../../src/checkpoint/json-file.js';
 
 describe('findDuplicateKey', () => {
   it.each([
@@ -42,5 +42,24 @@ describe('parseJson', () => {
     expect(parseJson(nested(199), 'config.json', 'bad-config')).toBeTypeOf('object');
     expect(() => parseJson(nested(200), 'config.json', 'bad-config')).toThrow('more than 200 deep');
     expect(() => parseJson('{', 'config.json', 'bad-config')).toThrow('config.json is not valid');
+  });
+
+  it('keeps a message on one line, without control characters', () => {
+    const messages = ['{"a":\n\n\tx}', '{"\\u001b[2J\\u202e\\n":1,"\\u001b[2J\\u202e\\n":2}'].map(
+      (text) => {
+        try {
+          return parseJson(text, 'config.json', 'bad-config');
+        } catch (error) {
+          return (error as Error).message;
+        }
+      },
+    );
+    for (const message of messages) expect(message).toMatch(/^config\.json [^\p{Cc}\u202e]+\.$/u);
+  });
+});
+
+describe('listSome', () => {
+  it('gives names that a terminal shows as they are', () => {
+    expect(listSome(['a\u001b[31m', 'b\n', 'c'], 2)).toBe('a\\u001b[31m, b\\u000a and 1 more');
   });
 });

@@ -112,6 +112,22 @@ describe('parseHeader', () => {
     ['no dtype', { t: { shape: [1], data_offsets: [0, 1] } }, 1, 'dtype'],
     ['a null entry', { t: null }, 1, 'describes the tensor "t" wrongly'],
     ['metadata of numbers', { __metadata__: { n: 1 } }, 0, '__metadata__'],
+    [
+      'metadata of a number whose key objects inherit',
+      '{"__metadata__":{"__proto__":1}}',
+      0,
+      '"__proto__" is none',
+    ],
+    [
+      'a dtype that is no name',
+      { t: entry('F32\u001b[2J', [1], 0, 4) },
+      4,
+      'describes the tensor "t" wrongly (dtype',
+    ],
+    ['nested lists as a shape', { t: entry('F32', [[1]], 0, 4) }, 4, 'wrongly (shape.0'],
+    ['a size of 1e308', { t: entry('F32', [1e308, 0], 0, 0) }, 0, 'wrongly (shape.0'],
+    ['a byte order mark', '\ufeff{}', 0, 'does not start with "{"'],
+    ['deep nesting', `{"t":${'['.repeat(9999)}${']'.repeat(9999)}}`, 0, 'more than 200 deep'],
     ['metadata as a list', { __metadata__: [] }, 0, '__metadata__'],
     [
       'a tensor twice',

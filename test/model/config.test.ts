@@ -270,6 +270,14 @@ describe('rotary embeddings', () => {
     ['a factor as text', { rope_scaling: { type: 'linear', factor: '2' } }, 'factor'],
     ['a factor below 1', { rope_scaling: { type: 'linear', factor: 0.5 } }, 'factor'],
     ['a theta of 0', { rope_theta: 0 }, 'rope_theta'],
+    ['a theta whose frequencies have no end', { rope_theta: 1e-320 }, 'rope_theta'],
+    ['a theta of 1, which yarn divides by', { rope_parameters: { rope_theta: 1 } }, 'rope_theta'],
+    ['a factor without end', { rope_scaling: { type: 'linear', factor: 1e308 } }, 'factor'],
+    [
+      'mscales whose ratio is no number',
+      { rope_scaling: { type: 'yarn', factor: 4, mscale: 1e308, mscale_all_dim: 1e308 } },
+      'mscale',
+    ],
     [
       'an unknown type',
       { rope_scaling: { type: 'longrope', factor: 2 } },
@@ -319,6 +327,26 @@ describe('refusals', () => {
       { quantization_config: { quant_method: 'gptq', bits: 4 } },
       'unsupported',
       'quantised by gptq',
+    ],
+    [
+      'quantised weights without a usable name',
+      { quantization_config: { quant_method: { toString: 1 } } },
+      'unsupported',
+      'quantised by an unnamed method',
+    ],
+    ['an epsilon that is 0 as float32', { rms_norm_eps: 1e-320 }, 'bad-config', 'rms_norm_eps'],
+    ['a huge epsilon', { rms_norm_eps: 1e308 }, 'bad-config', 'rms_norm_eps'],
+    [
+      'more heads than int32 counts',
+      { num_attention_heads: 2 ** 30, head_dim: 2 ** 30 },
+      'bad-config',
+      'together more than 2147483647',
+    ],
+    [
+      'a name that moves the cursor',
+      { hidden_act: '\u001b[2J\n' },
+      'unsupported',
+      '"\\u001b[2J\\u000a" where silu',
     ],
     [
       'kv heads that do not divide',

@@ -139,6 +139,15 @@ describe('tokenizers that cannot be used', () => {
     ['a negative id', { model: { type: 'BPE', vocab: { a: -1 }, merges: [] } }, 'bad-tokenizer'],
     ['half an id', { model: { type: 'BPE', vocab: { a: 0.5 }, merges: [] } }, 'bad-tokenizer'],
     ['an unknown normalizer', { ...bpe, normalizer: { type: 'X' } }, 'bad-tokenizer'],
+    [
+      'a step without its pattern, which would change nothing',
+      {
+        ...bpe,
+        pre_tokenizer: { type: 'Sequence', pretokenizers: [{ type: 'Split', pattern: 'a' }] },
+      },
+      'bad-tokenizer',
+    ],
+    ['a replacement of nothing', { ...bpe, normalizer: { type: 'Replace' } }, 'bad-tokenizer'],
     ['an unknown decoder', { ...bpe, decoder: { type: 'CTC' } }, 'unsupported'],
     ['a malformed decoder', { ...bpe, decoder: { type: 'Replace', content: '' } }, 'bad-tokenizer'],
     [
