@@ -11,7 +11,6 @@ await import('./config.js');
 await import('./tokenizer.js');
 await import('./template.js');
 await import('./folders.js');
-await import('./exhaustion.js');
 
 it.skipIf(process.env.SDA_FUZZ_CASE)('that was at least 20,000 cases', () => {
   expect(tally.cases).toBeGreaterThanOrEqual(20_000);

@@ -1,13 +1,14 @@
 import { execFile, execFileSync } from 'node:child_process';
-import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { packageRoot } from '../../src/runtime/paths.js';
+import { buildFile } from '../checkpoint/build.js';
 import { checkpointDir } from '../support/checkpoints.js';
 import { sda } from '../support/cli.js';
-import { fileOf, root, utf8 } from './files.js';
+import { temporaryFolder } from '../support/folders.js';
 
 /** The built module, for a process of its own. */
 const built = (path: string) => pathToFileURL(join(packageRoot(), 'dist', 'src', path)).href;
@@ -95,8 +96,8 @@ describe('what would exhaust the heap', () => {
   });
 
   it('a small file that claims a header of 90 MB', async () => {
-    const file = join(root, 'claim.safetensors');
-    writeFileSync(file, fileOf(utf8('{}'), new Uint8Array(200), 90_000_000n));
+    const file = join(temporaryFolder(), 'claim.safetensors');
+    writeFileSync(file, buildFile('{}', 200, 90_000_000n));
     const lines = await alone(`
       import { readHeader } from ${JSON.stringify(built('checkpoint/safetensors.js'))};
       const before = process.memoryUsage();
@@ -113,8 +114,7 @@ describe('a folder whose files are no files', () => {
     '%s as a pipe or an endless device',
     async (name) => {
       for (const kind of ['pipe', 'device']) {
-        const dir = join(root, `${kind}-${name}`);
-        mkdirSync(dir);
+        const dir = temporaryFolder();
         for (const other of ['config.json', 'generation_config.json']) {
           if (other !== name)
             symlinkSync(join(checkpointDir('tiny-llama'), other), join(dir, other));
@@ -131,13 +131,12 @@ describe('a folder whose files are no files', () => {
 });
 
 it('a dtype that objects inherit is a name like any other', async () => {
-  const dir = join(root, 'inherited');
-  mkdirSync(dir);
+  const dir = temporaryFolder();
   symlinkSync(join(checkpointDir('tiny-llama'), 'config.json'), join(dir, 'config.json'));
   const entry = (dtype: string, begin: number) =>
     `"${dtype}.t":{"dtype":"${dtype}","shape":[4],"data_offsets":[${begin},${begin + 4}]}`;
   const header = `{${entry('__proto__', 0)},${entry('constructor', 4)}}`;
-  writeFileSync(join(dir, 'model.safetensors'), fileOf(utf8(header), new Uint8Array(8)));
+  writeFileSync(join(dir, 'model.safetensors'), buildFile(header, 8));
   const { code, stdout, stderr } = await sda(['inspect', '--model', dir, '--json']);
   expect([code, stderr]).toEqual([1, '']);
   const { dtypes } = JSON.parse(stdout) as { dtypes: Record<string, unknown> };
