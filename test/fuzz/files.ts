@@ -22,8 +22,9 @@ export const HEADER: Json = {
   a: { dtype: 'F32', shape: [2, 3], data_offsets: [0, 24] },
   'model.b.weight': { dtype: 'BF16', shape: [4], data_offsets: [24, 32] },
   empty: { dtype: 'F16', shape: [0, 7], data_offsets: [32, 32] },
+  unknown: { dtype: 'Q4_K', shape: [9], data_offsets: [32, 37] },
 };
-export const DATA = new Uint8Array(32).fill(7);
+export const DATA = new Uint8Array(37).fill(7);
 
 /** A file of its three parts; `claimed` stands as the length of its header. */
 export function fileOf(body: Uint8Array, data: Uint8Array, claimed = BigInt(body.length)) {
