@@ -7,10 +7,13 @@ import { sdaRule } from './method/step.js';
 import type { SdaModel } from './sda-model.js';
 import { INSTRUCTIONS } from './text/instructions.js';
 import { buildPrompts } from './text/prompts.js';
-import { opensThinking, splitReasoning } from './text/reasoning.js';
+import { opensThinking, ReasoningStream, splitReasoning, type TextPart } from './text/reasoning.js';
+import { strftime } from './text/strftime.js';
 import type { StreamDecoder, Tokenizer } from './text/tokenizer.js';
 
 const DEFAULT_MAX_TOKENS = 256;
+
+type PromptIds = NonNullable<GenerateRequest['prompts']>;
 
 /** See `SdaModel.generateBatch`. */
 export async function* generateBatch(
@@ -18,9 +21,14 @@ export async function* generateBatch(
   requests: readonly GenerateRequest[],
 ): AsyncGenerator<BatchStep[], GenerateSummary[]> {
   const settings = sharedSettings(requests);
-  const queries = await Promise.all(requests.map((request) => toQuery(model, request)));
+  const prepared = await Promise.all(requests.map((request) => prepare(model, request)));
+  const queries = prepared.map(({ query }) => query);
   const tokenizer = await tokenizerFor(model, requests);
-  const texts = requests.map((request) => new AnswerText(tokenizer, request.stop ?? []));
+  const texts = requests.map((request, query) => {
+    const [base] = queries[query]!.streams;
+    const opened = tokenizer !== null && opensThinking(tokenizer.decode(base));
+    return new AnswerText(tokenizer, request.stop ?? [], opened);
+  });
   const tokens: number[][] = requests.map(() => []);
   const reasons: (FinishReason | null)[] = requests.map(() => null);
 
@@ -36,7 +44,7 @@ export async function* generateBatch(
     reasons[query] = finishReason;
     const step = tokens[query]!.push(choice.id) - 1;
     const a = queries[query]!.amplification;
-    return { query, step: { step, ...choice, a, text: texts[query]!.take(finishReason !== null) } };
+    return { query, step: { step, ...choice, a, ...texts[query]!.take(finishReason !== null) } };
   };
   for (;;) {
     const { value, done } = await events.next();
@@ -49,15 +57,16 @@ export async function* generateBatch(
       const [base, instructed = base] = streams;
       const count = tokens[query]!.length;
       const text = texts[query]!.all();
+      const { thinking, answer, finished } = splitReasoning(text, texts[query]!);
       return {
         text,
-        reasoning: splitReasoning(text, {
-          opened: tokenizer !== null && opensThinking(tokenizer.decode(base)),
-        }),
+        thinking,
+        answer,
+        answerFinished: finished,
         tokenIds: tokens[query]!,
         finishReason: reasons[query] ?? 'aborted',
         promptTokens: { base: base.length, instructed: instructed.length },
-        settings: { ...settings, amplification, seed, maxTokens },
+        settings: { ...settings, amplification, seed, maxTokens, ...prepared[query]!.template },
         timing: {
           loadMs: model.loadMs,
           ...value,
@@ -72,13 +81,20 @@ export async function* generateBatch(
 class AnswerText {
   private readonly decoder: StreamDecoder | null;
   private readonly stops: StopStrings;
+  private readonly parts: ReasoningStream;
   private pending = '';
   private shown = '';
   private ended = false;
 
-  constructor(tokenizer: Tokenizer | null, stop: readonly string[]) {
+  constructor(
+    tokenizer: Tokenizer | null,
+    stop: readonly string[],
+    /** Whether the prompt opens the thinking */
+    readonly opened: boolean,
+  ) {
     this.decoder = tokenizer?.streamDecoder({ skipSpecialTokens: true }) ?? null;
     this.stops = new StopStrings(stop);
+    this.parts = new ReasoningStream({ opened });
   }
 
   /** @returns true when a stop string is complete. */
@@ -90,12 +106,13 @@ class AnswerText {
   }
 
   /** The new text since the last call; at the end, also what was held back. */
-  take(isLast: boolean): string {
+  take(isLast: boolean): { text: string; parts: TextPart[] } {
     if (isLast) this.finish();
     const text = this.pending;
     this.pending = '';
     this.shown += text;
-    return text;
+    const parts = this.parts.push(text);
+    return { text, parts: isLast ? [...parts, ...this.parts.flush()] : parts };
   }
 
   /** The whole text, with what an aborted answer still held back. */
@@ -112,7 +129,13 @@ class AnswerText {
   }
 }
 
-async function toQuery(model: SdaModel, request: GenerateRequest): Promise<Query> {
+interface Prepared {
+  readonly query: Query;
+  /** What a chat template made the prompts with, beside the texts. */
+  readonly template: Pick<GenerateSummary['settings'], 'date' | 'templateVariables'>;
+}
+
+async function prepare(model: SdaModel, request: GenerateRequest): Promise<Prepared> {
   const { seed = 0, maxTokens = DEFAULT_MAX_TOKENS } = request;
   if (!Number.isSafeInteger(seed)) {
     throw new SdaError('bad-input', `seed must be a whole number, but is ${seed}.`);
@@ -123,16 +146,34 @@ async function toQuery(model: SdaModel, request: GenerateRequest): Promise<Query
       `maxTokens must be a whole number of at least 1, but is ${maxTokens}.`,
     );
   }
-  const { baseIds, instructedIds } = request.prompts ?? (await promptsOf(model, request));
-  return {
+  const { amplification } = resolveSettings(request.settings);
+  const toQuery = ({ baseIds, instructedIds }: PromptIds): Query => ({
     streams: request.singleStream ? [baseIds] : [baseIds, instructedIds],
-    amplification: resolveSettings(request.settings).amplification,
+    amplification,
     seed,
     maxTokens,
+  });
+  if (request.prompts) return { query: toQuery(request.prompts), template: {} };
+  const { date = new Date() } = request;
+  return {
+    query: toQuery(await promptsOf(model, request, date)),
+    template: templateSettings(request, (await model.chatTemplate())?.dated === true, date),
   };
 }
 
-async function promptsOf(model: SdaModel, request: GenerateRequest) {
+/** The settings that say how to get the same prompts again. */
+export function templateSettings(
+  { templateVariables }: GenerateRequest,
+  dated: boolean,
+  date: Date,
+): Prepared['template'] {
+  return {
+    ...(dated && { date: strftime(date, '%Y-%m-%d') }),
+    ...(templateVariables && { templateVariables }),
+  };
+}
+
+async function promptsOf(model: SdaModel, request: GenerateRequest, date: Date) {
   if (request.query === undefined) {
     throw new SdaError(
       'bad-input',
@@ -150,7 +191,8 @@ async function promptsOf(model: SdaModel, request: GenerateRequest) {
     placement: request.placement ?? 'after-query',
     system: request.system,
     foldSystem: request.foldSystem,
-    date: request.date,
+    date,
+    templateVariables: request.templateVariables,
   });
 }
 

@@ -1,9 +1,10 @@
 import type { FinishReason } from './decode/generate.js';
 import type { SdaSettings } from './method/settings.js';
 import type { StepRule, TokenChoice } from './method/step.js';
+import type { TemplateVariables } from './text/chat-template.js';
 import type { CoreName } from './text/instructions.js';
 import type { Placement } from './text/prompts.js';
-import type { Reasoning } from './text/reasoning.js';
+import type { TextPart } from './text/reasoning.js';
 
 /** What to answer, and how. Either text (`query`) or both prompts as token ids. */
 export interface GenerateRequest {
@@ -21,6 +22,8 @@ export interface GenerateRequest {
   readonly foldSystem?: boolean | undefined;
   /** The date a template may ask for; default now */
   readonly date?: Date | undefined;
+  /** Further variables of the chat template, such as `{ enable_thinking: false }` */
+  readonly templateVariables?: TemplateVariables | undefined;
   /** Both prompts as token ids, instead of query, instruction and template */
   readonly prompts?:
     | { readonly baseIds: readonly number[]; readonly instructedIds: readonly number[] }
@@ -47,6 +50,11 @@ export interface GenerateStep extends TokenChoice {
   readonly step: number;
   /** What the token adds to the text; may be empty until a character or stop string is complete */
   readonly text: string;
+  /**
+   * `text` sorted into thinking and answer, sometimes a few steps later: the pieces of all steps joined are
+   * the whole text. A `</think>` inside the answer makes thinking of what came before it: the summary counts.
+   */
+  readonly parts: readonly TextPart[];
   readonly a: number;
 }
 
@@ -59,13 +67,23 @@ export interface BatchStep {
 export interface GenerateSummary {
   /** Everything that was written, the thinking of a reasoning model included */
   readonly text: string;
-  /** `text` in its parts; only the answer is to be scored or judged, and an unfinished one is none */
-  readonly reasoning: Reasoning;
+  /** What was thought, without the tags; '' where nothing was */
+  readonly thinking: string;
+  /** What follows the thinking, or all of `text`: the only part to be scored or judged */
+  readonly answer: string;
+  /** false where `text` ends inside the thinking: then there is no answer, not an empty one */
+  readonly answerFinished: boolean;
   /** The drawn tokens; the end-of-text token, where one was drawn, is the last of them */
   readonly tokenIds: number[];
   readonly finishReason: FinishReason;
   readonly promptTokens: { readonly base: number; readonly instructed: number };
-  readonly settings: SdaSettings & { readonly seed: number; readonly maxTokens: number };
+  readonly settings: SdaSettings & {
+    readonly seed: number;
+    readonly maxTokens: number;
+    /** The day that the prompts are made with (YYYY-MM-DD), where the chat template asks for it */
+    readonly date?: string;
+    readonly templateVariables?: TemplateVariables;
+  };
   /** Milliseconds; tokensPerSecond counts the tokens after the first, which the prefill gives */
   readonly timing: {
     readonly loadMs: number;

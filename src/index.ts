@@ -28,5 +28,6 @@ export type { ModelConfig } from './model/config.js';
 export type { LoadProgress, WeightDtype } from './model/load.js';
 export { type RuntimeInfo, startTensorFlow } from './runtime/tensorflow.js';
 export { type LoadOptions, loadModel, SdaModel } from './sda-model.js';
+export type { TemplateVariables } from './text/chat-template.js';
 export { CORES, type CoreName, INSTRUCTIONS } from './text/instructions.js';
-export { opensThinking, type Reasoning, splitReasoning } from './text/reasoning.js';
+export { opensThinking, type Reasoning, splitReasoning, type TextPart } from './text/reasoning.js';

@@ -32,9 +32,9 @@ export function answerJson({ summary, steps }: Answer) {
   const { settings, timing, promptTokens } = summary;
   return {
     text: summary.text,
-    thinking: summary.reasoning.thinking,
-    answer: summary.reasoning.answer,
-    answer_finished: summary.reasoning.finished,
+    thinking: summary.thinking,
+    answer: summary.answer,
+    answer_finished: summary.answerFinished,
     token_ids: summary.tokenIds,
     finish_reason: summary.finishReason,
     prompt_tokens: { base: promptTokens.base, instructed: promptTokens.instructed },
@@ -57,7 +57,7 @@ export function answerJson({ summary, steps }: Answer) {
 }
 
 export function settingsJson(settings: GenerateSummary['settings']) {
-  const { maxTokens, tMin, topP, topK, minP, ...rest } = settings;
+  const { maxTokens, tMin, topP, topK, minP, templateVariables, ...rest } = settings;
   return {
     ...rest,
     t_min: tMin,
@@ -65,6 +65,7 @@ export function settingsJson(settings: GenerateSummary['settings']) {
     top_k: topK,
     min_p: minP,
     max_tokens: maxTokens,
+    ...(templateVariables && { template_variables: templateVariables }),
   };
 }
 
@@ -95,6 +96,17 @@ export function summaryLine({ summary, steps }: Answer, amplification: string): 
     `a ${Number(settings.amplification.toPrecision(3))}${amplification}`,
     `seed ${settings.seed}`,
     ENDINGS[finishReason],
-    ...(summary.reasoning.finished ? [] : ['the thinking is unfinished: there is no answer']),
+    ...thinkingNotes({ summary, steps }),
   ].join(' | ');
+}
+
+function thinkingNotes({ summary, steps }: Answer): string[] {
+  const { thinking, answerFinished } = summary;
+  if (thinking === '' && answerFinished) return [];
+  const answerStart = steps.findIndex(({ parts }) => parts.some(({ part }) => part === 'answer'));
+  const count = answerFinished && answerStart >= 0 ? answerStart : steps.length;
+  return [
+    `${count} ${count === 1 ? 'token' : 'tokens'} of thinking`,
+    ...(answerFinished ? [] : ['thinking unfinished: there is no answer']),
+  ];
 }

@@ -4,6 +4,7 @@ import { SdaError } from '../errors.js';
 import type { GenerateRequest } from '../index.js';
 import { AMPLIFICATIONS, type AmplificationName, amplify } from '../method/amplification.js';
 import { DEFAULT_SETTINGS, MODES, type Mode } from '../method/settings.js';
+import { BUILTIN_TEMPLATES } from '../text/builtin-templates.js';
 import { CORES, type CoreName } from '../text/instructions.js';
 import { PLACEMENTS, type Placement } from '../text/prompts.js';
 import {
@@ -13,6 +14,7 @@ import {
   day,
   type ModelOptions,
   number,
+  templateVariable,
   tokenIds,
   wholeNumber,
 } from './options.js';
@@ -27,6 +29,7 @@ export interface GenerateOptions extends ModelOptions {
   readonly foldSystem?: boolean;
   readonly chatTemplate?: string;
   readonly date?: Date;
+  readonly templateVar?: Record<string, unknown>;
   readonly baseIds?: number[];
   readonly instructedIds?: number[];
   readonly score?: number;
@@ -80,8 +83,16 @@ export function addGenerateOptions(command: Command): Command {
       '--fold-system',
       "put system text into the user's turn, for templates that take no system turn",
     )
-    .option('--chat-template <name>', "a built-in template or a file, instead of the model's own")
+    .option(
+      '--chat-template <name>',
+      `a file, or a built-in template (${Object.keys(BUILTIN_TEMPLATES).join(', ')}), instead of the model's own`,
+    )
     .option('--date <yyyy-mm-dd>', 'the day that a template sees (default: today)', day)
+    .option(
+      '--template-var <name=json>',
+      'a variable of the template, such as enable_thinking=false; may be repeated',
+      templateVariable,
+    )
     .addOption(
       option('--base-ids <ids>', 'the base prompt as token ids, such as "1 2 3"')
         .argParser(tokenIds)
@@ -94,6 +105,7 @@ export function addGenerateOptions(command: Command): Command {
           'foldSystem',
           'chatTemplate',
           'date',
+          'templateVar',
         ]),
     )
     .addOption(
@@ -181,7 +193,8 @@ function promptIds({ baseIds, instructedIds }: GenerateOptions) {
 }
 
 function textOf(options: GenerateOptions) {
-  const { query, core, instruction, placement, system, foldSystem, date } = options;
+  const { query, core, instruction, placement, system, foldSystem } = options;
+  const { date = new Date(), templateVar: templateVariables } = options;
   if (query === undefined) {
     throw new SdaError(
       'usage',
@@ -192,7 +205,8 @@ function textOf(options: GenerateOptions) {
   if (text.trim() === '') {
     throw new SdaError('bad-input', 'The query is empty: give a question with --query.');
   }
-  return { query: text, core, instruction, placement, system, foldSystem, date };
+  const prompt = { query: text, core, instruction, placement, system, foldSystem };
+  return { ...prompt, date, templateVariables };
 }
 
 /** Where a comes from, for the summary. */

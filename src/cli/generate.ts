@@ -8,7 +8,7 @@ import {
   type GenerateOptions,
   toRequest,
 } from './generate-options.js';
-import { openModel, withInterrupt } from './load.js';
+import { openModel, requireModelDir, withInterrupt } from './load.js';
 import { loadOptions, modelDir } from './options.js';
 import { colours, note, print, printJson, Ticker } from './output.js';
 import { Trace } from './trace.js';
@@ -37,6 +37,8 @@ async function run(options: GenerateOptions, signal: AbortSignal): Promise<void>
   try {
     const dir = modelDir(options);
     const { chatTemplate } = options;
+    requireModelDir(dir);
+    if (!request.prompts) await tryTemplate(dir, options);
     const model = await openModel(dir, { ...loadOptions(options), chatTemplate, signal });
     try {
       await (options.json ? runJson : runText)(model, request, options, trace);
@@ -46,6 +48,19 @@ async function run(options: GenerateOptions, signal: AbortSignal): Promise<void>
   } finally {
     trace?.close();
   }
+}
+
+/** Throws before the model is loaded what the chat template would after it. */
+async function tryTemplate(dir: string, options: GenerateOptions): Promise<void> {
+  const { chatTemplate, system, placement, foldSystem, templateVar: variables } = options;
+  const { loadChatTemplate, noChatTemplate } = await import('../text/chat-template.js');
+  const template = await loadChatTemplate(dir, chatTemplate);
+  if (!template) throw noChatTemplate();
+  const systemTurn = !foldSystem && (system || placement === 'system');
+  const user = { role: 'user', content: 'Hello' } as const;
+  template.render(systemTurn ? [{ role: 'system', content: 'Hello' }, user] : [user], {
+    variables,
+  });
 }
 
 async function runText(
@@ -102,9 +117,12 @@ async function traced(
 ) {
   if (trace) {
     const { resolveSettings, startTensorFlow } = await import('../index.js');
+    const { templateSettings } = await import('../generate-text.js');
     const settings = resolveSettings(request.settings);
-    const { seed = 0, maxTokens = 0 } = request;
-    const json = settingsJson({ ...settings, seed, maxTokens });
+    const { seed = 0, maxTokens = 0, prompts, date = new Date() } = request;
+    const dated = !prompts && (await model.chatTemplate())?.dated === true;
+    const template = templateSettings(request, dated, date);
+    const json = settingsJson({ ...settings, seed, maxTokens, ...template });
     trace.header(model.dir, json, await startTensorFlow());
   }
   return answer(model, request, (step) => {
@@ -129,14 +147,30 @@ async function printer(
   if (!hasText) {
     return { step: ({ step, id }) => print(step === 0 ? `${id}` : ` ${id}`), end: () => {} };
   }
-  if (thinking === 'show') return { step: ({ text }) => print(text), end: () => {} };
+  if (thinking === 'show') {
+    const { dim } = colours();
+    let shown = 0;
+    return {
+      step: ({ parts }) => {
+        for (const { part, text } of parts) {
+          print(part === 'thinking' ? dim(text) : text);
+          shown += text.length;
+        }
+      },
+      // an answer that was stopped may end in what could have been a tag
+      end: ({ summary }) => {
+        print(summary.text.slice(shown));
+        shown = 0;
+      },
+    };
+  }
   // where the thinking ends is known at the end: the last closing tag counts
   const ticker = new Ticker();
   return {
     step: ({ step }) => ticker.show(`${step + 1} tokens`),
     end: ({ summary }) => {
       ticker.clear();
-      print(summary.reasoning.answer);
+      print(summary.answer);
     },
   };
 }

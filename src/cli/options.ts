@@ -81,6 +81,22 @@ export function day(text: string): Date {
   throw new InvalidArgumentError('Expected a day such as 2026-11-25.');
 }
 
+/** Adds `name=value`, with a value in JSON, to the variables that were given before. */
+export function templateVariable(
+  text: string,
+  earlier: Readonly<Record<string, unknown>> = {},
+): Record<string, unknown> {
+  const [, name, value] = /^([A-Za-z_]\w*)=(.*)$/s.exec(text) ?? [];
+  if (name !== undefined && value !== undefined) {
+    try {
+      return { ...earlier, [name]: JSON.parse(value) as unknown };
+    } catch {}
+  }
+  throw new InvalidArgumentError(
+    'Expected a name and a JSON value, such as enable_thinking=false or \'name="text"\'.',
+  );
+}
+
 /** Collects an option that may be given several times. */
 export function collect(value: string, earlier: readonly string[] = []): string[] {
   return [...earlier, value];

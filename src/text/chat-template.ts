@@ -20,7 +20,12 @@ export interface RenderOptions {
   readonly addGenerationPrompt?: boolean | undefined;
   /** What `strftime_now` of a template sees; default now. */
   readonly date?: Date | undefined;
+  /** Further variables that the template knows, such as Qwen3's `enable_thinking`. */
+  readonly variables?: TemplateVariables | undefined;
 }
+
+/** Values that JSON can write, by the name that a template gives them. */
+export type TemplateVariables = Readonly<Record<string, unknown>>;
 
 /** A chat template, parsed. */
 export interface ChatTemplate {
@@ -30,11 +35,14 @@ export interface ChatTemplate {
   readonly source: string;
   /** Whether it writes no special tokens of its own, so that the tokenizer's beginning-of-text token is needed. */
   readonly plain: boolean;
+  /** Whether it asks for the day, so that its prompts differ from day to day. */
+  readonly dated: boolean;
   /** What is odd but harmless, each a sentence for people. */
   readonly warnings: readonly string[];
   /**
    * The messages as one text, special tokens written out.
-   * @throws SdaError `bad-template` with the template's own message where it refuses them.
+   * @throws SdaError `bad-template` with the template's own message where it refuses them; `bad-input` for
+   *   a variable that it does not know.
    */
   render(messages: readonly ChatMessage[], options?: RenderOptions): string;
 }
@@ -87,14 +95,24 @@ async function explicitTemplate(explicit: string): Promise<Found> {
     return { source: BUILTIN_TEMPLATES[explicit], origin: `the built-in template ${explicit}` };
   }
   if (/\{[{%]/.test(explicit)) return { source: explicit, origin: 'the given chat template' };
-  return { source: await readTextFile(explicit, 'bad-template', { pipe: true }), origin: explicit };
+  try {
+    const source = await readTextFile(explicit, 'bad-template', { pipe: true });
+    return { source, origin: explicit };
+  } catch (error) {
+    if (!(error instanceof SdaError) || error.code !== 'file-missing') throw error;
+    throw new SdaError(
+      'file-missing',
+      `The chat template ${explicit} is neither a file nor a built-in one (${Object.keys(BUILTIN_TEMPLATES).join(', ')}): give one of these.`,
+      { cause: error },
+    );
+  }
 }
 
 /** The error for a prompt that needs a chat template where the checkpoint has none. */
 export function noChatTemplate(): SdaError {
   return new SdaError(
     'no-chat-template',
-    `The checkpoint has no chat template (neither chat_template.jinja nor one in tokenizer_config.json) to turn a query into a prompt; name a built-in one (${Object.keys(BUILTIN_TEMPLATES).join(', ')}), give a template file, or give both prompts as token ids.`,
+    `The checkpoint has no chat template (neither chat_template.jinja nor one in tokenizer_config.json) to turn a query into a prompt; give --chat-template (chatTemplate) a built-in name (${Object.keys(BUILTIN_TEMPLATES).join(', ')}) or a file.`,
   );
 }
 
@@ -116,7 +134,9 @@ export function createChatTemplate(
       { cause: error },
     );
   }
-  const render: ChatTemplate['render'] = (messages, { addGenerationPrompt = true, date } = {}) => {
+  const render: ChatTemplate['render'] = (messages, options = {}) => {
+    const { addGenerationPrompt = true, date, variables = {} } = options;
+    checkVariables(variables, source, origin);
     const environment = createEnvironment(date ?? new Date());
     for (const [role, token] of Object.entries(roles)) environment.set(role, token);
     environment.set('messages', messages);
@@ -124,6 +144,7 @@ export function createChatTemplate(
     environment.set('tools', null);
     environment.set('documents', null);
     try {
+      for (const [name, value] of Object.entries(variables)) environment.set(name, value);
       return withinTime(timeFor(lengthOf(messages)), () => runTemplate(program, environment));
     } catch (error) {
       throw renderError(error, origin);
@@ -131,7 +152,24 @@ export function createChatTemplate(
   };
   const plain = source === BUILTIN_TEMPLATES[PLAIN];
   const warnings = plain ? [] : generationPromptWarnings(render, origin);
-  return { origin, source, plain, warnings, render };
+  const dated = /\bstrftime_now\b/.test(source);
+  return { origin, source, plain, dated, warnings, render };
+}
+
+/** What {@link RenderOptions.variables} cannot set: the prompt is made of it. */
+const OWN_VARIABLES: ReadonlySet<string> = new Set(['messages', 'add_generation_prompt']);
+
+function checkVariables(variables: TemplateVariables, source: string, origin: string): void {
+  for (const name of Object.keys(variables)) {
+    const known = /^[A-Za-z_]\w*$/.test(name) && new RegExp(`\\b${name}\\b`).test(source);
+    if (known && !OWN_VARIABLES.has(name)) continue;
+    throw new SdaError(
+      'bad-input',
+      known
+        ? `The template variable ${name} is set by the prompt itself: leave it out.`
+        : `The chat template of ${origin} has no variable ${JSON.stringify(name)}: correct the name, or leave it out.`,
+    );
+  }
 }
 
 /** What a template says through `raise_exception`. */

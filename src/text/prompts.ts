@@ -1,6 +1,11 @@
 import { SdaError } from '../errors.js';
 import { escapeRegExp, type TextSegment } from './added-tokens.js';
-import { type ChatMessage, type ChatTemplate, noChatTemplate } from './chat-template.js';
+import {
+  type ChatMessage,
+  type ChatTemplate,
+  noChatTemplate,
+  type TemplateVariables,
+} from './chat-template.js';
 import type { Tokenizer } from './tokenizer.js';
 
 /** Where the alignment instruction can stand; the paper's place is after the query. */
@@ -25,6 +30,8 @@ export interface PromptOptions {
   readonly foldSystem?: boolean | undefined;
   /** What `strftime_now` of the template sees, in both prompts; default now. */
   readonly date?: Date | undefined;
+  /** Further variables of the template, in both prompts. */
+  readonly templateVariables?: TemplateVariables | undefined;
 }
 
 /** The two contexts of SDA: given Q, and given Q and I. */
@@ -56,10 +63,10 @@ export function buildPrompts(options: PromptOptions): Prompts {
     'before-query': () => conversation(system, `${instruction}\n${query}`, fold),
     system: () => conversation(system ? `${system}\n${instruction}` : instruction, query, fold),
   }[placement]();
-  const date = options.date ?? new Date();
+  const { date = new Date(), templateVariables: variables } = options;
   const lookAlikes = controlTokenPattern(tokenizer, template);
   const render = (messages: readonly ChatMessage[]) =>
-    segments(template.render(marked(messages, lookAlikes), { date }));
+    segments(template.render(marked(messages, lookAlikes), { date, variables }));
   const [baseSegments, instructedSegments] = [render(base), render(instructed)];
   const start = template.plain ? beginning(tokenizer) : [];
   return {

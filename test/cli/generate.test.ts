@@ -172,7 +172,9 @@ describe('sda generate', () => {
     });
     const hidden = await sda([...query, '--thinking', 'hide']);
     expect(hidden.stdout.trim()).toBe('');
-    expect(hidden.stderr).toContain('the thinking is unfinished: there is no answer');
+    expect(hidden.stderr).toContain(
+      '8 tokens of thinking | thinking unfinished: there is no answer',
+    );
   });
 
   it('says which built-in template it used, and takes a day for templates that ask', async () => {

@@ -7,7 +7,7 @@ import {
 } from '../../src/text/chat-template.js';
 import { loadTokenizer } from '../../src/text/tokenizer.js';
 import { temporaryFolder } from '../checkpoint/build.js';
-import { FOLDERS, readGolden, tiny } from './golden.js';
+import { FOLDERS, GOLDEN_DAY, readGolden, tiny } from './golden.js';
 
 const user = (content: string) => [{ role: 'user', content }] as const;
 const template = (source: string) =>
@@ -19,6 +19,8 @@ describe.each(FOLDERS.filter(([name]) => readGolden(name).prompts?.length))('%s'
     for (const prompt of readGolden(name).prompts ?? []) {
       const text = loaded?.render(prompt.messages, {
         addGenerationPrompt: prompt.add_generation_prompt,
+        variables: prompt.variables,
+        date: GOLDEN_DAY,
       });
       expect(text).toBe(prompt.text);
       expect(tokenizer.encode(prompt.text, { addSpecialTokens: false })).toEqual(prompt.ids);
@@ -155,6 +157,26 @@ describe('rendering', () => {
     expect(dated.render(user('x'), { date: new Date(1999, 11, 31, 12) })).toBe('31 Dec 1999');
   });
 
+  it('takes variables that it knows, whatever JSON can write, and no others', () => {
+    const loaded = template('{{ a | tojson }}{% if b is defined %}{{ b.c }}{% endif %}');
+    const variables = { a: [1, null, true, { d: 'x' }], b: { c: '\u00e9' } };
+    expect(loaded.render(user('x'), { variables })).toBe('[1, null, true, {"d": "x"}]\u00e9');
+    for (const name of ['ab', 'c d', '', '__proto__', '.']) {
+      const other = Object.fromEntries([[name, 1]]);
+      expect(() => loaded.render(user('x'), { variables: other })).toThrow(
+        `The chat template of T has no variable ${JSON.stringify(name)}`,
+      );
+    }
+    expect(() =>
+      template('{{ messages }}').render(user('x'), { variables: { messages: [] } }),
+    ).toThrow(expect.objectContaining({ code: 'bad-input' }));
+  });
+
+  it('says whether its prompts depend on the day', () => {
+    expect(template('{% if strftime_now is defined %}{% endif %}').dated).toBe(true);
+    expect(template("{{ 'now' }}").dated).toBe(false);
+  });
+
   it('knows whether a template takes the generation prompt', () => {
     expect(template('{{ messages[0].content }}').warnings[0]).toContain(
       'of T ignores add_generation_prompt',
@@ -171,5 +193,7 @@ describe('rendering', () => {
 
 it('says what to do without a template', () => {
   expect(noChatTemplate()).toMatchObject({ code: 'no-chat-template' });
-  expect(noChatTemplate().message).toContain('vicuna, chatml, llama-2');
+  expect(noChatTemplate().message).toMatch(
+    /^[^.]*chat_template\.jinja[^.]*tokenizer_config\.json.*--chat-template.*vicuna, chatml, llama-2, none[^.]*\.$/,
+  );
 });

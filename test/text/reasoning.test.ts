@@ -1,6 +1,12 @@
-import { expect, it } from 'vitest';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
 import { CORES, INSTRUCTIONS, isCoreName } from '../../src/text/instructions.js';
-import { opensThinking, splitReasoning } from '../../src/text/reasoning.js';
+import {
+  opensThinking,
+  ReasoningStream,
+  splitReasoning,
+  type TextPart,
+} from '../../src/text/reasoning.js';
 import { strftime } from '../../src/text/strftime.js';
 
 it.each([
@@ -15,6 +21,15 @@ it.each([
   ['thinking again', '<think>a</think><think>b', false, 'a</think><think>b', '', false],
   ['nothing after the thinking', '<think>a</think>', false, 'a', '', true],
   ['the tag as a subject', 'The tag <think> opens it', false, '', 'The tag <think> opens it', true],
+  [
+    'tags as a subject',
+    'Put <think> and </think> there',
+    false,
+    '',
+    'Put <think> and </think> there',
+    true,
+  ],
+  ['opened by both', '<think>\nhm</think>Yes', true, 'hm', 'Yes', true],
   ['nothing', '', false, '', '', true],
 ])('%s', (_, text, opened, thinking, answer, finished) => {
   expect(splitReasoning(text, { opened })).toEqual({ thinking, answer, finished });
@@ -23,6 +38,79 @@ it.each([
 it('sees whether a prompt opens the thinking', () => {
   expect(opensThinking('<|Assistant|><think>\n')).toBe(true);
   expect(opensThinking('<think>\n\n</think>\n\n')).toBe(false);
+});
+
+describe('a text that comes in pieces', () => {
+  const stream = (pieces: readonly string[], opened: boolean) => {
+    const sorter = new ReasoningStream({ opened });
+    return [...pieces.flatMap((piece) => sorter.push(piece)), ...sorter.flush()];
+  };
+  const joined = (parts: readonly TextPart[], wanted?: TextPart['part']) =>
+    parts
+      .flatMap(({ part, text }) => (wanted === undefined || part === wanted ? text : []))
+      .join('');
+
+  const piece = fc.oneof(
+    fc.constantFrom(
+      '<think>',
+      '</think>',
+      '<thi',
+      'nk>',
+      '</',
+      'think>',
+      '<',
+      ' ',
+      '\n\n',
+      'a',
+      'Yes',
+    ),
+    fc.string({ maxLength: 3 }),
+  );
+
+  it('is sorted as the whole text is split', () => {
+    fc.assert(
+      fc.property(fc.array(piece, { maxLength: 12 }), fc.boolean(), (pieces, opened) => {
+        const text = pieces.join('');
+        const parts = stream(pieces, opened);
+        expect(joined(parts)).toBe(text);
+        expect(joined(stream([...text], opened), 'answer')).toBe(joined(parts, 'answer'));
+        const { thinking, answer } = splitReasoning(text, { opened });
+        const streamed = joined(parts, 'answer');
+        // a closing tag inside the answer: it began too early
+        expect(streamed.endsWith(answer)).toBe(true);
+        if (streamed.includes('</think>')) return;
+        expect(streamed).toBe(answer);
+        const thought = joined(parts, 'thinking').trim();
+        expect(
+          thought
+            .replace(/^<think>/, '')
+            .replace(/<\/think>$/, '')
+            .trim(),
+        ).toBe(thinking);
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
+  it('holds back only what may be a tag', () => {
+    const sorter = new ReasoningStream({ opened: false });
+    const [thinking, answer] = ['thinking', 'answer'] as const;
+    const pushed = [' <', 'think>a', 'b<', '/think>\n', '\nYes', ' <'].map((text) =>
+      sorter.push(text),
+    );
+    expect(pushed).toEqual([
+      [],
+      [{ part: thinking, text: ' <think>a' }],
+      [{ part: thinking, text: 'b' }],
+      [{ part: thinking, text: '</think>' }],
+      [
+        { part: thinking, text: '\n\n' },
+        { part: answer, text: 'Yes' },
+      ],
+      [{ part: answer, text: ' <' }],
+    ]);
+    expect(sorter.flush()).toEqual([]);
+  });
 });
 
 it('has one instruction of one to three sentences for each core', () => {
