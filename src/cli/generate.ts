@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Command } from 'commander';
 import type { GenerateRequest, GenerateStep, SdaModel } from '../index.js';
 import { type Answer, answer, answerJson, asBase, settingsJson, summaryLine } from './answer.js';
@@ -52,6 +54,7 @@ async function run(options: GenerateOptions, signal: AbortSignal): Promise<void>
 
 /** Throws before the model is loaded what the chat template would after it. */
 async function tryTemplate(dir: string, options: GenerateOptions): Promise<void> {
+  if (!existsSync(join(dir, 'tokenizer.json'))) return; // the greater fault, which comes later
   const { chatTemplate, system, placement, foldSystem, templateVar: variables } = options;
   const { loadChatTemplate, noChatTemplate } = await import('../text/chat-template.js');
   const template = await loadChatTemplate(dir, chatTemplate);

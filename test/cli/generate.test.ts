@@ -199,6 +199,58 @@ describe('sda generate', () => {
     expect((await sda([...query, '--date', '2024-02-30'])).stderr).toContain('Expected a day');
   });
 
+  it('takes variables of the template and says them and the day, also in the trace', async () => {
+    const dir = copyOf('tiny-llama-tied');
+    addTokenizer(dir, `{{ strftime_now('%Y') }}{% if brief %}-{% endif %}${TINY_TEMPLATE}`);
+    const trace = join(dir, 'trace.jsonl');
+    const query = ['generate', '--model', dir, '--query', 'Hi', '--max-tokens', '2'];
+    const plain = await sdaJson<Result>([...query, '--date', '2024-02-03']);
+    const brief = await sdaJson<Result>([
+      ...[...query, '--date', '2024-02-03', '--trace', trace],
+      ...['--template-var', 'brief=false', '--template-var', 'brief=true'],
+    ]);
+    expect(plain.settings.date).toBe('2024-02-03');
+    expect(plain.settings).not.toHaveProperty('template_variables');
+    expect(brief.settings.template_variables).toEqual({ brief: true });
+    expect(brief.prompt_tokens.base).toBe(plain.prompt_tokens.base + 1);
+    const [header] = readFileSync(trace, 'utf8').split('\n');
+    expect((JSON.parse(header!) as Result).settings).toEqual(brief.settings);
+    const errors = await Promise.all(
+      ['brief=True', 'brief', 'other=1', 'messages=[]'].map((text) =>
+        sda([...query, '--template-var', text]),
+      ),
+    );
+    expect(errors.map(({ code }) => code)).toEqual([2, 2, 1, 1]);
+    expect(errors.map(({ stderr }) => stderr)).toEqual([
+      expect.stringContaining('a name and a JSON value'),
+      expect.stringContaining('a name and a JSON value'),
+      expect.stringMatching(/no variable "other".*\.\n$/),
+      expect.stringMatching(/messages.*leave it out\.\n$/),
+    ]);
+  });
+
+  it('folds system text where the template refuses a system turn, which it says before loading', async () => {
+    const dir = copyOf('tiny-llama-tied');
+    const refusal =
+      "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}";
+    addTokenizer(dir, refusal + TINY_TEMPLATE);
+    const query = ['generate', '--model', dir, '--query', 'Hi', '--max-tokens', '2'];
+    for (const system of [
+      ['--system', 'S'],
+      ['--placement', 'system'],
+    ]) {
+      const refused = await sda([...query, ...system]);
+      expect([refused.code, refused.stdout]).toEqual([1, '']);
+      expect(refused.stderr).toMatch(/^error: .*System role not supported; --fold-system .*\.\n$/);
+      const folded = await sda([...query, ...system, '--fold-system', '--json']);
+      expect(folded.code).toBe(0);
+    }
+    writeFileSync(join(dir, 'model.safetensors'), ''); // not read so far
+    expect((await sda([...query, '--system', 'S'])).stderr).toContain('System role not supported');
+    const missing = await sda([...query, '--chat-template', 'nope']);
+    expect(missing.stderr).toMatch(/^error: .*nope.*vicuna, chatml, llama-2, none.*\.\n$/);
+  });
+
   it('writes a trace: a header, then the steps', async () => {
     const file = join(temporaryFolder(), 'trace.jsonl');
     const { steps } = await sdaJson<Result>([...GOLDEN_16, '--trace', file]);
