@@ -30,5 +30,5 @@ export function withinTime<T>(limit: number, body: () => T): T {
 
 /** Milliseconds that work on a text of so many characters may take: far more than a usable file needs. */
 export function timeFor(characters: number): number {
-  return 1000 + Math.ceil(characters / 20);
+  return 500 + Math.ceil(characters / 20);
 }

@@ -2,7 +2,6 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll } from 'vitest';
 import { defaultModelDir, packageRoot } from '../../src/runtime/paths.js';
 
 /** What the Python library `tokenizers` gives; see test/fixtures/text/make.py. */
@@ -32,7 +31,8 @@ function published(name: string): string {
 /** The tokenizer of the R1 distills: that of Qwen2.5 with what r1-distill.json changes. */
 function r1Distill(): string {
   const dir = mkdtempSync(join(tmpdir(), 'sda-r1-'));
-  afterAll(() => rmSync(dir, { recursive: true }));
+  // not after one test file: the files of a worker share this module
+  process.once('exit', () => rmSync(dir, { recursive: true, force: true }));
   const read = (file: string) => JSON.parse(readFileSync(file, 'utf8')) as Record<string, object>;
   const changes = read(`${FIXTURES}r1-distill.json`);
   const original = read(join(published('qwen2_5'), 'tokenizer.json'));

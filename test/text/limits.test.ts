@@ -31,7 +31,7 @@ describe('withinTime', () => {
 describe('a template', () => {
   const forever = '{% for i in range(9999) %}{% for j in range(9999) %}{% for k in range(9999) %}';
   it.each([
-    ['loops for ever', `${forever}{% endfor %}{% endfor %}{% endfor %}`, 'more than 1001 ms'],
+    ['loops for ever', `${forever}{% endfor %}{% endfor %}{% endfor %}`, 'more than 501 ms'],
     [
       'doubles a list',
       `{% set l = [1] %}${'{% set l = l + l %}'.repeat(40)}`,
@@ -121,7 +121,7 @@ it.each([
     expect(encode).toThrow(
       expect.objectContaining({
         code: 'bad-tokenizer',
-        message: expect.stringContaining('1004 ms'),
+        message: expect.stringContaining('504 ms'),
       }),
     );
   }
