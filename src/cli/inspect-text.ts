@@ -1,5 +1,6 @@
 import { messageOf, SdaError } from '../errors.js';
 import type { ModelConfig } from '../model/config.js';
+import type { Tokenizer } from '../text/tokenizer.js';
 
 /** What `sda inspect` finds of a folder's tokenizer and chat template. */
 export interface TextReport {
@@ -7,6 +8,7 @@ export interface TextReport {
   readonly template: {
     readonly origin: string;
     readonly takesSystem: boolean;
+    readonly addsBos: boolean;
     readonly opensThinking: boolean;
   } | null;
   readonly warnings: readonly string[];
@@ -54,7 +56,11 @@ export async function inspectText(dir: string, config: ModelConfig | null): Prom
   const { opensThinking } = await import('../text/reasoning.js');
   const question = { role: 'user', content: 'Hello' } as const;
   const rendered = template && attempt(() => template.render([question]));
-  if (rendered instanceof SdaError) problems.push(rendered.message);
+  const addsBos =
+    tokenizer && typeof rendered === 'string' && attempt(() => startsWithBos(tokenizer, rendered));
+  for (const result of [rendered, addsBos]) {
+    if (result instanceof SdaError) problems.push(result.message);
+  }
   return {
     tokenizer: tokenizer && {
       tokens: tokenizer.size,
@@ -67,11 +73,17 @@ export async function inspectText(dir: string, config: ModelConfig | null): Prom
       takesSystem:
         typeof attempt(() => template.render([{ role: 'system', content: 'S' }, question])) ===
         'string',
+      addsBos: addsBos === true,
       opensThinking: typeof rendered === 'string' && opensThinking(rendered),
     },
     warnings,
     problems,
   };
+}
+
+function startsWithBos(tokenizer: Tokenizer, prompt: string): boolean {
+  const [first] = tokenizer.encodeSegments([{ text: prompt, literal: false }]);
+  return tokenizer.bosTokenId !== null && first === tokenizer.bosTokenId;
 }
 
 function paddedRows(vocabSize: number, size: number, hasToken: (id: number) => boolean): number {
@@ -94,9 +106,9 @@ async function loaded<T>(
   }
 }
 
-function attempt(render: () => string): string | SdaError {
+function attempt<T>(body: () => T): T | SdaError {
   try {
-    return render();
+    return body();
   } catch (error) {
     return error instanceof SdaError ? error : new SdaError('bad-template', messageOf(error));
   }

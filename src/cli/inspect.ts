@@ -1,10 +1,11 @@
 import { basename } from 'node:path';
 import { type Command, Option } from 'commander';
 import { type Checkpoint, openCheckpoint } from '../checkpoint/checkpoint.js';
-import { messageOf, SdaError } from '../errors.js';
+import { SdaError } from '../errors.js';
 import { loadConfig, loadConfigFile, type ModelConfig } from '../model/config.js';
 import { checkTensors } from '../model/families.js';
 import type { MemoryPlan } from '../model/memory-plan.js';
+import { problemsIn } from '../model/problems.js';
 import { formatBytes } from '../setup/report.js';
 import { inspectText, type TextReport } from './inspect-text.js';
 import { requireModelDir } from './load.js';
@@ -37,16 +38,18 @@ interface InspectOptions {
   readonly model?: string;
   readonly config?: string;
   readonly context?: number;
+  readonly tieMissingHead?: boolean;
   readonly json?: boolean;
 }
 
 /** `sda inspect`: what a model folder holds, from its config and headers alone. */
 export function register(program: Command): void {
   const command = program
-    .command('inspect')
+    .command('inspect [dir]')
     .description('describe a model folder from its config and headers, without loading it');
   addModelOption(command)
     .addOption(new Option('--config <file>', 'describe a config.json alone').conflicts('model'))
+    .option('--tie-missing-head', 'take the embedding where an untied lm_head is missing')
     .option('--context <n>', 'plan the memory for so many tokens (default: 4096)', wholeNumber(1))
     .option('--json', 'print one JSON object')
     .addHelpText(
@@ -56,11 +59,17 @@ Lists every problem that it finds, and exits with 1 when there is one.
 
 Examples:
   sda inspect
-  sda inspect --model path/to/model --json
+  sda inspect path/to/model --json
   sda inspect --config config.json --context 32768`,
     )
-    .action(async (options: InspectOptions) => {
-      const found = await inspect(options);
+    .action(async (dir: string | undefined, options: InspectOptions) => {
+      if (dir !== undefined && (options.model ?? options.config) !== undefined) {
+        throw new SdaError(
+          'usage',
+          'There are two things to inspect: give DIR, --model or --config.',
+        );
+      }
+      const found = await inspect(dir === undefined ? options : { ...options, model: dir });
       if (options.json) printJson(toJson(found));
       else print(report(found));
       if (found.problems.length > 0) process.exitCode = 1;
@@ -77,7 +86,7 @@ async function inspect(options: InspectOptions): Promise<Inspection> {
       return await body();
     } catch (error) {
       if (!(error instanceof SdaError)) throw error;
-      problems.push(messageOf(error));
+      problems.push(...problemsIn(error).map(({ message }) => message));
       return null;
     }
   };
@@ -85,13 +94,20 @@ async function inspect(options: InspectOptions): Promise<Inspection> {
   const checkpoint = alone ? null : await attempt(() => openCheckpoint(dir));
   await checkpoint?.close();
   const checked =
-    config && checkpoint && (await attempt(() => checkTensors(config, checkpoint.tensors, dir)));
+    config &&
+    checkpoint &&
+    (await attempt(() =>
+      checkTensors(config, checkpoint.tensors, dir, {
+        tieMissingHead: options.tieMissingHead === true,
+      }),
+    ));
   const text = alone ? null : await inspectText(dir, config);
   const { kvBytesPerToken } = await import('../model/kv-cache.js');
   const { availableMemory } = await import('../runtime/memory.js');
-  const { parameterCount, planMemory, weightBytes } = await import('../model/memory-plan.js');
+  const { parameterCount, planMemory, plannedWeights, weightBytes } = await import(
+    '../model/memory-plan.js'
+  );
   const dtypes = checkpoint ? byDtype(checkpoint) : {};
-  const weights = totalOf(dtypes, 'bytes');
   const { context } = options;
   return {
     dir,
@@ -101,7 +117,10 @@ async function inspect(options: InspectOptions): Promise<Inspection> {
     plan:
       config &&
       planMemory(config, {
-        weights: weights > 0 ? weights : weightBytes(config, config.dtype === 'float32' ? 4 : 2),
+        weights:
+          checked && checkpoint
+            ? plannedWeights(checked, checkpoint.tensors, 'auto')
+            : weightBytes(config, config.dtype === 'float32' ? 4 : 2),
         available: availableMemory(),
         ...(context !== undefined && { context }),
       }),
@@ -180,6 +199,7 @@ function toJson(found: Inspection) {
       ? {
           origin: text.template.origin,
           takes_system_turn: text.template.takesSystem,
+          adds_bos: text.template.addsBos,
           opens_thinking: text.template.opensThinking,
         }
       : null,
@@ -231,6 +251,7 @@ function describeText({ tokenizer, template }: TextReport): [string, string][] {
     : '';
   const traits = template && [
     template.takesSystem ? 'takes a system turn' : 'takes no system turn (--fold-system)',
+    template.addsBos ? 'writes the beginning-of-text token' : 'writes no beginning-of-text token',
     ...(template.opensThinking ? ['opens the thinking'] : []),
   ];
   return [

@@ -7,7 +7,9 @@ import {
   readTextFileIfPresent,
 } from '../checkpoint/json-file.js';
 import { SdaError } from '../errors.js';
-import { FAMILIES, type Family, MODEL_TYPES, type ModelType } from './families.js';
+import { FAMILIES, type Family, type ModelType } from './families.js';
+import { checkKind } from './kind.js';
+import { Problems } from './problems.js';
 import { parseRope, type RopeConfig, ropeFields } from './rope-config.js';
 
 export type { RopeConfig } from './rope-config.js';
@@ -61,7 +63,6 @@ const tokenId = z
 const eosSchema = z.union([z.number().int(), z.array(z.number().int())]).nullish();
 
 const configSchema = z.object({
-  model_type: z.string(),
   architectures: z.array(z.string()).nullish(),
   vocab_size: size,
   hidden_size: size,
@@ -91,9 +92,6 @@ const configSchema = z.object({
 type RawConfig = z.infer<typeof configSchema>;
 
 const generationSchema = z.object({ eos_token_id: eosSchema });
-
-/** The supported values of `hidden_act`, both of which mean x * sigmoid(x). */
-const ACTIVATIONS = ['silu', 'swish'];
 
 /**
  * Reads config.json, and generation_config.json where there is one, from a Hugging Face folder.
@@ -127,87 +125,58 @@ export interface ParseConfigOptions {
 /**
  * Validates a parsed config.json, of transformers 4 or 5.
  * @throws SdaError `bad-config` that names the key, what was expected and found; `unsupported` for
- *   another architecture, activation, attention or a quantised checkpoint.
+ *   another architecture, activation, attention or a quantised checkpoint. Independent problems come
+ *   together in one message.
  */
 export function parseConfig(json: unknown, options: ParseConfigOptions): ModelConfig {
   const { file } = options;
-  const modelType = parseModelType(json, file);
-  const parsed = configSchema.safeParse(json);
-  if (!parsed.success) {
-    throw new SdaError(
-      'bad-config',
-      `${file} is not a valid configuration (${describeIssues(parsed.error)}); correct it or download it again.`,
-    );
+  const problems = new Problems();
+  const modelType = checkKind(json, file, problems);
+  const raw = problems.attempt(() => parseFields(json, file));
+  if (!modelType || !raw) {
+    problems.throwIfAny();
+    throw new Error('a configuration without a type or fields has a problem');
   }
-  const raw = parsed.data;
-  refuseUnsupported(raw, file);
 
   const family: Family = FAMILIES[modelType];
   const maxPositionEmbeddings = raw.max_position_embeddings ?? family.defaultMaxPositionEmbeddings;
   const fromConfig = (rule: 'always' | 'never' | 'config', flag: boolean | null | undefined) =>
     rule === 'config' ? flag === true : rule === 'always';
+  const heads = problems.attempt(() => parseHeads(raw, family, file));
+  const rope = problems.attempt(() => parseRope(raw, { file, maxPositionEmbeddings }));
+  const window = problems.attempt(() => parseSlidingWindow(raw, json, family, file));
+  const eosTokenIds = problems.attempt(() => parseEos(raw, options));
+  problems.throwIfAny();
   return {
     modelType,
     vocabSize: raw.vocab_size,
     hiddenSize: raw.hidden_size,
     intermediateSize: raw.intermediate_size,
     numLayers: raw.num_hidden_layers,
-    ...parseHeads(raw, family, file),
+    ...heads!,
     rmsNormEps: raw.rms_norm_eps ?? 1e-6,
-    rope: parseRope(raw, { file, maxPositionEmbeddings }),
+    rope: rope!,
     maxPositionEmbeddings,
     tieWordEmbeddings: raw.tie_word_embeddings ?? false,
     attentionBias: fromConfig(family.attentionBias, raw.attention_bias),
     attentionOutputBias: fromConfig(family.attentionOutputBias, raw.attention_bias),
     mlpBias: fromConfig(family.mlpBias, raw.mlp_bias),
     qkNorm: family.qkNorm,
-    ...parseSlidingWindow(raw, json, family, file),
-    eosTokenIds: parseEos(raw, options),
+    ...window!,
+    eosTokenIds: eosTokenIds!,
     bosTokenId: raw.bos_token_id ?? null,
     padTokenId: raw.pad_token_id ?? null,
     dtype: raw.dtype ?? raw.torch_dtype ?? null,
   };
 }
 
-function parseModelType(json: unknown, file: string): ModelType {
-  const name = z.object({ model_type: z.string() }).safeParse(json);
-  if (!name.success) {
-    throw new SdaError(
-      'bad-config',
-      `${file} has no text "model_type"; give the config.json of a Hugging Face checkpoint.`,
-    );
-  }
-  const modelType = MODEL_TYPES.find((type) => type === name.data.model_type);
-  if (modelType) return modelType;
+function parseFields(json: unknown, file: string): RawConfig {
+  const parsed = configSchema.safeParse(json);
+  if (parsed.success) return parsed.data;
   throw new SdaError(
-    'unsupported',
-    `${file} has model_type "${name.data.model_type}" where ${MODEL_TYPES.join(', ')} are supported.`,
+    'bad-config',
+    `${file} is not a valid configuration (${describeIssues(parsed.error)}); correct it or download it again.`,
   );
-}
-
-function refuseUnsupported(raw: RawConfig, file: string): void {
-  if (raw.quantization_config != null) {
-    const { quant_method: named } = raw.quantization_config;
-    const method = typeof named === 'string' ? named : 'an unnamed method';
-    throw new SdaError(
-      'unsupported',
-      `${file} says that the weights are quantised by ${method} where F32, F16 and BF16 are supported; take the unquantised checkpoint.`,
-    );
-  }
-  const activation = raw.hidden_act ?? 'silu';
-  if (!ACTIVATIONS.includes(activation)) {
-    throw new SdaError(
-      'unsupported',
-      `${file} has hidden_act "${activation}" where ${ACTIVATIONS.join(', ')} are supported.`,
-    );
-  }
-  const { architectures } = raw;
-  if (architectures?.length && !architectures.some((name) => name.endsWith('ForCausalLM'))) {
-    throw new SdaError(
-      'unsupported',
-      `${file} has the architecture ${architectures.join(', ')} where a causal language model (...ForCausalLM) is needed.`,
-    );
-  }
 }
 
 function parseHeads(raw: RawConfig, family: Family, file: string) {

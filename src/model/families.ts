@@ -3,6 +3,7 @@ import { isWeightDtype, WEIGHT_DTYPES } from '../checkpoint/dtype.js';
 import { listSome } from '../checkpoint/json-file.js';
 import { SdaError } from '../errors.js';
 import type { ModelConfig } from './config.js';
+import { Problems } from './problems.js';
 
 /** What sets one family of decoders apart from the others; the rest is the same transformer. */
 export interface Family {
@@ -177,14 +178,25 @@ export function checkTensors(
       (role !== 'embedding' && role !== 'head') || name === embedding || name === head,
   );
 
-  const problems = specs.flatMap((spec) => problemOf(spec, tensors.get(spec.name), config));
-  if (problems.length > 0) {
-    throw new SdaError(
-      'bad-tensor',
-      `The weights in ${dir} do not fit its config.json in ${problems.length} ${problems.length === 1 ? 'tensor' : 'tensors'}: ${listSome(problems)}; download both from the same revision.`,
-    );
-  }
-  return { specs, embedding, head, warnings: warningsOf(config, specs, tensors, dir) };
+  const problems = new Problems();
+  problems.attempt(() => checkSpecs(config, specs, tensors, dir));
+  const warnings = problems.attempt(() => warningsOf(config, specs, tensors, dir));
+  problems.throwIfAny();
+  return { specs, embedding, head, warnings: warnings! };
+}
+
+function checkSpecs(
+  config: ModelConfig,
+  specs: readonly TensorSpec[],
+  tensors: ReadonlyMap<string, TensorInfo>,
+  dir: string,
+): void {
+  const wrong = specs.flatMap((spec) => problemOf(spec, tensors.get(spec.name), config));
+  if (wrong.length === 0) return;
+  throw new SdaError(
+    'bad-tensor',
+    `The weights in ${dir} do not fit its config.json in ${wrong.length} ${wrong.length === 1 ? 'tensor' : 'tensors'}: ${listSome(wrong)}; download both from the same revision.`,
+  );
 }
 
 function problemOf(

@@ -5,7 +5,7 @@ import { loadConfig, type ModelConfig } from './config.js';
 import type { DecoderModel } from './decoder.js';
 import { checkTensors } from './families.js';
 import { type LoadProgress, loadWeights, type WeightDtype } from './load.js';
-import { checkPlan, type MemoryPlan, planMemory, plannedWeights } from './memory-plan.js';
+import { checkMemory, type MemoryPlan, planMemory, plannedWeights } from './memory-plan.js';
 
 export interface LoadDecoderOptions {
   /** Type of the matrices on the device; default `auto`: as the checkpoint stores them. */
@@ -48,13 +48,13 @@ export async function loadDecoder(
     const checked = checkTensors(config, checkpoint.tensors, dir, {
       tieMissingHead: options.tieMissingHead === true,
     });
-    const plan = planMemory(config, {
-      weights: plannedWeights(config, checked, checkpoint.tensors, options.dtype ?? 'auto'),
+    const needs = {
+      weights: plannedWeights(checked, checkpoint.tensors, options.dtype ?? 'auto'),
       available: availableMemory(),
       ...(options.maxContext !== undefined && { context: options.maxContext }),
-    });
-    options.onPlan?.(plan);
-    if (options.memoryCheck !== false) checkPlan(plan, dir);
+    };
+    options.onPlan?.(planMemory(config, needs));
+    if (options.memoryCheck !== false) checkMemory(config, needs, dir);
     await startTensorFlow();
     const { weights, dispose } = await loadWeights(config, checkpoint, checked, {
       dtype: options.dtype ?? 'auto',

@@ -1,7 +1,7 @@
 import type { TensorInfo } from '../checkpoint/checkpoint.js';
 import { SdaError } from '../errors.js';
 import type { ModelConfig } from './config.js';
-import { type CheckedTensors, expectedTensors } from './families.js';
+import { type CheckedTensors, expectedTensors, type TensorSpec } from './families.js';
 import { kvBytesPerToken } from './kv-cache.js';
 import type { WeightDtype } from './load.js';
 
@@ -25,6 +25,8 @@ export const ELEMENT_BYTES = { float32: 4, bfloat16: 2, float16: 2 } as const;
 
 /** Contexts that are planned for where none is asked for: longer ones grow the cache when they come. */
 const DEFAULT_CONTEXT = 4096;
+/** The context that must fit where none is asked for: a short question and its answer. */
+const LEAST_CONTEXT = 512;
 /** The TensorFlow library and Node, resident before a model is loaded. */
 const RUNTIME_BYTES = 400e6;
 /** Columns of a prefill's chunk, for two rows. */
@@ -35,20 +37,26 @@ export function parameterCount(config: ModelConfig): number {
   return tensorsOnDevice(config).reduce((sum, { shape }) => sum + product(shape), 0);
 }
 
-/** Bytes that a checkpoint's tensors take on the device: as stored, or in the type that is asked for. */
+/** Bytes that a checkpoint's tensors take on the device: matrices as stored or as asked for, vectors in float32. */
 export function plannedWeights(
-  config: ModelConfig,
   { specs }: Pick<CheckedTensors, 'specs'>,
   tensors: ReadonlyMap<string, TensorInfo>,
   dtype: WeightDtype,
 ): number {
-  if (dtype !== 'auto') return weightBytes(config, ELEMENT_BYTES[dtype]);
-  return specs.reduce((sum, { name }) => sum + (tensors.get(name)?.byteLength ?? 0), 0);
+  if (dtype !== 'auto') return bytesOf(specs, ELEMENT_BYTES[dtype]);
+  return specs.reduce((sum, spec) => {
+    const matrix = spec.shape.length > 1;
+    return sum + (matrix ? (tensors.get(spec.name)?.byteLength ?? 0) : bytesOf([spec], 4));
+  }, 0);
 }
 
 /** Bytes of the weights on the device: matrices in `elementBytes` an element, vectors in float32. */
 export function weightBytes(config: ModelConfig, elementBytes: number): number {
-  return tensorsOnDevice(config).reduce(
+  return bytesOf(tensorsOnDevice(config), elementBytes);
+}
+
+function bytesOf(specs: readonly TensorSpec[], elementBytes: number): number {
+  return specs.reduce(
     (sum, { shape }) => sum + product(shape) * (shape.length > 1 ? elementBytes : 4),
     0,
   );
@@ -77,8 +85,18 @@ export function describePlan({ weights, context, kvCache, work, total, available
   return `weights ${size(weights)} + KV cache ${size(kvCache)} (2 streams of ${context} tokens) + about ${size(work)} to work = ${size(total)}, with ${size(available)} free`;
 }
 
-/** @throws SdaError `out-of-memory` with the numbers where a plan does not fit. */
-export function checkPlan(plan: MemoryPlan, dir: string): void {
+/**
+ * Refuses a model before it is read: the context that is asked for must fit, or a short one where none is.
+ *
+ * @throws SdaError `out-of-memory` with the numbers where it does not.
+ */
+export function checkMemory(
+  config: ModelConfig,
+  options: Parameters<typeof planMemory>[1],
+  dir: string,
+): void {
+  const least = Math.min(config.maxPositionEmbeddings, LEAST_CONTEXT);
+  const plan = planMemory(config, { ...options, context: options.context ?? least });
   if (plan.fits) return;
   throw new SdaError(
     'out-of-memory',

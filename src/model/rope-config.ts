@@ -39,7 +39,7 @@ export const ROPE_TYPES = ['default', 'linear', 'dynamic', 'llama3', 'yarn'] as 
 const theta = z.number().gt(1).max(1e20);
 const factor = z.number().min(1).max(1e6);
 const positive = z.number().min(1e-6).max(1e6);
-const notNegative = z.number().nonnegative().max(1e6);
+const notNegative = z.union([z.literal(0), positive]);
 const positiveInteger = z
   .number()
   .int()

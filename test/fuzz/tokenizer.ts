@@ -73,8 +73,8 @@ describe('tokenizers', () => {
       for (const text of texts) {
         lap();
         const ids = tokenizer.encode(text);
-        expect(ids.filter((id) => !Number.isInteger(id) || id < 0)).toEqual([]);
-        for (const id of ids) expect(tokenizer.hasToken(id)).toBe(true);
+        expect(ids.filter((id) => !Number.isInteger(id) || !tokenizer.hasToken(id))).toEqual([]);
+        lap();
         expectStreamed(tokenizer, ids);
         lap();
         tokenizer.encodeSegments([

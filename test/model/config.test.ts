@@ -274,6 +274,11 @@ describe('rotary embeddings', () => {
     ['a theta of 1, which yarn divides by', { rope_parameters: { rope_theta: 1 } }, 'rope_theta'],
     ['a factor without end', { rope_scaling: { type: 'linear', factor: 1e308 } }, 'factor'],
     [
+      'a beta whose logarithm has no end',
+      { rope_scaling: { type: 'yarn', factor: 4, beta_fast: 1e-320 } },
+      'beta_fast',
+    ],
+    [
       'mscales whose ratio is no number',
       { rope_scaling: { type: 'yarn', factor: 4, mscale: 1e308, mscale_all_dim: 1e308 } },
       'mscale',

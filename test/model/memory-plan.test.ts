@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { loadConfig } from '../../src/model/config.js';
 import { loadDecoder } from '../../src/model/load-model.js';
-import { checkPlan, type MemoryPlan, planMemory } from '../../src/model/memory-plan.js';
+import { checkMemory, type MemoryPlan, planMemory } from '../../src/model/memory-plan.js';
 import { availableMemory } from '../../src/runtime/memory.js';
 import { checkpointDir } from '../support/checkpoints.js';
 import { copyOf, editJson } from '../support/folders.js';
@@ -33,7 +33,12 @@ describe('the memory plan', () => {
       model.dispose();
     }
     expect(plans.map(({ context }) => context)).toEqual([7, 7]);
-    expect(plans[1]!.weights).toBe(2 * plans[0]!.weights); // stored as float16, vectors too
+    // matrices stored as float16; of the vectors (norms and q, k, v biases of 3 layers, the last norm) every element has 4 bytes
+    const vectors = 4 * (3 * (2 * 48 + 48 + 2 * 24) + 48);
+    expect(plans[1]!.weights - vectors).toBe(2 * (plans[0]!.weights - vectors));
+    expect(plans[0]!.weights).toBe(
+      2 * (97 * 48 + 3 * (2 * 48 * 48 + 2 * 24 * 48 + 3 * 48 * 80)) + vectors,
+    );
   });
 
   it('refuses what does not fit, with the numbers and what to do, before anything is read', async () => {
@@ -49,8 +54,20 @@ describe('the memory plan', () => {
     });
     const model = await loadDecoder(dir, { maxContext: context, memoryCheck: false });
     model.dispose();
-    const plan = planMemory(model.config, { weights: 1, available: 1e12 });
-    expect(() => checkPlan(plan, dir)).not.toThrow();
+  });
+
+  it('asks for a short context where none is given, for all of one that is', async () => {
+    const config = {
+      ...(await loadConfig(checkpointDir('tiny-llama'))),
+      maxPositionEmbeddings: 8192,
+    };
+    const available = planMemory(config, { weights: 1, available: 0, context: 512 }).total;
+    const check = (options: object) => () =>
+      checkMemory(config, { weights: 1, available, ...options }, 'DIR');
+    expect(check({})).not.toThrow();
+    expect(check({ available: available - 1 })).toThrow(/2 streams of 512 tokens/);
+    expect(check({ context: 513 })).toThrow(/2 streams of 513 tokens/);
+    expect(check({ context: 100, available: available - 1 })).not.toThrow();
   });
 
   it('knows how much memory is free', () => {

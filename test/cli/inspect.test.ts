@@ -1,0 +1,118 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { checkpointDir } from '../support/checkpoints.js';
+import { sda, sdaJson } from '../support/cli.js';
+import { copyOf, editJson } from '../support/folders.js';
+import { addTokenizer, TINY_TEMPLATE } from '../support/tiny-tokenizer.js';
+
+interface Found {
+  readonly problems: readonly string[];
+}
+
+async function problemsOf(dir: string, ...options: string[]): Promise<readonly string[]> {
+  const { code, stdout } = await sda(['inspect', dir, '--json', ...options]);
+  const { problems } = JSON.parse(stdout) as Found;
+  expect(code).toBe(problems.length > 0 ? 1 : 0);
+  return problems;
+}
+
+describe('sda inspect DIR', () => {
+  it('is the same as --model DIR, and takes one of them', async () => {
+    const dir = checkpointDir('tiny-qwen2');
+    const { memory: _, ...byPlace } = await sdaJson<{ memory: unknown }>(['inspect', dir]);
+    expect(await sdaJson(['inspect', '--model', dir])).toMatchObject(byPlace);
+    const { code, stderr } = await sda(['inspect', dir, '--model', dir]);
+    expect(stderr).toMatch(/DIR, --model or --config/);
+    expect(code).toBe(2);
+  });
+
+  it('names every problem of a config: kinds that are not supported and keys that are wrong', async () => {
+    const dir = copyOf('tiny-llama');
+    editJson(join(dir, 'config.json'), {
+      hidden_act: 'gelu',
+      quantization_config: { quant_method: 'gptq' },
+      architectures: ['LlamaForSequenceClassification'],
+      hidden_size: -1,
+      rms_norm_eps: 'small',
+    });
+    const problems = await problemsOf(dir);
+    expect(problems).toHaveLength(4);
+    expect(problems[0]).toMatch(/quantised by gptq/);
+    expect(problems[1]).toMatch(/hidden_act "gelu"/);
+    expect(problems[2]).toMatch(/LlamaForSequenceClassification/);
+    expect(problems[3]).toMatch(/hidden_size: .*; rms_norm_eps: /);
+  });
+
+  it("names problems that need one another's keys together", async () => {
+    const dir = copyOf('tiny-llama');
+    editJson(join(dir, 'config.json'), {
+      num_key_value_heads: 3,
+      rope_parameters: { rope_type: 'longrope', rope_theta: 10_000 },
+      layer_types: ['full_attention'],
+    });
+    const problems = await problemsOf(dir);
+    expect(problems).toHaveLength(3);
+    expect(problems[0]).toMatch(/num_key_value_heads 3/);
+    expect(problems[1]).toMatch(/longrope/);
+    expect(problems[2]).toMatch(/1 layer_types where num_hidden_layers is 2/);
+  });
+
+  it('names a missing head, and how to do without', async () => {
+    const dir = copyOf('tiny-qwen2'); // tied: its file holds no head
+    editJson(join(dir, 'config.json'), { tie_word_embeddings: false });
+    const problems = await problemsOf(dir);
+    expect(problems).toHaveLength(1);
+    expect(problems[0]).toMatch(/lm_head\.weight \[97, 48\] is missing.*--tie-missing-head/);
+    expect(await problemsOf(dir, '--tie-missing-head')).toEqual([]);
+    const options = ['logits', '--model', dir, '--ids', '7 8', '--top', '1', '--json'];
+    expect((await sda(options)).code).toBe(1);
+    expect((await sda([...options, '--tie-missing-head'])).code).toBe(0);
+  });
+
+  it('says whether the template writes the beginning-of-text token, and where it comes from', async () => {
+    const dir = copyOf('tiny-llama');
+    addTokenizer(dir, TINY_TEMPLATE);
+    const template = (adds: boolean) => ({
+      chat_template: {
+        origin: join(dir, 'tokenizer_config.json'),
+        adds_bos: adds,
+        takes_system_turn: true,
+        opens_thinking: false,
+      },
+    });
+    expect(await sdaJson(['inspect', dir])).toMatchObject(template(false));
+    const file = join(dir, 'tokenizer_config.json');
+    const { chat_template } = JSON.parse(readFileSync(file, 'utf8')) as { chat_template: string };
+    editJson(file, { bos_token: '<s>', chat_template: `{{ bos_token }}${chat_template}` });
+    expect(await sdaJson(['inspect', dir])).toMatchObject(template(true));
+    const { stdout } = await sda(['inspect', dir]);
+    expect(stdout).toMatch(
+      /chat template +tokenizer_config\.json, takes a system turn, writes the beginning-of-text token\n/,
+    );
+  });
+
+  it('plans for the context that is asked for, and counts a vector in float32', async () => {
+    const dir = checkpointDir('tiny-llama-tied'); // bfloat16, 7 norms of 48
+    const found = await sdaJson(['inspect', dir, '--context', '100']);
+    expect(found).toMatchObject({
+      parameters: 67_392,
+      memory: {
+        context: 100,
+        weights: 2 * (67_392 - 7 * 48) + 4 * 7 * 48,
+        // 2 streams, keys and values, 3 layers, 2 heads of 16, float32
+        kv_cache: 2 * 100 * 2 * 3 * 2 * 16 * 4,
+        fits: true,
+      },
+    });
+  });
+
+  it('says that the folder is none', async () => {
+    const { code, stderr } = await sda(['inspect', '/nonexistent']);
+    expect(stderr).toMatch(/\/nonexistent does not exist/);
+    expect(code).toBe(1);
+    const dir = copyOf('tiny-llama');
+    writeFileSync(join(dir, 'config.json'), '{');
+    expect((await problemsOf(dir))[0]).toMatch(/config\.json is not valid JSON/);
+  });
+});
