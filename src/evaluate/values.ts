@@ -1,0 +1,141 @@
+import type { FailureKind } from './types.js';
+
+/** What was read from an answer, or why nothing was. */
+export type Parsed<T> =
+  | { readonly ok: true; readonly value: T }
+  | {
+      readonly ok: false;
+      readonly kind: Extract<FailureKind, 'unparsable' | 'out-of-range' | 'refused'>;
+      readonly reason: string;
+    };
+
+export interface ParseOptions {
+  /** The best score of the scale that was asked for; scores are returned as 0..100; default 100 */
+  readonly scale?: number | undefined;
+}
+
+type Problem = Extract<Parsed<never>, { ok: false }>;
+
+export function problem(kind: Problem['kind'], reason: string): Problem {
+  return { ok: false, kind, reason };
+}
+
+/** Longer answers are not searched for a score. */
+const MAX_ANSWER = 20_000;
+const CLOSE = '</think>';
+
+/** The answer of a reasoning model without its thinking, plainly written: see `plain`. */
+export function answerOf(text: string): Parsed<string> {
+  const close = text.lastIndexOf(CLOSE);
+  const answer = (close < 0 ? text : text.slice(close + CLOSE.length)).trim();
+  if (answer.includes('<think>')) {
+    return problem('unparsable', 'The answer ends inside its thinking.');
+  }
+  if (answer === '') return problem('unparsable', 'The answer is empty.');
+  if (answer.length > MAX_ANSWER) {
+    return problem('unparsable', `The answer has more than ${MAX_ANSWER} characters.`);
+  }
+  if (answer.split('{').length > answer.split('}').length) {
+    return problem('unparsable', 'The answer breaks off inside its JSON.');
+  }
+  if (REFUSAL.test(answer.replaceAll('’', "'"))) {
+    return problem('refused', 'The model declines to judge.');
+  }
+  return { ok: true, value: answer };
+}
+
+/** The judge's own refusal, at the start of its answer: what it reports of a response is none. */
+const REFUSAL =
+  /^\W*(?:(?:i'm|i am|we're|we are)?\s*(?:so |very )?(?:sorry|afraid)|(?:my )?apologies|i apologi[sz]e|unfortunately|as an ai[^.,\n]{0,40})?[,.;:!\s]*(?:but|that|however)?[,\s]*(?:i|we)(?:'m| am|'re| are| must| will| have to)?\s*(?:can't|can ?not|won't|will not|unable|not able|not comfortable|do not feel comfortable|don't feel comfortable|decline|refuse)\b[^.\n]{0,60}?(?:rat(?:e|ing)|scor(?:e|ing)|evaluat|judg|assess|grad(?:e|ing)|rank|assist|help|comply|provid|fulfil|compar|do that|do this)/i;
+
+/** Letters of full width as ASCII, without emphasis, quotes and brackets around values. */
+export function plain(text: string): string {
+  return text
+    .replace(/[\uff01-\uff5e]/g, (letter) => String.fromCharCode(letter.charCodeAt(0) - 0xfee0))
+    .replaceAll('\u2212', '-')
+    .replace(/<\/?(?:b|i|em|strong|score|rating|p|br)\s*\/?>/gi, ' ')
+    .replace(/\\(?:boxed|text|textbf)\{([^{}]*)\}/g, '$1')
+    .replace(/[*`"'“”‘’$[\]{}]/g, '')
+    .replaceAll('_', ' ');
+}
+
+const NUMBER = String.raw`(?<number>-?\d+(?:[.,]\d+)*)`;
+const UNIT = String.raw`(?:\s*(?:%|percent\b|points?\b|pts?\b))?`;
+const OUT_OF = String.raw`(?:\s*\(?\s*(?:\/|out of|of)\s*(?:a (?:possible|maximum|total) )?(?<scale>\d+(?:[.,]\d+)?))`;
+/** No further digit, letter, fraction, or end of a range or list follows. */
+const END = String.raw`(?![\p{L}\p{N}_]|[.,]\d|\s*[\/\u2044]|\s*[-–—~]\s*\d|\s*(?:to|or|and)\s+\d|\s*,\s*\d)`;
+const VALUE = new RegExp(`${NUMBER}${UNIT}${OUT_OF}?${END}`, 'iuy');
+const FRACTION = new RegExp(
+  String.raw`(?<![\p{L}\p{N}_.,\/]|\d\s*[-–—~]\s*|\d\s+(?:to|or|and)\s+)${NUMBER}${OUT_OF}${END}`,
+  'giu',
+);
+const ALONE = new RegExp(`^${NUMBER}${UNIT}${OUT_OF}?[.!\\s]*$`, 'iu');
+
+/** A number as written, with its own scale where it names one. */
+export interface Written {
+  readonly number: number;
+  readonly scale: number | undefined;
+}
+
+/** The number written at `at`; null where another text stands there; 'unclear' for a range, a list, 7.5.2. */
+export function valueAt(text: string, at: number): Written | 'unclear' | null {
+  VALUE.lastIndex = at;
+  const match = VALUE.exec(text);
+  if (match) return written(match);
+  return /^-?\s*[.,]?\d/.test(text.slice(at, at + 8)) ? 'unclear' : null;
+}
+
+/** All of "85/100" and "85 out of 100" in a text. */
+export function fractionsIn(text: string): (Written | 'unclear')[] {
+  return [...text.matchAll(FRACTION)].map(written);
+}
+
+/** The number that the whole text is. */
+export function wholeNumber(text: string): Written | 'unclear' | null {
+  const match = ALONE.exec(text.trim());
+  return match && written(match);
+}
+
+function written({ groups }: RegExpMatchArray): Written | 'unclear' {
+  const number = numberOf(groups!.number!);
+  const scale = groups!.scale === undefined ? undefined : numberOf(groups!.scale);
+  return Number.isNaN(number) ? 'unclear' : { number, scale };
+}
+
+/** 85.5; 85,5; 1,000 with three digits behind the comma is a thousand; NaN for anything else. */
+function numberOf(text: string): number {
+  if (/^-?\d{1,3}(?:,\d{3})+(?:\.\d+)?$/.test(text)) return Number(text.replaceAll(',', ''));
+  return /^-?\d+(?:[.,]\d+)?$/.test(text) ? Number(text.replace(',', '.')) : Number.NaN;
+}
+
+/** One score of several statements of it: they must be clear, agree, and lie on the scale. */
+export function agreed(
+  found: readonly (Written | 'unclear')[],
+  what: string,
+  { scale = 100 }: ParseOptions,
+): Parsed<number> {
+  const numbers = new Set<number>();
+  for (const value of found) {
+    if (value === 'unclear') return problem('unparsable', `The ${what} is not one plain number.`);
+    if (value.scale !== undefined && value.scale !== scale) {
+      return problem(
+        'unparsable',
+        `The ${what} is given out of ${value.scale}, not out of ${scale}.`,
+      );
+    }
+    numbers.add(value.number);
+  }
+  if (numbers.size !== 1) {
+    return problem(
+      'unparsable',
+      numbers.size === 0
+        ? `The answer gives no ${what}.`
+        : `The answer gives several values of the ${what}: ${[...numbers].slice(0, 5).join(', ')}.`,
+    );
+  }
+  const [number] = numbers;
+  if (!(number! >= 0 && number! <= scale)) {
+    return problem('out-of-range', `The ${what} is ${number}, not within 0..${scale}.`);
+  }
+  return { ok: true, value: scale === 100 ? number! + 0 : (100 * number!) / scale };
+}
