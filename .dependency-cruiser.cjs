@@ -17,7 +17,7 @@ const MAY_IMPORT = {
   '^src/evaluate/': [
     ERRORS,
     '^kernels/',
-    '^src/(text|method|decode|model)/',
+    '^src/(checkpoint|text|method|decode|model)/',
     '^src/sda-model[.]ts$',
   ],
 };

@@ -79,13 +79,13 @@ export function parseJson(text: string, file: string, code: ErrorCode): unknown 
       },
     );
   }
-  if (depthOf(text) > MAX_DEPTH) {
+  const { duplicate, tooDeep } = walk(text, MAX_DEPTH);
+  if (tooDeep) {
     throw new SdaError(
       code,
       `${file} nests its values more than ${MAX_DEPTH} deep, which no checkpoint does; download it again.`,
     );
   }
-  const duplicate = findDuplicateKey(text);
   if (duplicate !== null) {
     throw new SdaError(
       code,
@@ -98,21 +98,14 @@ export function parseJson(text: string, file: string, code: ErrorCode): unknown 
 /** Deepest nesting that is read: what walks over the values recursively has a stack to keep. */
 const MAX_DEPTH = 200;
 
-/** How deep the brackets of a JSON text nest. */
-function depthOf(json: string): number {
-  let depth = 0;
-  let deepest = 0;
-  for (let at = 0; at < json.length; at++) {
-    const code = json.charCodeAt(at);
-    if (code === 0x22) at = endOfString(json, at);
-    else if (code === 0x5b || code === 0x7b) deepest = Math.max(deepest, ++depth);
-    else if (code === 0x5d || code === 0x7d) depth--;
-  }
-  return deepest;
-}
-
 /** The first key that stands twice in one object of a text that JSON.parse accepts, or null. */
 export function findDuplicateKey(json: string): string | null {
+  return walk(json, Number.POSITIVE_INFINITY).duplicate;
+}
+
+/** One pass over the brackets and keys of a text that JSON.parse accepts; it ends where the text nests deeper than `maxDepth`. */
+function walk(json: string, maxDepth: number): { duplicate: string | null; tooDeep: boolean } {
+  let duplicate: string | null = null;
   const scopes: (Set<string> | null)[] = []; // one per open bracket: the keys of an object, null for an array
   let expectKey = false;
   for (let at = 0; at < json.length; at++) {
@@ -120,10 +113,12 @@ export function findDuplicateKey(json: string): string | null {
       case 0x7b: // {
         scopes.push(new Set());
         expectKey = true;
+        if (scopes.length > maxDepth) return { duplicate, tooDeep: true };
         break;
       case 0x5b: // [
         scopes.push(null);
         expectKey = false;
+        if (scopes.length > maxDepth) return { duplicate, tooDeep: true };
         break;
       case 0x7d: // }
       case 0x5d: // ]
@@ -138,7 +133,7 @@ export function findDuplicateKey(json: string): string | null {
         const keys = scopes.at(-1);
         if (expectKey && keys) {
           const key = JSON.parse(json.slice(at, end + 1)) as string;
-          if (keys.has(key)) return key;
+          if (keys.has(key)) duplicate ??= key;
           keys.add(key);
           expectKey = false;
         }
@@ -147,7 +142,7 @@ export function findDuplicateKey(json: string): string | null {
       }
     }
   }
-  return null;
+  return { duplicate, tooDeep: false };
 }
 
 /** Index of the quote that closes the JSON string whose opening quote stands at `open`. */

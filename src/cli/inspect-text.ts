@@ -93,8 +93,9 @@ function paddedRows(vocabSize: number, size: number, hasToken: (id: number) => b
   return rows;
 }
 
-async function loaded<T>(
-  body: () => Promise<T>,
+/** What `body` gives; null, after telling `failed`, where it throws an SdaError. */
+export async function loaded<T>(
+  body: () => Promise<T> | T,
   failed: (error: SdaError) => void,
 ): Promise<T | null> {
   try {

@@ -7,7 +7,7 @@ import { checkTensors } from '../model/families.js';
 import type { MemoryPlan } from '../model/memory-plan.js';
 import { problemsIn } from '../model/problems.js';
 import { formatBytes } from '../setup/report.js';
-import { inspectText, type TextReport } from './inspect-text.js';
+import { inspectText, loaded, type TextReport } from './inspect-text.js';
 import { requireModelDir } from './load.js';
 import { addModelOption, modelDir, wholeNumber } from './options.js';
 import { colours, print, printJson } from './output.js';
@@ -81,15 +81,10 @@ async function inspect(options: InspectOptions): Promise<Inspection> {
   const alone = options.config !== undefined;
   if (!alone) requireModelDir(dir);
   const problems: string[] = [];
-  const attempt = async <T>(body: () => Promise<T> | T): Promise<T | null> => {
-    try {
-      return await body();
-    } catch (error) {
-      if (!(error instanceof SdaError)) throw error;
+  const attempt = <T>(body: () => Promise<T> | T) =>
+    loaded(body, (error) => {
       problems.push(...problemsIn(error).map(({ message }) => message));
-      return null;
-    }
-  };
+    });
   const config = await attempt(() => (alone ? loadConfigFile(dir) : loadConfig(dir)));
   const checkpoint = alone ? null : await attempt(() => openCheckpoint(dir));
   await checkpoint?.close();

@@ -100,17 +100,16 @@ export async function* decode(
     );
 
     for (let step = 0; ; step++) {
-      const choices = await options
-        .rule(logits!, {
-          amplifications: active.map((query) => queries[query]!.amplification),
-          uniforms: active.map((query) => uniformFloat32(random[query]!)),
-        })
-        .catch((error: unknown) => {
-          const texts = active.flatMap((query) =>
-            queries[query]!.streams.map((prompt) => [...prompt!, ...drawn[query]!]),
-          );
-          throw explained(error, step, () => whereNotFinite(model, texts));
-        });
+      const draws = {
+        amplifications: active.map((query) => queries[query]!.amplification),
+        uniforms: active.map((query) => uniformFloat32(random[query]!)),
+      };
+      const choices = await choose(options.rule, logits!, draws, step, () => {
+        const texts = active.flatMap((query) =>
+          queries[query]!.streams.map((prompt) => [...prompt!, ...drawn[query]!]),
+        );
+        return whereNotFinite(model, texts);
+      });
       logits!.dispose();
       logits = null;
       if (step === 0) prefillMs = performance.now() - start;
@@ -173,9 +172,19 @@ function maxLength({ streams }: Query): number {
   return Math.max(...streams.map((ids) => ids!.length));
 }
 
-/** An error of the step rule; of unusable logits, also at which step and from which layer on. */
-function explained(error: unknown, step: number, where: () => string): unknown {
-  if (!(error instanceof SdaError) || error.code !== 'bad-logits') return error;
-  const message = error.message.replace(/\.$/, '');
-  return new SdaError(error.code, `At step ${step}, ${message}; ${where()}.`, { cause: error });
+/** Runs the step rule; its error on unusable logits also says at which step and, by `where`, from which layer on. */
+async function choose(
+  rule: StepRule,
+  logits: NonNullable<ReturnType<typeof forward>>,
+  draws: Parameters<StepRule>[1],
+  step: number,
+  where: () => string,
+): Promise<TokenChoice[]> {
+  try {
+    return await rule(logits, draws);
+  } catch (error) {
+    if (!(error instanceof SdaError) || error.code !== 'bad-logits') throw error;
+    const message = error.message.replace(/\.$/, '');
+    throw new SdaError(error.code, `At step ${step}, ${message}; ${where()}.`, { cause: error });
+  }
 }

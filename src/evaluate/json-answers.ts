@@ -1,3 +1,5 @@
+import { findDuplicateKey } from '../checkpoint/json-file.js';
+
 /** A JSON object inside a text, from `start` to before `stop`. */
 export interface EmbeddedJson {
   readonly start: number;
@@ -37,15 +39,10 @@ export function without(text: string, objects: readonly EmbeddedJson[]): string 
 function parsed(json: string): Pick<EmbeddedJson, 'value' | 'ambiguous'> | null {
   try {
     const value = JSON.parse(json) as Readonly<Record<string, unknown>>;
-    return { value, ambiguous: keysIn(json) !== keysIn(JSON.stringify(value)) };
+    return { value, ambiguous: findDuplicateKey(json) !== null };
   } catch {
     return null;
   }
-}
-
-/** How many keys a valid JSON text has: JSON.parse drops those that come twice. */
-function keysIn(json: string): number {
-  return json.replace(/"(?:[^"\\]|\\.)*"/g, '""').split(/""\s*:/).length;
 }
 
 /** Behind the brace that closes the one at `start`; null where none does. */

@@ -1,5 +1,6 @@
 import type { TensorInfo } from '../checkpoint/checkpoint.js';
 import { SdaError } from '../errors.js';
+import { BYTES_PER_ELEMENT } from '../runtime/device-tensors.js';
 import type { ModelConfig } from './config.js';
 import { type CheckedTensors, expectedTensors, type TensorSpec } from './families.js';
 import { kvBytesPerToken } from './kv-cache.js';
@@ -19,9 +20,6 @@ export interface MemoryPlan {
   readonly available: number;
   readonly fits: boolean;
 }
-
-/** Bytes of an element as the device holds it. */
-export const ELEMENT_BYTES = { float32: 4, bfloat16: 2, float16: 2 } as const;
 
 /** Contexts that are planned for where none is asked for: longer ones grow the cache when they come. */
 const DEFAULT_CONTEXT = 4096;
@@ -43,7 +41,7 @@ export function plannedWeights(
   tensors: ReadonlyMap<string, TensorInfo>,
   dtype: WeightDtype,
 ): number {
-  if (dtype !== 'auto') return bytesOf(specs, ELEMENT_BYTES[dtype]);
+  if (dtype !== 'auto') return bytesOf(specs, BYTES_PER_ELEMENT[dtype]);
   return specs.reduce((sum, spec) => {
     const matrix = spec.shape.length > 1;
     return sum + (matrix ? (tensors.get(spec.name)?.byteLength ?? 0) : bytesOf([spec], 4));

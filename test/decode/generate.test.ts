@@ -8,6 +8,7 @@ import {
   type Query,
 } from '../../src/decode/generate.js';
 import type { Streams } from '../../src/decode/streams.js';
+import { SdaError } from '../../src/errors.js';
 import { resolveSettings, type SdaSettings } from '../../src/method/settings.js';
 import { type StepRule, sdaRule } from '../../src/method/step.js';
 import type { DecoderModel } from '../../src/model/decoder.js';
@@ -341,6 +342,19 @@ describe('decode', () => {
       errorOf(() => run(model, [queryOf(pair)], optionsOf({}, { rule }))),
     );
     expect(error).toBe(failure);
+  });
+
+  test('a rule that throws before it gives a promise is told the same way', async () => {
+    const rule: StepRule = () => {
+      throw new SdaError('bad-logits', 'the rule met a NaN.');
+    };
+    const error = await expectNoLeak(() =>
+      errorOf(() => run(model, [queryOf(pair)], optionsOf({}, { rule }))),
+    );
+    expect(error).toMatchObject({
+      code: 'bad-logits',
+      message: 'At step 0, the rule met a NaN; the hidden states are finite after all 2 layers.',
+    });
   });
 
   test('unusable logits name step, stream, query and token', async () => {

@@ -1,5 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { defaultModelDir, packageRoot } from '../../src/runtime/paths.js';
@@ -30,14 +29,16 @@ function published(name: string): string {
 
 /** The tokenizer of the R1 distills: that of Qwen2.5 with what r1-distill.json changes. */
 function r1Distill(): string {
-  const dir = mkdtempSync(join(tmpdir(), 'sda-r1-'));
-  // not after one test file: the files of a worker share this module
-  process.once('exit', () => rmSync(dir, { recursive: true, force: true }));
+  const dir = join(packageRoot(), 'build', 'r1-distill');
+  mkdirSync(dir, { recursive: true });
   const read = (file: string) => JSON.parse(readFileSync(file, 'utf8')) as Record<string, object>;
   const changes = read(`${FIXTURES}r1-distill.json`);
   const original = read(join(published('qwen2_5'), 'tokenizer.json'));
-  const write = (name: string, json: object) =>
-    writeFileSync(join(dir, name), JSON.stringify(json));
+  // whole or not at all: another worker may read it
+  const write = (name: string, json: object) => {
+    writeFileSync(join(dir, `${name}.${process.pid}`), JSON.stringify(json));
+    renameSync(join(dir, `${name}.${process.pid}`), join(dir, name));
+  };
   write('tokenizer.json', { ...original, ...changes['tokenizer.json'] });
   write('tokenizer_config.json', { ...changes['tokenizer_config.json'] });
   return dir;
