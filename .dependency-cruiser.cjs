@@ -20,6 +20,12 @@ const MAY_IMPORT = {
     '^src/(checkpoint|text|method|decode|model)/',
     '^src/sda-model[.]ts$',
   ],
+  '^src/experiment/': [
+    ERRORS,
+    '^src/(runtime|setup|checkpoint|text|method|model|decode|evaluate)/',
+    '^src/(sda-model|generate-text|generate-types)[.]ts$',
+  ],
+  '^src/report/': [ERRORS, '^src/(text|evaluate|experiment)/'],
 };
 
 const OWN_FILES = '^(src|kernels|bench|test|weights)/';
