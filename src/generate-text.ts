@@ -1,7 +1,18 @@
-import { type DecodeEvent, decode, type FinishReason, type Query } from './decode/generate.js';
+import {
+  type DecodeEvent,
+  type DecodeTiming,
+  decode,
+  type FinishReason,
+  type Query,
+} from './decode/generate.js';
 import { StopStrings } from './decode/stop-strings.js';
 import { SdaError } from './errors.js';
-import type { BatchStep, GenerateRequest, GenerateSummary } from './generate-types.js';
+import type {
+  BatchOptions,
+  BatchStep,
+  GenerateRequest,
+  GenerateSummary,
+} from './generate-types.js';
 import { resolveSettings, type SdaSettings } from './method/settings.js';
 import { sdaRule } from './method/step.js';
 import type { SdaModel } from './sda-model.js';
@@ -19,62 +30,80 @@ type PromptIds = NonNullable<GenerateRequest['prompts']>;
 export async function* generateBatch(
   model: SdaModel,
   requests: readonly GenerateRequest[],
+  options: BatchOptions = {},
 ): AsyncGenerator<BatchStep[], GenerateSummary[]> {
   const settings = sharedSettings(requests);
   const prepared = await Promise.all(requests.map((request) => prepare(model, request)));
-  const queries = prepared.map(({ query }) => query);
   const tokenizer = await tokenizerFor(model, requests);
-  const texts = requests.map((request, query) => {
-    const [base] = queries[query]!.streams;
-    const opened = tokenizer !== null && opensThinking(tokenizer.decode(base));
-    return new AnswerText(tokenizer, request.stop ?? [], opened);
-  });
-  const tokens: number[][] = requests.map(() => []);
-  const reasons: (FinishReason | null)[] = requests.map(() => null);
-
-  const events = decode(model.decoder, queries, {
-    rule: requests[0]?.rule ?? sdaRule(settings),
-    stopIds: new Set(requests[0]?.ignoreEos ? [] : model.config.eosTokenIds),
-    maxContext: model.maxContext,
-    logitBias: tokenizer ? model.logitBias(tokenizer) : undefined,
-    finished: (query, { id }) => texts[query]!.push(id),
-    signal: requests[0]?.signal,
-  });
-  const toStep = ({ query, choice, finishReason }: DecodeEvent): BatchStep => {
-    reasons[query] = finishReason;
-    const step = tokens[query]!.push(choice.id) - 1;
-    const a = queries[query]!.amplification;
-    return { query, step: { step, ...choice, a, ...texts[query]!.take(finishReason !== null) } };
+  const answers = requests.map(
+    (request, index): Answer => ({
+      ...prepared[index]!,
+      text: new AnswerText(tokenizer, request.stop ?? [], prepared[index]!.query.streams[0]),
+      tokenIds: [],
+      finishReason: 'aborted',
+      timing: { prefillMs: 0, decodeMs: 0 },
+    }),
+  );
+  const events = decode(
+    model.decoder,
+    answers.map(({ query }) => query),
+    {
+      rule: requests[0]?.rule ?? sdaRule(settings),
+      stopIds: new Set(requests[0]?.ignoreEos ? [] : model.config.eosTokenIds),
+      maxContext: model.maxContext,
+      maxBatch: options.maxBatch,
+      logitBias: tokenizer ? model.logitBias(tokenizer) : undefined,
+      finished: (query, { id }) => answers[query]!.text.push(id),
+      signal: requests[0]?.signal,
+    },
+  );
+  const toStep = ({ query, choice, finishReason, timing }: DecodeEvent): BatchStep => {
+    const answer = answers[query]!;
+    answer.timing = timing;
+    const step = answer.tokenIds.push(choice.id) - 1;
+    const a = answer.query.amplification;
+    const last = finishReason !== null;
+    const shown = { step, ...choice, a, ...answer.text.take(last) };
+    if (last) answer.finishReason = finishReason;
+    return { query, step: shown, summary: last ? summaryOf(answer, settings, model) : null };
   };
-  for (;;) {
-    const { value, done } = await events.next();
-    if (!done) {
-      yield value.map(toStep);
-      continue;
-    }
-    return requests.map((_, query): GenerateSummary => {
-      const { streams, amplification, seed, maxTokens } = queries[query]!;
-      const [base, instructed = base] = streams;
-      const count = tokens[query]!.length;
-      const text = texts[query]!.all();
-      const { thinking, answer, finished } = splitReasoning(text, texts[query]!);
-      return {
-        text,
-        thinking,
-        answer,
-        answerFinished: finished,
-        tokenIds: tokens[query]!,
-        finishReason: reasons[query] ?? 'aborted',
-        promptTokens: { base: base.length, instructed: instructed.length },
-        settings: { ...settings, amplification, seed, maxTokens, ...prepared[query]!.template },
-        timing: {
-          loadMs: model.loadMs,
-          ...value,
-          tokensPerSecond: count > 1 ? ((count - 1) / value.decodeMs) * 1000 : 0,
-        },
-      };
-    });
-  }
+  for await (const batch of events) yield batch.map(toStep);
+  return answers.map((answer) => summaryOf(answer, settings, model));
+}
+
+/** One answer while it is being decoded; until it ends by itself, its reason is 'aborted'. */
+interface Answer extends Prepared {
+  readonly text: AnswerText;
+  readonly tokenIds: number[];
+  finishReason: FinishReason;
+  timing: DecodeTiming;
+}
+
+function summaryOf(
+  { query, template, text: answerText, tokenIds, finishReason, timing }: Answer,
+  settings: SdaSettings,
+  model: SdaModel,
+): GenerateSummary {
+  const { streams, amplification, seed, maxTokens } = query;
+  const [base, instructed = base] = streams;
+  const text = answerText.all();
+  const { thinking, answer, finished } = splitReasoning(text, answerText);
+  const { length } = tokenIds;
+  return {
+    text,
+    thinking,
+    answer,
+    answerFinished: finished,
+    tokenIds,
+    finishReason,
+    promptTokens: { base: base.length, instructed: instructed.length },
+    settings: { ...settings, amplification, seed, maxTokens, ...template },
+    timing: {
+      loadMs: model.loadMs,
+      ...timing,
+      tokensPerSecond: length > 1 ? ((length - 1) / timing.decodeMs) * 1000 : 0,
+    },
+  };
 }
 
 /** The text of one answer as its tokens come. */
@@ -86,15 +115,14 @@ class AnswerText {
   private shown = '';
   private ended = false;
 
-  constructor(
-    tokenizer: Tokenizer | null,
-    stop: readonly string[],
-    /** Whether the prompt opens the thinking */
-    readonly opened: boolean,
-  ) {
+  /** Whether the prompt opens the thinking */
+  readonly opened: boolean;
+
+  constructor(tokenizer: Tokenizer | null, stop: readonly string[], prompt: readonly number[]) {
+    this.opened = tokenizer !== null && opensThinking(tokenizer.decode(prompt));
     this.decoder = tokenizer?.streamDecoder({ skipSpecialTokens: true }) ?? null;
     this.stops = new StopStrings(stop);
-    this.parts = new ReasoningStream({ opened });
+    this.parts = new ReasoningStream(this);
   }
 
   /** @returns true when a stop string is complete. */

@@ -62,6 +62,13 @@ export interface BatchStep {
   /** Index of the request */
   readonly query: number;
   readonly step: GenerateStep;
+  /** The whole answer with its last step; null before, and where it was aborted */
+  readonly summary: GenerateSummary | null;
+}
+
+export interface BatchOptions {
+  /** Answers decoded at once; where one ends the next takes its place. Default: all */
+  readonly maxBatch?: number | undefined;
 }
 
 export interface GenerateSummary {
@@ -84,7 +91,7 @@ export interface GenerateSummary {
     readonly date?: string;
     readonly templateVariables?: TemplateVariables;
   };
-  /** Milliseconds; tokensPerSecond counts the tokens after the first, which the prefill gives */
+  /** Of this answer, milliseconds; tokensPerSecond counts the tokens after the first, which the prefill gives */
   readonly timing: {
     readonly loadMs: number;
     readonly prefillMs: number;

@@ -2,6 +2,7 @@
 export { type DecodeEvent, decode, type FinishReason, type Query } from './decode/generate.js';
 export { type ErrorCode, SdaError } from './errors.js';
 export type {
+  BatchOptions,
   BatchStep,
   GenerateRequest,
   GenerateStep,

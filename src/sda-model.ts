@@ -3,6 +3,7 @@ import { checkStreams, chunks } from './decode/streams.js';
 import { SdaError } from './errors.js';
 import { generateBatch } from './generate-text.js';
 import type {
+  BatchOptions,
   BatchStep,
   GenerateRequest,
   GenerateStep,
@@ -108,15 +109,16 @@ export class SdaModel {
 
   /**
    * Decodes several queries as one batch; settings other than amplification, seed and maxTokens must be
-   * the same for all. A query's text does not depend on its neighbours.
+   * the same for all. A query's text does not depend on its neighbours (see `decode`).
    *
-   * @yields the tokens of each step, with the index of their query
+   * @yields the tokens of each step, with the index of their query, and each summary with its last token
    * @returns the summaries in the order of the requests
    */
   generateBatch(
     requests: readonly GenerateRequest[],
+    options: BatchOptions = {},
   ): AsyncGenerator<BatchStep[], GenerateSummary[]> {
-    return generateBatch(this, requests);
+    return generateBatch(this, requests, options);
   }
 
   /**

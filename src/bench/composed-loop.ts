@@ -64,7 +64,7 @@ export async function composedLoop(
   let parts: Tensor2D[] = []; // logits, a part a pass
   try {
     for (const [pass, streams] of passes.entries()) {
-      parts.push(await prefill(model, [streams], caches[pass]!, { logitBias, beforeForward }));
+      parts.push(await prefill(model, streams, caches[pass]!, { logitBias, beforeForward }));
     }
     let begin = start;
     let forwardMs = 0;

@@ -19,6 +19,13 @@ export interface Stretch {
   readonly start: number;
 }
 
+export interface PrefillOptions {
+  /** The first of the query's cache rows; default 0 */
+  readonly row?: number;
+  readonly logitBias?: Tensor1D | undefined;
+  readonly beforeForward: () => Promise<void>;
+}
+
 /** How many leading tokens the streams of a query share, leaving at least one token of each to run. */
 export function sharedPrefixLength([base, instructed]: Streams): number {
   if (!instructed) return 0;
@@ -29,39 +36,32 @@ export function sharedPrefixLength([base, instructed]: Streams): number {
 }
 
 /**
- * Runs the prompts of B queries, S streams each, into an empty cache of S * B rows: query b has the rows
- * S b and S b + 1. What the two prompts of a query share is run once and its keys and values are copied.
+ * Runs the S prompts of a query into the cache rows from `row` on. What two prompts share is run once and its keys
+ * and values are copied. A query is run by itself, so that its logits are the same to the bit whatever else the cache
+ * holds.
  *
- * @returns float32 [S * B, V]: the logits after each prompt; the caller disposes it.
+ * @returns float32 [S, V]: the logits after each prompt; the caller disposes it.
  */
 export async function prefill(
   model: DecoderModel,
-  queries: readonly Streams[],
+  query: Streams,
   cache: KvCache,
-  options: { logitBias?: Tensor1D | undefined; beforeForward: () => Promise<void> },
+  options: PrefillOptions,
 ): Promise<Tensor2D> {
-  const streams = cache.rows / queries.length;
-  const shared = queries.map(sharedPrefixLength);
-  const prefixes = queries.map(([base], query) => ({
-    row: streams * query,
-    ids: base.slice(0, shared[query]),
-    start: 0,
+  const { row = 0 } = options;
+  const shared = sharedPrefixLength(query);
+  if (shared > 0) {
+    for (const batch of chunks([{ row, ids: query[0].slice(0, shared), start: 0 }])) {
+      await options.beforeForward();
+      forward(model, batch, cache, { logits: 'none' });
+    }
+    cache.copyRow(row, row + 1, shared);
+  }
+  const rest = query.map((ids, stream) => ({
+    row: row + stream,
+    ids: ids!.slice(shared),
+    start: shared,
   }));
-  for (const batch of chunks(prefixes.filter(({ ids }) => ids.length > 0))) {
-    await options.beforeForward();
-    forward(model, batch, cache, { logits: 'none' });
-  }
-  for (const { row, ids } of prefixes) {
-    if (ids.length > 0) cache.copyRow(row, row + 1, ids.length);
-  }
-
-  const rest = queries.flatMap((query, index) =>
-    query.slice(0, streams).map((ids, stream) => ({
-      row: streams * index + stream,
-      ids: ids!.slice(shared[index]),
-      start: shared[index]!,
-    })),
-  );
   const batches = chunks(rest);
   for (const batch of batches.slice(0, -1)) {
     await options.beforeForward();

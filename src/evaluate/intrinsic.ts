@@ -97,7 +97,7 @@ export async function scoreTokens(
   const scores = streams.map(() => new Float64Array(answerIds.length));
   const cache = new KvCache(model.config, 2, longest, longest);
   try {
-    const first = await prefill(model.decoder, [streams], cache, {
+    const first = await prefill(model.decoder, streams, cache, {
       ...options,
       beforeForward: breathe,
     });

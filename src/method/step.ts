@@ -36,19 +36,19 @@ export interface StepDraws {
   readonly amplifications: readonly number[];
   /** one number in 0..1 (1 excluded) a query */
   readonly uniforms: readonly number[];
+  /** the caller's number of each query, for errors; default 0, 1, 2, ... */
+  readonly queries?: readonly number[];
 }
 
 /** Eqs 4-8 with the draw, as `settings` say. Reads the device back once a step. */
 export function sdaRule(settings: SdaSettings): StepRule {
-  return async (logits, { amplifications, uniforms }) => {
+  return async (logits, { amplifications, uniforms, queries }) => {
     const packed = tidy(() => drawTokens(logits, settings, amplifications, uniforms));
     const values = (await packed.data()) as Float32Array;
     packed.dispose();
-    return amplifications.map((_, query) => {
-      const choice = readChoice(
-        values.subarray(query * DRAW_WIDTH, (query + 1) * DRAW_WIDTH),
-        query,
-      );
+    return amplifications.map((_, line) => {
+      const drawn = values.subarray(line * DRAW_WIDTH, (line + 1) * DRAW_WIDTH);
+      const choice = readChoice(drawn, queries?.[line] ?? line);
       return settings.t0 === 0 ? { ...choice, temperature: 0 } : choice;
     });
   };
