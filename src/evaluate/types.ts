@@ -7,6 +7,10 @@ export interface EvaluatorInput {
   readonly response: string;
   /** What the response is scored for */
   readonly core: CoreName;
+  /** What a reasoning model thought before it, without tags; only the model itself is shown it */
+  readonly thinking?: string | undefined;
+  /** The tokens that `response` was drawn as, where they are known */
+  readonly responseIds?: readonly number[] | undefined;
   /** The caller's own name of the query, where it has one */
   readonly id?: string | undefined;
 }

@@ -1,0 +1,101 @@
+import { basename } from 'node:path';
+import { SdaError } from '../errors.js';
+import type { SdaModel } from '../sda-model.js';
+import { escapeRegExp } from '../text/added-tokens.js';
+import { INSTRUCTIONS } from '../text/instructions.js';
+import { buildPrompts, type PromptOptions } from '../text/prompts.js';
+import { opensThinking } from '../text/reasoning.js';
+import type { Tokenizer } from '../text/tokenizer.js';
+import { intrinsicScore, scoreTokens } from './intrinsic.js';
+import { type Evaluator, type Failed, type FailureKind, localProvenance } from './types.js';
+
+/** How both prompts are made: as for the response that is scored. */
+export interface IntrinsicPromptOptions
+  extends Partial<
+    Pick<PromptOptions, 'placement' | 'system' | 'foldSystem' | 'date' | 'templateVariables'>
+  > {
+  /** I in your own words, instead of the built-in instruction of each response's core */
+  readonly instruction?: string | undefined;
+}
+
+export interface IntrinsicOptions extends IntrinsicPromptOptions {
+  /** Nats a token; see `intrinsicScore` */
+  readonly scale?: number | undefined;
+}
+
+/** Errors that say something of one response; any other would meet the next one as well. */
+const OF_ONE_RESPONSE = new Set(['bad-input', 'context-exceeded', 'bad-logits', 'bad-tokenizer']);
+
+/**
+ * S from the model itself; see `intrinsicScore`. Both prompts are run as one batch over the response.
+ *
+ * Where the input has no `responseIds`, the text is tokenised by itself behind the prompt, as a model draws it; it may
+ * have drawn the same text in other tokens, and its end-of-text token is not scored. Thinking is context and not
+ * scored: the two contexts are compared at the answer's tokens, behind the same thinking, as the decoder compares
+ * them. Where a prompt opens the thinking and the input has none, an empty one is closed first.
+ */
+export function intrinsicEvaluator(model: SdaModel, options: IntrinsicOptions = {}): Evaluator {
+  const { scale, instruction, placement = 'after-query', ...prompt } = options;
+  const provenance = localProvenance('intrinsic', basename(model.dir));
+  const failed = (kind: FailureKind, reason: string): Failed => ({
+    status: 'failed',
+    kind,
+    reason,
+    provenance,
+  });
+  intrinsicScore([0], [0], scale); // throws now for a scale that is none
+  return {
+    name: 'intrinsic',
+    async score({ query, response, core, thinking = '', responseIds }, { signal } = {}) {
+      if (signal?.aborted) return failed('aborted', 'The scoring was aborted before it began.');
+      const tokenizer = await model.tokenizer();
+      const template = await model.chatTemplate();
+      try {
+        const { baseIds, instructedIds, baseText } = buildPrompts({
+          ...prompt,
+          tokenizer,
+          template,
+          query,
+          placement,
+          instruction: instruction ?? INSTRUCTIONS[core],
+        });
+        const ids = responseIds ?? answerIds(tokenizer, response);
+        if (response.trim() === '' || ids.length === 0) {
+          return failed('no-answer', 'The response to score is empty.');
+        }
+        const before = answerIds(tokenizer, thinkingText(thinking, opensThinking(baseText)));
+        const scores = await scoreTokens(
+          model,
+          { baseIds: [...baseIds, ...before], instructedIds: [...instructedIds, ...before] },
+          ids,
+          { logitBias: model.logitBias(tokenizer) },
+        );
+        const score = intrinsicScore(scores.logpBase, scores.logpInstructed, scale);
+        return { status: 'scored', score, provenance };
+      } catch (error) {
+        if (!(error instanceof SdaError && OF_ONE_RESPONSE.has(error.code))) throw error;
+        return failed('unusable', error.message);
+      }
+    },
+  };
+}
+
+/** What stands between prompt and answer, as reasoning models write it. */
+function thinkingText(thinking: string, opened: boolean): string {
+  if (thinking.trim() === '') return opened ? '</think>\n\n' : '';
+  return `${opened ? '' : '<think>\n'}${thinking.trim()}\n</think>\n\n`;
+}
+
+/** Tokens of a text that a model wrote: the text of a special token in it was never that token. */
+function answerIds(tokenizer: Tokenizer, text: string): number[] {
+  const special = tokenizer.addedTokens
+    .filter(({ special, content }) => special && content.trim() !== '')
+    .map(({ content }) => escapeRegExp(content))
+    .sort((a, b) => b.length - a.length);
+  const parts = text.split(new RegExp(`(${special.join('|') || '(?!)'})`, 'u'));
+  return tokenizer.encodeSegments(
+    parts
+      .map((part, index) => ({ text: part, literal: index % 2 === 1 }))
+      .filter((part) => part.text !== ''),
+  );
+}
