@@ -1,7 +1,7 @@
 import { basename } from 'node:path';
 import { SdaError } from '../errors.js';
 import type { SdaModel } from '../sda-model.js';
-import { escapeRegExp } from '../text/added-tokens.js';
+import { plainSegments } from '../text/added-tokens.js';
 import { INSTRUCTIONS } from '../text/instructions.js';
 import { buildPrompts, type PromptOptions } from '../text/prompts.js';
 import { opensThinking } from '../text/reasoning.js';
@@ -88,14 +88,5 @@ function thinkingText(thinking: string, opened: boolean): string {
 
 /** Tokens of a text that a model wrote: the text of a special token in it was never that token. */
 function answerIds(tokenizer: Tokenizer, text: string): number[] {
-  const special = tokenizer.addedTokens
-    .filter(({ special, content }) => special && content.trim() !== '')
-    .map(({ content }) => escapeRegExp(content))
-    .sort((a, b) => b.length - a.length);
-  const parts = text.split(new RegExp(`(${special.join('|') || '(?!)'})`, 'u'));
-  return tokenizer.encodeSegments(
-    parts
-      .map((part, index) => ({ text: part, literal: index % 2 === 1 }))
-      .filter((part) => part.text !== ''),
-  );
+  return tokenizer.encodeSegments(plainSegments(text, tokenizer.addedTokens));
 }

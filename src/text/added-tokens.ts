@@ -88,6 +88,22 @@ export function splitAtAddedTokens(
   });
 }
 
+/** A text in segments, in which the texts of special tokens are literal. */
+export function plainSegments(
+  text: string,
+  addedTokens: readonly AddedTokenConfig[],
+): TextSegment[] {
+  const special = addedTokens
+    .filter((token) => token.special && token.content.trim() !== '')
+    .map(({ content }) => content)
+    .sort((a, b) => b.length - a.length)
+    .map(escapeRegExp);
+  return text
+    .split(new RegExp(`(${special.join('|') || '(?!)'})`, 'u'))
+    .map((part, index) => ({ text: part, literal: index % 2 === 1 }))
+    .filter((part) => part.text !== '');
+}
+
 /** A text as the pattern that matches it, also under the flag u. */
 export function escapeRegExp(text: string): string {
   return text.replace(/[\\^$.*+?()[\]{}|/-]/g, (character) =>

@@ -78,7 +78,7 @@ export function buildPrompts(options: PromptOptions): Prompts {
 }
 
 /** The beginning-of-text token, where the tokenizer puts one before a text. */
-function beginning(tokenizer: Tokenizer): number[] {
+export function beginning(tokenizer: Tokenizer): number[] {
   const [first] = tokenizer.encode('');
   return first !== undefined && first === tokenizer.bosTokenId ? [first] : [];
 }
