@@ -23,6 +23,7 @@ const MAY_IMPORT = {
   '^src/experiment/': [
     ERRORS,
     '^src/(runtime|setup|checkpoint|text|method|model|decode|evaluate)/',
+    '^src/bench/environment[.]ts$',
     '^src/(sda-model|generate-text|generate-types)[.]ts$',
   ],
   '^src/report/': [ERRORS, '^src/(text|evaluate|experiment)/'],

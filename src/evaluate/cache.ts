@@ -1,8 +1,9 @@
-import { createHash, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { messageOf, SdaError } from '../errors.js';
+import { hashOf } from './hash.js';
 
 /** Raised when the meaning of entries changes; older ones are then not used. */
 const SCHEMA_VERSION = 1;
@@ -23,12 +24,7 @@ export type CacheEntry = Omit<z.infer<typeof entrySchema>, 'version' | 'key'>;
  * @param parts endpoint (without credentials), model, messages, parameters, ...; as JSON
  */
 export function cacheKey(parts: Readonly<Record<string, unknown>>): string {
-  const text = JSON.stringify({ version: SCHEMA_VERSION, ...parts }, (_, value: unknown) =>
-    typeof value === 'object' && value !== null && !Array.isArray(value)
-      ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
-      : value,
-  );
-  return createHash('sha256').update(text).digest('hex');
+  return hashOf({ version: SCHEMA_VERSION, ...parts });
 }
 
 /**

@@ -99,13 +99,14 @@ export type Row<T> =
 export interface RunHeader {
   readonly schema: typeof ROW_SCHEMA;
   readonly name: string;
-  /** The configuration with every default filled in, without keys */
+  /** All of the configuration that decides the numbers, with every default filled in */
   readonly config: Readonly<Record<string, unknown>>;
-  /** SHA-256 of all that decides the numbers */
+  /** SHA-256 of `config` */
   readonly configHash: string;
-  readonly model: { readonly name: string; readonly dtype: string };
+  /** The fingerprint is of the configuration, the tokenizer and the headers and sizes of the weights */
+  readonly model: { readonly name: string; readonly dtype: string; readonly fingerprint: string };
   readonly dataSet: { readonly name: string; readonly items: number; readonly sha256: string };
-  readonly core: CoreName | 'own';
+  readonly core: CoreName;
   readonly instruction: string;
   readonly methods: readonly Method[];
   /** One line each, such as "openai gpt-4.1" */
@@ -122,8 +123,10 @@ export interface RunSession {
   readonly at: string;
   readonly versions: Readonly<Record<string, string>>;
   readonly machine: string;
-  /** null outside a repository; with "+changes" where the tree was not clean */
+  /** Revision of this package; null outside a repository, with "-dirty" where the tree was changed */
   readonly git: string | null;
+  /** What changes speed, not numbers */
+  readonly options: Readonly<Record<string, unknown>>;
 }
 
 /** A run as read back from its folder. Stages that were not begun are absent. */
