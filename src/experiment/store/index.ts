@@ -1,0 +1,227 @@
+import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { z } from 'zod';
+import { messageOf, SdaError } from '../../errors.js';
+import {
+  type Item,
+  METHODS,
+  type Method,
+  type Response,
+  ROW_SCHEMA,
+  type Row,
+  type RunData,
+  type RunHeader,
+  type RunSession,
+  type Verdict,
+} from '../rows.js';
+import {
+  judgeStage,
+  respondStage,
+  responseSchema,
+  SCORE_STAGE,
+  scoreSchema,
+  verdictSchema,
+} from '../stages.js';
+import { differences } from './differences.js';
+import { replaceFile, writing } from './files.js';
+import { lockFolder } from './lock.js';
+import { readRows, StageFile } from './stage-file.js';
+
+export { StageFile } from './stage-file.js';
+
+const HEADER = 'run.json';
+const ITEMS = 'items.jsonl';
+const SESSIONS = 'sessions.jsonl';
+
+/**
+ * A run's folder: `run.json` (what it is), `items.jsonl` (its queries), `sessions.jsonl` (when, where and with what it
+ * was worked on) and `rows/STAGE.jsonl`. One process writes; any may read.
+ */
+export class RunStore {
+  private readonly stages: StageFile<unknown>[] = [];
+
+  private constructor(
+    readonly dir: string,
+    private readonly release: () => void,
+  ) {}
+
+  /**
+   * Begins a run, or goes on with one.
+   *
+   * @throws SdaError `bad-input` where another process writes it, where it was made with other settings (naming
+   *   them), and for a folder that holds something else; `bad-file` where its files are damaged
+   */
+  static open(
+    dir: string,
+    header: RunHeader,
+    session: RunSession,
+    items: readonly Item[],
+  ): RunStore {
+    if (!existsSync(join(dir, HEADER))) refuseOthers(dir);
+    writing(join(dir, HEADER), () => mkdirSync(join(dir, 'rows'), { recursive: true }));
+    const release = lockFolder(dir);
+    try {
+      if (existsSync(join(dir, HEADER))) expectSame(dir, readHeader(dir), header);
+      else {
+        const lines = items.map((item) => `${JSON.stringify(item)}\n`).join('');
+        replaceFile(join(dir, ITEMS), lines);
+        replaceFile(join(dir, HEADER), `${JSON.stringify(header, null, 2)}\n`);
+      }
+      const sessions = join(dir, SESSIONS);
+      const before = existsSync(sessions) ? readFileSync(sessions, 'utf8') : '';
+      const gap = before === '' || before.endsWith('\n') ? '' : '\n';
+      writing(sessions, () => appendFileSync(sessions, `${gap}${JSON.stringify(session)}\n`));
+      return new RunStore(dir, release);
+    } catch (error) {
+      release();
+      throw error;
+    }
+  }
+
+  /** Opens the file of a stage; see `StageFile`. */
+  stage<T>(name: string, schema: z.ZodType<T>): StageFile<T> {
+    const file = new StageFile(stageFile(this.dir, name), schema);
+    this.stages.push(file as StageFile<unknown>);
+    return file;
+  }
+
+  /** Brings everything to the disk and gives the folder back. */
+  close(): void {
+    try {
+      for (const stage of this.stages) stage.close();
+    } finally {
+      this.release();
+    }
+  }
+}
+
+/**
+ * Reads a run, whether it is finished, interrupted or being written right now.
+ *
+ * @throws SdaError `file-missing` for a folder that holds no run, `bad-file` where its files are damaged
+ */
+export function readRun(dir: string): RunData {
+  const header = readHeader(dir);
+  const rows = <T>(stage: string, schema: z.ZodType<T>): ReadonlyMap<string, Row<T>> =>
+    readRows(stageFile(dir, stage), schema).rows;
+  const perMethod = <T>(stage: (method: Method) => string, schema: z.ZodType<T>) =>
+    new Map(
+      header.methods
+        .filter((method) => existsSync(stageFile(dir, stage(method))))
+        .map((method) => [method, rows(stage(method), schema)] as const),
+    );
+  return {
+    dir,
+    header,
+    sessions: readLines(join(dir, SESSIONS), sessionSchema),
+    items: readLines(join(dir, ITEMS), itemSchema),
+    responses: perMethod<Response>(respondStage, responseSchema),
+    scores: rows(SCORE_STAGE, scoreSchema),
+    verdicts: perMethod<Verdict>(judgeStage, verdictSchema),
+  };
+}
+
+const itemSchema = z.object({
+  id: z.string(),
+  query: z.string(),
+  labels: z.record(z.string(), z.string()),
+});
+
+const sessionSchema = z.object({
+  at: z.string(),
+  versions: z.record(z.string(), z.string()),
+  machine: z.string(),
+  git: z.string().nullable(),
+  options: z.record(z.string(), z.unknown()),
+}) satisfies z.ZodType<RunSession>;
+
+const headerSchema = z.looseObject({
+  schema: z.int(),
+  name: z.string(),
+  config: z.record(z.string(), z.unknown()),
+  configHash: z.string(),
+  methods: z.array(z.enum(METHODS)),
+});
+
+/** @throws SdaError `file-missing`, `bad-file` */
+function readHeader(dir: string): RunHeader {
+  const file = join(dir, HEADER);
+  if (!existsSync(file)) {
+    throw new SdaError(
+      'file-missing',
+      `The folder ${dir} holds no run (it has no ${HEADER}): give the folder of one, as "sda run" makes it.`,
+    );
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(readFileSync(file, 'utf8'));
+  } catch (error) {
+    throw new SdaError(
+      'bad-file',
+      `${file} is no JSON (${messageOf(error)}): the run is damaged.`,
+      {
+        cause: error,
+      },
+    );
+  }
+  const parsed = headerSchema.safeParse(value);
+  if (!parsed.success) {
+    const { path, message } = parsed.error.issues[0]!;
+    throw new SdaError('bad-file', `${file}: ${path.join('.')}: ${message}: the run is damaged.`);
+  }
+  if (parsed.data.schema !== ROW_SCHEMA) {
+    throw new SdaError(
+      'bad-file',
+      `The run in ${dir} was made with version ${parsed.data.schema} of its files, but this is version ${ROW_SCHEMA}: use the release that made it, or begin a new run in another folder.`,
+    );
+  }
+  return parsed.data as unknown as RunHeader;
+}
+
+function expectSame(dir: string, there: RunHeader, wanted: RunHeader): void {
+  if (there.configHash === wanted.configHash) return;
+  const found = differences(there.config, wanted.config);
+  const shown = found.slice(0, 3).join('; ');
+  const more = found.length > 3 ? `; and ${found.length - 3} more` : '';
+  throw new SdaError(
+    'bad-input',
+    `The run in ${dir} was made with other settings (${shown}${more}): give another folder with --out, or the settings of ${join(dir, HEADER)}.`,
+  );
+}
+
+function refuseOthers(dir: string): void {
+  const names = existsSync(dir) ? readdirSync(dir) : [];
+  // what a run leaves that was ended before its header was written
+  const others = names.filter(
+    (name) =>
+      !/^(rows|lock.*|items\.jsonl|run\.json\.draft|items\.jsonl\.draft|answers)$/.test(name),
+  );
+  if (others.length === 0) return;
+  throw new SdaError(
+    'bad-input',
+    `The folder ${dir} holds something else than a run (${others.slice(0, 3).join(', ')}): give a new folder with --out.`,
+  );
+}
+
+function stageFile(dir: string, stage: string): string {
+  return join(dir, 'rows', `${stage}.jsonl`);
+}
+
+/** Lines of JSON; one that is being written right now is left out. */
+function readLines<T>(file: string, schema: z.ZodType<T>): T[] {
+  const lines = existsSync(file) ? readFileSync(file, 'utf8').split('\n') : [];
+  const rest = lines.pop() ?? '';
+  if (rest !== '') lines.push(rest);
+  return lines.flatMap((line, index): T[] => {
+    try {
+      return [schema.parse(JSON.parse(line))];
+    } catch (error) {
+      if (index === lines.length - 1 && rest !== '') return [];
+      throw new SdaError(
+        'bad-file',
+        `Line ${index + 1} of ${file} cannot be used (${messageOf(error).split('\n')[0]}): ${basename(file)} is damaged.`,
+        { cause: error },
+      );
+    }
+  });
+}
