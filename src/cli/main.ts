@@ -10,10 +10,22 @@ import * as generate from './generate.js';
 import * as inspect from './inspect.js';
 import * as logits from './logits.js';
 import { exitQuietlyOnClosedPipe } from './output.js';
+import * as score from './score.js';
 import * as setup from './setup.js';
 import * as weights from './weights.js';
 
-const COMMANDS = [generate, demo, logits, inspect, bench, conformance, setup, weights, doctor];
+const COMMANDS = [
+  generate,
+  demo,
+  score,
+  logits,
+  inspect,
+  bench,
+  conformance,
+  setup,
+  weights,
+  doctor,
+];
 
 /** The `sda` program. Commands load what they need when they run, so that `--help` starts nothing. */
 function createProgram(): Command {

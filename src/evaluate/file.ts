@@ -10,7 +10,7 @@ const rowSchema = z.object({
 });
 
 /** Where a row stands, such as "line 3". */
-interface Row {
+export interface Row {
   readonly place: string;
   readonly value: unknown;
 }
@@ -70,7 +70,8 @@ function readScores(text: string, file: string): Map<string, number> {
   return scores;
 }
 
-function rowsOf(text: string, file: string): Row[] {
+/** The rows of JSONL or of one JSON array. */
+export function rowsOf(text: string, file: string): Row[] {
   if (text.trimStart().startsWith('[')) {
     const items = parsed(text, file, 'the array') as unknown[];
     return items.map((value, index) => ({ place: `item ${index + 1}`, value }));
@@ -102,14 +103,15 @@ function excerpt(value: unknown): string {
   return json.length > 120 ? `${json.slice(0, 120)} ...` : json;
 }
 
-async function textOf(file: string): Promise<string> {
+/** A UTF-8 file. */
+export async function textOf(file: string): Promise<string> {
   let bytes: Uint8Array;
   try {
     bytes = await readFile(file);
   } catch (error) {
     throw new SdaError(
       'file-missing',
-      `The scores in ${file} cannot be read (${messageOf(error)}); check the path and its permissions.`,
+      `The file ${file} cannot be read (${messageOf(error)}); check the path and its permissions.`,
       { cause: error },
     );
   }

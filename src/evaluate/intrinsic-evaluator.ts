@@ -3,7 +3,7 @@ import { SdaError } from '../errors.js';
 import type { SdaModel } from '../sda-model.js';
 import { plainSegments } from '../text/added-tokens.js';
 import { INSTRUCTIONS } from '../text/instructions.js';
-import { buildPrompts, type PromptOptions } from '../text/prompts.js';
+import { buildPrompts, type Placement, type PromptOptions } from '../text/prompts.js';
 import { opensThinking } from '../text/reasoning.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import { intrinsicScore, scoreTokens } from './intrinsic.js';
@@ -11,11 +11,11 @@ import { type Evaluator, type Failed, type FailureKind, localProvenance } from '
 
 /** How both prompts are made: as for the response that is scored. */
 export interface IntrinsicPromptOptions
-  extends Partial<
-    Pick<PromptOptions, 'placement' | 'system' | 'foldSystem' | 'date' | 'templateVariables'>
-  > {
+  extends Pick<PromptOptions, 'system' | 'foldSystem' | 'date' | 'templateVariables'> {
   /** I in your own words, instead of the built-in instruction of each response's core */
   readonly instruction?: string | undefined;
+  /** Default `after-query` */
+  readonly placement?: Placement | undefined;
 }
 
 export interface IntrinsicOptions extends IntrinsicPromptOptions {
