@@ -10,6 +10,7 @@ import * as generate from './generate.js';
 import * as inspect from './inspect.js';
 import * as logits from './logits.js';
 import { exitQuietlyOnClosedPipe } from './output.js';
+import * as runCommand from './run.js';
 import * as score from './score.js';
 import * as setup from './setup.js';
 import * as weights from './weights.js';
@@ -17,6 +18,7 @@ import * as weights from './weights.js';
 const COMMANDS = [
   generate,
   demo,
+  runCommand,
   score,
   logits,
   inspect,

@@ -1,12 +1,20 @@
 import { z } from 'zod';
-import { METHODS, type Method, ROW_SCHEMA, type Row, type RowFailure } from './rows.js';
+import {
+  type Method,
+  type Response,
+  ROW_SCHEMA,
+  type Row,
+  type RowFailure,
+  type Score,
+  type Verdict,
+} from './rows.js';
 
 // What each stage's file holds: as rows.ts says, checked when a file is read back.
 
 const number = z.number();
 const column = z.array(number.nullable());
 
-export const responseSchema = z.looseObject({
+export const responseSchema: z.ZodType<Response> = z.looseObject({
   text: z.string(),
   thinking: z.string(),
   answer: z.string(),
@@ -27,7 +35,7 @@ export const responseSchema = z.looseObject({
     .nullable(),
 });
 
-export const scoreSchema = z.looseObject({
+export const scoreSchema: z.ZodType<Score> = z.looseObject({
   score: number.min(0).max(100),
   a: number,
   evaluator: z.string(),
@@ -35,7 +43,7 @@ export const scoreSchema = z.looseObject({
   rawAnswer: z.string().nullable(),
 });
 
-export const verdictSchema = z.looseObject({
+export const verdictSchema: z.ZodType<Verdict> = z.looseObject({
   winner: z.enum(['method', 'base', 'tie']),
   method: number.min(0).max(100),
   base: number.min(0).max(100),
@@ -48,9 +56,6 @@ export const verdictSchema = z.looseObject({
 export const respondStage = (method: Method) => `respond-${method}`;
 export const SCORE_STAGE = 'score';
 export const judgeStage = (method: Method) => `judge-${method}`;
-
-/** The methods that are compared with base. */
-export const COMPARED = METHODS.filter((method) => method !== 'base');
 
 export function doneRow<T>(item: string, value: T): Row<T> {
   return { schema: ROW_SCHEMA, item, status: 'done', value };

@@ -1,0 +1,271 @@
+import { setMaxListeners } from 'node:events';
+import { basename } from 'node:path';
+import type { z } from 'zod';
+import { createEvaluator, createJudge, type EvaluatorSpec } from '../evaluate/create.js';
+import { hashOf } from '../evaluate/hash.js';
+import type { PairJudge } from '../evaluate/judge.js';
+import { STAND_IN } from '../evaluate/stand-in.js';
+import type { LoadOptions, SdaModel } from '../sda-model.js';
+import { judgeAll, Rejected, scoreAll } from './assess.js';
+import { decidingSettings, type ExperimentConfig, instructionOf } from './config.js';
+import { type DataSet, loadDataSet } from './data/index.js';
+import { describeSession, modelFingerprint } from './identity.js';
+import { isSteered, promptOptions, respond } from './respond.js';
+import {
+  type Item,
+  METHODS,
+  type Method,
+  type Response,
+  ROW_SCHEMA,
+  type RunHeader,
+  type Score,
+  type Verdict,
+} from './rows.js';
+import { Servers } from './servers.js';
+import { type OnProgress, Stage } from './stage.js';
+import {
+  judgeStage,
+  respondStage,
+  responseSchema,
+  SCORE_STAGE,
+  scoreSchema,
+  verdictSchema,
+} from './stages.js';
+import { RunStore } from './store/index.js';
+
+export interface ExperimentOptions {
+  /** The run's folder; made where it does not exist */
+  readonly dir: string;
+  /** The folder of the model where the configuration names none */
+  readonly defaultModel: string;
+  /** `loadModel`, or the same with its progress shown */
+  readonly openModel: (dir: string, options: LoadOptions) => Promise<SdaModel>;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: OnProgress | undefined;
+  /** What is worth knowing and no error, each a sentence */
+  readonly onNote?: ((note: string) => void) | undefined;
+}
+
+/** How a session of a run ended. */
+export interface ExperimentResult {
+  /** Every item has a row in every stage */
+  readonly complete: boolean;
+  /** Failed rows by stage; they are tried again when the run goes on */
+  readonly failed: Readonly<Record<string, number>>;
+  /** Why judging stopped before its end, where it did */
+  readonly judgingStopped: string | null;
+}
+
+/**
+ * Runs an experiment, or goes on with it: base responses, their scores, the responses of each method, and verdicts on
+ * them. What is on disk is never done again; an abort ends it early and loses nothing.
+ *
+ * @throws SdaError for a configuration, data set, model or folder that cannot be used, before anything is decoded where
+ *   possible; `runtime` where the evaluator's server refuses every request
+ */
+export async function runExperiment(
+  config: ExperimentConfig,
+  options: ExperimentOptions,
+): Promise<ExperimentResult> {
+  const data = await loadDataSet(config.data);
+  for (const note of data.notes) options.onNote?.(note);
+  const modelDir = config.model.dir ?? options.defaultModel;
+  const header = await headerOf(config, data, modelDir);
+  const servers = new Servers(options.dir);
+  if (options.signal) setMaxListeners(0, options.signal); // several for each request under way
+  try {
+    // keys and options are checked before the model is read
+    const judge = config.judge ? await createJudge(await servers.judge(config.judge)) : null;
+    const evaluator = await servers.evaluator(config.evaluator);
+    if (evaluator.kind !== 'intrinsic') await createEvaluator(evaluator);
+    const session = await describeSession({ batch: config.batch });
+    const store = RunStore.open(options.dir, header, session, data.items);
+    try {
+      const experiment = new Experiment(config, options, data.items, store, modelDir);
+      return await experiment.run(evaluator, judge);
+    } finally {
+      store.close();
+    }
+  } finally {
+    await servers.close();
+  }
+}
+
+async function headerOf(
+  config: ExperimentConfig,
+  data: DataSet,
+  modelDir: string,
+): Promise<RunHeader> {
+  const { name, core, methods, evaluator, judge, seed } = config;
+  const fingerprint = await modelFingerprint(modelDir);
+  const dataSet = { name: data.name, items: data.items.length, sha256: data.sha256 };
+  const aligner = config.aligner && (await modelFingerprint(config.aligner.dir));
+  const settings = decidingSettings(config);
+  const deciding = {
+    ...settings,
+    model_fingerprint: fingerprint,
+    ...(aligner && { aligner_fingerprint: aligner }),
+    data_sha256: data.sha256,
+  };
+  const told = (spec: { kind: string; model?: string | undefined }) =>
+    spec.kind === 'openai' ? `openai ${spec.model ?? 'gpt-4.1'}` : spec.kind;
+  return {
+    schema: ROW_SCHEMA,
+    name,
+    config: deciding,
+    configHash: hashOf(deciding),
+    model: { name: basename(modelDir), dtype: config.model.dtype, fingerprint },
+    dataSet,
+    core,
+    instruction: instructionOf(config),
+    methods: METHODS.filter((method) => method === 'base' || methods.includes(method)),
+    evaluator: told(evaluator),
+    judge: judge ? told(judge) : null,
+    standIn: evaluator.kind === STAND_IN || judge?.kind === STAND_IN,
+    seed,
+  };
+}
+
+class Experiment {
+  private model: SdaModel | null = null;
+  private readonly stages: Pick<Stage<unknown>, 'name' | 'failed' | 'full'>[] = [];
+
+  constructor(
+    private readonly config: ExperimentConfig,
+    private readonly options: ExperimentOptions,
+    private readonly items: readonly Item[],
+    private readonly store: RunStore,
+    private readonly modelDir: string,
+  ) {}
+
+  async run(evaluator: EvaluatorSpec, judge: PairJudge | null): Promise<ExperimentResult> {
+    const { signal } = this.options;
+    const { methods } = this.config;
+    const compared = METHODS.filter((method) => method !== 'base' && methods.includes(method));
+    const base = this.open(respondStage('base'), responseSchema);
+    const scores = this.open(SCORE_STAGE, scoreSchema);
+    const judging = new Judging(judge, signal);
+    try {
+      await this.respondAll('base', base);
+      if (compared.some(isSteered) && !signal?.aborted) await this.score(evaluator, base, scores);
+      for (const method of compared) {
+        if (signal?.aborted) break;
+        const responses = this.open(respondStage(method), responseSchema);
+        await this.respondAll(method, responses, base, scores);
+        if (!judge || signal?.aborted) continue;
+        const verdicts = this.open(judgeStage(method), verdictSchema);
+        judging.add(this.config, verdicts, responses, base);
+      }
+      await judging.end();
+    } finally {
+      await judging.end().catch(() => {}); // what it could still write before the files are closed
+      this.model?.dispose();
+    }
+    const failed = this.stages
+      .map((stage) => [stage.name, stage.failed()] as const)
+      .filter(([, count]) => count > 0);
+    const full = this.stages.every((stage) => stage.full());
+    const { stopped } = judging;
+    const complete = !signal?.aborted && stopped === null && full;
+    return { complete, failed: Object.fromEntries(failed), judgingStopped: stopped };
+  }
+
+  private async score(
+    spec: EvaluatorSpec,
+    base: Stage<Response>,
+    scores: Stage<Score>,
+  ): Promise<void> {
+    const { config } = this;
+    const { signal } = this.options;
+    await scores.fill(async (items, onRow) => {
+      const model = spec.kind === 'intrinsic' ? await this.openModel() : undefined;
+      const evaluator = await createEvaluator(spec, model, promptOptions(config));
+      const concurrency = spec.kind === 'openai' ? (spec.concurrency ?? 4) : 1;
+      const input = { config, items, base: base.rows(), signal, onRow };
+      await scoreAll(evaluator, input, concurrency);
+    });
+  }
+
+  private async respondAll(
+    method: Method,
+    stage: Stage<Response>,
+    base?: Stage<Response>,
+    scores?: Stage<Score>,
+  ): Promise<void> {
+    const { config } = this;
+    const { signal } = this.options;
+    await stage.fill(async (items, onRow, onTokens) => {
+      const model = method === 'aligner' ? await this.openAligner() : await this.openModel();
+      const earlier = { base: base?.rows(), scores: scores?.rows() };
+      await respond({ method, config, items, model, ...earlier, signal, onRow, onTokens });
+    });
+  }
+
+  private open<T>(name: string, schema: z.ZodType<T>): Stage<T> {
+    const file = this.store.stage(name, schema);
+    const stage = new Stage(name, file, this.items, this.options.onProgress);
+    this.stages.push(stage);
+    return stage;
+  }
+
+  /** The base model, loaded when first needed. */
+  private async openModel(): Promise<SdaModel> {
+    if (this.model) return this.model;
+    const { dtype, context, chat_template, tie_missing_head } = this.config.model;
+    this.model = await this.options.openModel(this.modelDir, {
+      dtype,
+      maxContext: context,
+      chatTemplate: chat_template,
+      tieMissingHead: tie_missing_head,
+    });
+    return this.model;
+  }
+
+  /** In place of the base model, which is not needed any more: `aligner` is the last method. */
+  private async openAligner(): Promise<SdaModel> {
+    this.model?.dispose();
+    this.model = null;
+    const { dir, dtype, context } = this.config.aligner!;
+    this.model = await this.options.openModel(dir, { dtype, maxContext: context });
+    return this.model;
+  }
+}
+
+/** Verdicts, one method after the other, while the next method is decoded. */
+class Judging {
+  /** What the server says of every request, where it refuses them */
+  stopped: string | null = null;
+  private work = Promise.resolve();
+
+  constructor(
+    private readonly judge: PairJudge | null,
+    private readonly signal: AbortSignal | undefined,
+  ) {}
+
+  add(
+    config: ExperimentConfig,
+    verdicts: Stage<Verdict>,
+    responses: Stage<Response>,
+    base: Stage<Response>,
+  ): void {
+    const { judge, signal } = this;
+    if (!judge) return;
+    this.work = this.work.then(async () => {
+      if (this.stopped !== null || signal?.aborted) return;
+      try {
+        await verdicts.fill((items, onRow) => {
+          const input = { config, items, base: base.rows(), signal, onRow };
+          return judgeAll(judge, responses.rows(), input);
+        });
+      } catch (error) {
+        if (!(error instanceof Rejected)) throw error;
+        this.stopped = error.message;
+      }
+    });
+    this.work.catch(() => {}); // told by `end`
+  }
+
+  end(): Promise<void> {
+    return this.work;
+  }
+}

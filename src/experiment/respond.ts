@@ -1,0 +1,194 @@
+import { SdaError } from '../errors.js';
+import type { GenerateRequest, GenerateStep, GenerateSummary } from '../generate-types.js';
+import type { SdaModel } from '../sda-model.js';
+import { buildPrompts } from '../text/prompts.js';
+import { alignerRequest } from './aligner.js';
+import { type ExperimentConfig, instructionOf, itemSeed } from './config.js';
+import type { Item, Method, Response, Row, RowFailure, Score, TokenTrace } from './rows.js';
+import { doneRow, failedRow } from './stages.js';
+
+/** What the responses of a method are made from. */
+export interface RespondInput {
+  readonly method: Method;
+  readonly config: ExperimentConfig;
+  /** Those that have no response yet */
+  readonly items: readonly Item[];
+  /** The base model; for `aligner` the aligner */
+  readonly model: SdaModel;
+  /** Rows of the stages before, by item; `base` itself needs none */
+  readonly base?: ReadonlyMap<string, Row<Response>> | undefined;
+  readonly scores?: ReadonlyMap<string, Row<Score>> | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** Called with each row as it comes */
+  readonly onRow: (row: Row<Response>) => void;
+  /** Called after each decoding step with the number of tokens drawn in it */
+  readonly onTokens?: ((count: number) => void) | undefined;
+}
+
+/** Methods that steer, and so need a. */
+export const isSteered = (method: Method) => method === 'steering' || method === 'sda';
+
+/**
+ * Decodes the responses of one method, as one batch whose places are filled again as answers end. An item that cannot
+ * be answered becomes a failed row. After an abort, items that were under way have no row.
+ */
+export async function respond(input: RespondInput): Promise<void> {
+  const { items, model, config, signal, onRow, onTokens } = input;
+  const asked: { item: Item; a: number | null }[] = [];
+  const requests: GenerateRequest[] = [];
+  for (const item of items) {
+    const made = await requestFor(item, input);
+    if ('kind' in made) {
+      onRow(failedRow(item.id, made));
+      continue;
+    }
+    asked.push({ item, a: made.a });
+    requests.push({ ...made.request, signal });
+  }
+  if (requests.length === 0) return;
+
+  const steps: GenerateStep[][] = requests.map(() => []);
+  for await (const batch of model.generateBatch(requests, { maxBatch: config.batch })) {
+    onTokens?.(batch.length);
+    for (const { query, step, summary } of batch) {
+      steps[query]!.push(step);
+      if (!summary) continue;
+      const { item, a } = asked[query]!;
+      const trace = config.trace ? traceOf(steps[query]!) : null;
+      steps[query] = [];
+      onRow(rowOf(item, a, summary, trace));
+    }
+  }
+}
+
+/** The request of one item, or why there is none. */
+async function requestFor(
+  item: Item,
+  input: RespondInput,
+): Promise<{ request: GenerateRequest; a: number | null } | RowFailure> {
+  const { method, config, model, base, scores } = input;
+  const { decoding, aligner } = config;
+  const settings = {
+    k: decoding.k,
+    t0: decoding.t0,
+    sigma: decoding.sigma,
+    tMin: decoding.t_min,
+    topP: decoding.top_p,
+    topK: decoding.top_k,
+    minP: decoding.min_p,
+    greedy: decoding.greedy,
+    plausibility: decoding.plausibility,
+  };
+  const seed = itemSeed(config.seed, item.id);
+  try {
+    if (method === 'aligner') {
+      const answer = base?.get(item.id);
+      if (answer?.status !== 'done') return noBase(answer);
+      const { prompt, max_tokens: maxTokens } = aligner!;
+      const correction = {
+        query: item.query,
+        answer: answer.value.answer,
+        maxTokens,
+        seed,
+        prompt,
+      };
+      return { request: await alignerRequest(model, { ...correction, settings }), a: null };
+    }
+    let a: number | null = null;
+    if (isSteered(method)) {
+      const score = scores?.get(item.id);
+      if (score?.status !== 'done') {
+        const why = score?.failure.reason ?? 'It was not scored.';
+        return { kind: 'no-score', reason: `The base response has no score: ${why}` };
+      }
+      a = score.value.a;
+    }
+    const { baseIds, instructedIds } = await promptsOf(item, model, config);
+    const longest = Math.max(baseIds.length, instructedIds.length);
+    if (longest >= model.maxContext) {
+      return {
+        kind: 'bad-prompt',
+        reason: `The prompt has ${longest} tokens, but the context holds ${model.maxContext}.`,
+      };
+    }
+    const request: GenerateRequest = {
+      prompts: { baseIds, instructedIds },
+      settings: { ...settings, mode: method, amplification: a ?? 0 },
+      maxTokens: decoding.max_tokens,
+      seed,
+      stop: decoding.stop,
+      singleStream: method === 'base' && !config.trace,
+    };
+    return { request, a };
+  } catch (error) {
+    if (!(error instanceof SdaError) || !OF_ONE_ITEM.has(error.code)) throw error;
+    return { kind: 'bad-prompt', reason: error.message };
+  }
+}
+
+/** Errors that say something of one item; any other would meet the next one as well. */
+const OF_ONE_ITEM = new Set(['bad-input', 'context-exceeded', 'bad-tokenizer']);
+
+async function promptsOf({ query }: Item, model: SdaModel, config: ExperimentConfig) {
+  const tokenizer = await model.tokenizer();
+  const template = await model.chatTemplate();
+  return buildPrompts({ ...promptOptions(config), tokenizer, template, query });
+}
+
+/** How the prompts of an experiment are made, beside the query. */
+export function promptOptions(config: ExperimentConfig) {
+  const { placement, system, fold_system, date, template_variables } = config.prompt;
+  return {
+    placement,
+    system,
+    foldSystem: fold_system,
+    date: new Date(`${date}T12:00:00`),
+    templateVariables: template_variables,
+    instruction: instructionOf(config),
+  };
+}
+
+function noBase(row: Row<Response> | undefined): RowFailure {
+  const why = row?.status === 'failed' ? row.failure.reason : 'It was not decoded.';
+  return { kind: 'no-answer', reason: `There is no base response: ${why}` };
+}
+
+function rowOf(
+  item: Item,
+  a: number | null,
+  summary: GenerateSummary,
+  trace: TokenTrace | null,
+): Row<Response> {
+  const { text, thinking, answer, answerFinished, finishReason, promptTokens } = summary;
+  if (!answerFinished) {
+    const reason = `The thinking was not finished within ${summary.tokenIds.length} tokens: there is no answer.`;
+    return failedRow(item.id, { kind: 'unfinished-thinking', reason });
+  }
+  return doneRow(item.id, {
+    text,
+    thinking,
+    answer,
+    finishReason,
+    tokens: summary.tokenIds.length,
+    promptTokens,
+    seed: summary.settings.seed,
+    a,
+    trace,
+  });
+}
+
+function traceOf(steps: readonly GenerateStep[]): TokenTrace {
+  const column = (pick: (step: GenerateStep) => number) => steps.map((step) => rounded(pick(step)));
+  return {
+    text: steps.map(({ text }) => text),
+    js: column(({ js }) => js),
+    temperature: column(({ temperature }) => temperature),
+    logpBase: column(({ logpBase }) => logpBase),
+    logpInstructed: column(({ logpInstructed }) => logpInstructed),
+    logp: column(({ logp }) => logp),
+  };
+}
+
+function rounded(value: number): number | null {
+  return Number.isFinite(value) ? Number(value.toPrecision(4)) : null;
+}

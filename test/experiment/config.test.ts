@@ -1,0 +1,121 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import {
+  decidingSettings,
+  type ExperimentConfig,
+  instructionOf,
+  itemSeed,
+  parseConfig,
+  readConfig,
+} from '../../src/experiment/config.js';
+import { INSTRUCTIONS } from '../../src/text/instructions.js';
+import { temporaryFolder } from '../support/folders.js';
+import { errorOf } from '../support/tensorflow.js';
+
+const DATA = { file: 'examples/data/plain.jsonl', fields: { query: 'query' } };
+const parse = (more: object) => parseConfig({ data: DATA, ...more }, 'test');
+
+describe('a configuration', () => {
+  test('has the paper’s defaults', () => {
+    const { decoding, methods, evaluator, judge, core, name, batch } = parse({});
+    expect(decoding).toMatchObject({ k: 2, t0: 0.6, sigma: 0.01, t_min: 0.2, top_p: 0.95 });
+    expect({ methods, evaluator, judge, core, name, batch }).toEqual({
+      methods: ['sda'],
+      evaluator: { kind: 'intrinsic' },
+      judge: undefined,
+      core: 'helpfulness',
+      name: 'test',
+      batch: 4,
+    });
+  });
+
+  test('takes the instruction of its core, or its own', () => {
+    expect(instructionOf(parse({ core: 'truthful' }))).toBe(INSTRUCTIONS.truthful);
+    expect(instructionOf(parse({ instruction: 'Be brief.' }))).toBe('Be brief.');
+  });
+
+  test.each<[string, object, RegExp]>([
+    ['an unknown key', { modle: {} }, /^test: unknown key modle \(known for .*: name, model, data/],
+    [
+      'an unknown key inside',
+      { decoding: { tempreture: 1 } },
+      /^test\.decoding: unknown key tempreture/,
+    ],
+    ['a value out of range', { decoding: { top_p: 1.5 } }, /^test\.decoding\.top_p: /],
+    ['an unknown method', { methods: ['sdaa'] }, /^test\.methods\.0: /],
+    ['a method twice', { methods: ['sda', 'sda'] }, /must not name a method twice/],
+    ['a key', { judge: { kind: 'openai', api_key: 'sk-secret' } }, /environment variable/],
+    ['an aligner without its model', { methods: ['aligner'] }, /"aligner" .* go together/],
+    ['no kind', { evaluator: {} }, /must have a kind: openai, intrinsic, fixed, file or stand-in/],
+    ['no data set', { data: undefined }, /^test\.data/],
+  ])('refuses %s', async (_, more, message) => {
+    const error = await errorOf(() => parse(more));
+    expect(error).toMatchObject({ code: 'bad-input', message: expect.stringMatching(message) });
+    expect(String(error)).not.toContain('sk-secret');
+  });
+
+  test('is the same as YAML and as JSON', async () => {
+    const dir = temporaryFolder();
+    const [yaml, json] = [join(dir, 'a.yaml'), join(dir, 'a.json')];
+    writeFileSync(yaml, `data: {file: d.jsonl, fields: {query: q}}\nseed: 3 # fixes all\n`);
+    writeFileSync(
+      json,
+      JSON.stringify({ data: { file: 'd.jsonl', fields: { query: 'q' } }, seed: 3 }),
+    );
+    expect(await readConfig(yaml)).toEqual(await readConfig(json));
+    expect((await readConfig(yaml)).name).toBe('a');
+  });
+
+  test.each([
+    ['a: [1, 2', /line 1, column/],
+    ['a: 1\n b: 2\n', /line 1, column/],
+    ['\tseed: 1', /neither YAML nor JSON/],
+  ])('says where %j is no YAML', async (source, message) => {
+    const file = join(temporaryFolder(), 'bad.yaml');
+    writeFileSync(file, source);
+    const error = await errorOf(() => readConfig(file));
+    expect(error).toMatchObject({ code: 'bad-file', message: expect.stringMatching(message) });
+  });
+
+  test('that does not exist is named', async () => {
+    const error = await errorOf(() => readConfig('no/such.yaml'));
+    expect(error).toMatchObject({
+      code: 'file-missing',
+      message: expect.stringContaining('no/such.yaml'),
+    });
+  });
+});
+
+describe('the settings that decide the numbers', () => {
+  const deciding = (more: object) => decidingSettings(parse(more) as ExperimentConfig);
+  const judge = { kind: 'openai', model: 'm' };
+
+  test.each<[string, object, object]>([
+    ['the batch', { batch: 1 }, { batch: 9 }],
+    ['the name', { name: 'a' }, { name: 'b' }],
+    ['retries', { judge: { ...judge, max_retries: 0 } }, { judge: { ...judge, max_retries: 9 } }],
+    ['the cache', { judge: { ...judge, cache_dir: 'a' } }, { judge: { ...judge, cache_dir: 'b' } }],
+    ['a default written out', {}, { decoding: { k: 2 } }],
+  ])('do not hold %s', (_, one, other) => {
+    expect(deciding(one)).toEqual(deciding(other));
+  });
+
+  test.each<[string, object, object]>([
+    ['the seed', { seed: 0 }, { seed: 1 }],
+    ['k', { decoding: { k: 2 } }, { decoding: { k: 3 } }],
+    ['the judge', { judge }, { judge: { ...judge, model: 'other' } }],
+    ['the rubric', { judge }, { judge: { ...judge, rubric: 'Mine.' } }],
+    ['the instruction', { core: 'truthful' }, { core: 'empathy' }],
+  ])('hold %s', (_, one, other) => {
+    expect(deciding(one)).not.toEqual(deciding(other));
+  });
+});
+
+test('a query has one seed of 32 bits, which depends on the run’s seed and its id alone', () => {
+  const seeds = Array.from({ length: 500 }, (_, item) => itemSeed(0, `q${item}`));
+  expect(new Set(seeds).size).toBe(500);
+  expect(seeds.every((seed) => Number.isInteger(seed) && seed >= 0 && seed < 2 ** 32)).toBe(true);
+  expect(itemSeed(0, 'q1')).toBe(seeds[1]);
+  expect(itemSeed(1, 'q1')).not.toBe(seeds[1]);
+});
