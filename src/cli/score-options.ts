@@ -136,6 +136,7 @@ const BELONGS: Readonly<
     baseUrl: '--base-url',
     apiKeyEnv: '--api-key-env',
     rubric: '--rubric',
+    structured: '--no-structured',
     temperature: '--temperature',
     maxTokens: '--max-tokens',
     maxCompletionTokens: '--max-completion-tokens',
@@ -149,7 +150,10 @@ const BELONGS: Readonly<
   },
   intrinsic: {
     model: '--model',
+    dtype: '--dtype',
     context: '--context',
+    tieMissingHead: '--tie-missing-head',
+    memoryCheck: '--no-memory-check',
     instruction: '--instruction',
     placement: '--placement',
     system: '--system',
@@ -163,6 +167,9 @@ const BELONGS: Readonly<
   file: { scores: '--scores' },
 };
 
+/** What options of one evaluator are where they are not given. */
+const DEFAULTS: Partial<ScoreOptions> = { structured: true, dtype: 'auto', memoryCheck: true };
+
 /**
  * The evaluator as a configuration file would name it; see `evaluatorSchema`.
  *
@@ -173,7 +180,7 @@ export function evaluatorSpec(options: ScoreOptions): Record<string, unknown> {
   for (const other of KINDS) {
     if (other === kind) continue;
     const flags = Object.entries(BELONGS[other]) as [keyof ScoreOptions, string][];
-    const [, flag] = flags.find(([name]) => options[name] !== undefined) ?? [];
+    const [, flag] = flags.find(([name]) => options[name] !== DEFAULTS[name]) ?? [];
     if (flag === undefined) continue;
     throw new SdaError(
       'usage',

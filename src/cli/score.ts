@@ -22,6 +22,9 @@ export function register(program: Command): void {
 Prints S, 0..100, and the amplification a = F(S) of eq 3. Where rows have "expected", Spearman's rank correlation with it
 comes last. A response without a score is shown as failed, and the exit code is then 1.
 
+"intrinsic" says how far the instruction moves the model at a response. With the default 135M model that does not follow
+the quality of responses: rho -0.06 with 20 expected scores, interval -0.49 to 0.39.
+
 Examples:
   sda score --evaluator openai --query "How are you?" --response "Well, thank you." --core empathy
   sda score --evaluator openai --base-url http://127.0.0.1:8000/v1 --judge-model NAME --file responses.jsonl --json

@@ -26,6 +26,9 @@ const CHUNK = 32;
  * from P1 has d <= 0 on average (it is minus a KL divergence), so S is mostly below 50. The scale, 0.5 nats a
  * token, is a choice, not a measurement: scores compare answers of one model, not models.
  *
+ * It does not stand in for a judge: with the default 135M model it does not follow the quality of responses
+ * (test/fixtures/intrinsic/README.md has the measurement). Larger models have not been measured.
+ *
  * @param logpBase log P1 of each answer token, nats, at most 0
  * @param logpInstructed log P2 of the same tokens
  * @throws SdaError `bad-input` for an empty answer and for lengths that differ; `bad-logits` for NaN or values above 0
