@@ -61,7 +61,7 @@ export const judgeSchema = z.discriminatedUnion(
 export type JudgeSpec = z.infer<typeof judgeSchema>;
 
 /** An object whose unknown keys are named together with the known ones. */
-function strict<T extends z.ZodRawShape>(name: string, shape: T) {
+export function strict<T extends z.ZodRawShape>(name: string, shape: T) {
   return z.strictObject(shape, {
     error: (issue) => {
       if (issue.code !== 'unrecognized_keys') return undefined;

@@ -1,3 +1,5 @@
+import { bootstrapNetWins, signTest, wilson } from './intervals.js';
+
 /** One pair of responses that was to be judged: the method's and the base model's. */
 export type JudgedPair =
   | {
@@ -26,7 +28,7 @@ export interface WinRates {
   readonly ties: number;
   /** Pairs without a verdict, by kind of failure */
   readonly failures: Readonly<Record<string, number>>;
-  /** Eq 9: (wins - losses) / (wins + losses + ties), -1..1; bootstrap over items. null where nothing was judged */
+  /** Eq 9: (wins - losses) / (wins + losses + ties), -1..1; 95% bootstrap over items. null where nothing was judged */
   readonly winRate: Estimate | null;
   /** (wins + ties / 2) / judged, 0..1; bootstrap over items */
   readonly tiesAsHalf: Estimate | null;
@@ -41,4 +43,58 @@ export interface WinRates {
   };
   /** Two-sided exact sign test of wins against losses; null without either */
   readonly signTestP: number | null;
+}
+
+/** Mean scores at most so far apart are a tie in the "approximate" count. */
+export const APPROXIMATE_GAP = 3;
+
+/** Counts and rates of pairs; see `WinRates`. The order of the pairs does not matter. */
+export function winRates(pairs: readonly JudgedPair[]): WinRates {
+  const judged = pairs.filter((pair) => pair.status === 'judged');
+  const failed = pairs.filter((pair) => pair.status === 'failed');
+  const counts = { wins: 0, losses: 0, ties: 0 };
+  const approximate = { wins: 0, losses: 0, ties: 0 };
+  for (const { winner, method, base } of judged) {
+    count(counts, winner);
+    const near = Math.abs(method - base) <= APPROXIMATE_GAP;
+    count(approximate, near ? 'tie' : method > base ? 'method' : 'base');
+  }
+  const failures: Record<string, number> = {};
+  for (const { kind } of failed) failures[kind] = (failures[kind] ?? 0) + 1;
+  const n = judged.length;
+  return {
+    judged: n,
+    ...counts,
+    failures,
+    ...(n === 0 ? NOTHING : ratesOf(counts, n)),
+    approximate: {
+      ...approximate,
+      winRate: n === 0 ? null : (approximate.wins - approximate.losses) / n,
+    },
+    signTestP: signTest(counts.wins, counts.losses),
+  };
+}
+
+const NOTHING = { winRate: null, tiesAsHalf: null, winShare: null };
+
+function ratesOf({ wins, losses, ties }: Counts, n: number) {
+  const { low, high } = bootstrapNetWins(wins, losses, ties);
+  return {
+    winRate: { value: (wins - losses) / n, low, high },
+    // (wins + ties / 2) / n is ((wins - losses) / n + 1) / 2, and so are its quantiles
+    tiesAsHalf: { value: (wins + ties / 2) / n, low: (low + 1) / 2, high: (high + 1) / 2 },
+    winShare: { value: wins / n, ...wilson(wins, n) },
+  };
+}
+
+interface Counts {
+  wins: number;
+  losses: number;
+  ties: number;
+}
+
+function count(counts: Counts, winner: 'method' | 'base' | 'tie'): void {
+  if (winner === 'method') counts.wins++;
+  else if (winner === 'base') counts.losses++;
+  else counts.ties++;
 }
