@@ -4,7 +4,7 @@ import type { ExperimentResult } from '../experiment/pipeline.js';
 import { defaultModelDir } from '../runtime/paths.js';
 import { EXIT_INTERRUPTED } from './failure.js';
 import { openModel, withInterrupt } from './load.js';
-import { note, print } from './output.js';
+import { note, print, warn } from './output.js';
 import { ProgressLine } from './progress.js';
 
 interface Options {
@@ -85,6 +85,15 @@ async function conclude(
     process.exitCode = EXIT_INTERRUPTED;
     return;
   }
+  const [{ readRun }, { summarizeRun }, { resultsTable }] = await Promise.all([
+    import('../experiment/store/index.js'),
+    import('../experiment/summary.js'),
+    import('../experiment/table.js'),
+  ]);
+  const data = readRun(dir);
+  const summary = summarizeRun(data);
+  if (summary.comparisons.length > 0) print(`${resultsTable([{ run: data, summary }])}\n`);
+  if (data.header.standIn) warn('a stand-in scored or judged: these numbers are no results');
   if (judgingStopped !== null) {
     note(`judging stopped: ${judgingStopped} ${again} once that is mended`);
     process.exitCode = 1;
