@@ -77,7 +77,8 @@ async function requestFor(
     topK: decoding.top_k,
     minP: decoding.min_p,
     greedy: decoding.greedy,
-    plausibility: decoding.plausibility,
+    // a bound on steering, set by P2: it is not to reach into what the model says by itself
+    plausibility: isSteered(method) ? decoding.plausibility : 0,
   };
   const seed = itemSeed(config.seed, item.id);
   try {

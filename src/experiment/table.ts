@@ -1,6 +1,6 @@
 import type { Estimate, WinRates } from '../evaluate/win-rates.js';
 import type { RunData } from './rows.js';
-import type { RunSummary } from './summary.js';
+import type { Comparison, RunSummary } from './summary.js';
 
 /** A run with its numbers. */
 export interface SummarizedRun {
@@ -11,79 +11,103 @@ export interface SummarizedRun {
 export const TABLE_FORMATS = ['text', 'markdown', 'csv'] as const;
 export type TableFormat = (typeof TABLE_FORMATS)[number];
 
-const COLUMNS = [
-  'model',
-  'data set',
-  'core',
-  'method',
-  'set',
-  'n',
-  'win rate %',
-  '95% low',
-  '95% high',
-  'wins',
-  'losses',
-  'ties',
-  'ties as half %',
-  'approx. %',
-  'sign test p',
-  'failed',
-  'pending',
-  'words',
-  'base words',
-  'judge',
-  'seed',
-] as const;
+/** A column: its heading, and its cell for one set of one comparison. */
+interface Column {
+  readonly name: string;
+  readonly text?: boolean;
+  readonly cell: (line: Line) => string;
+}
 
-/** Columns that hold text. */
-const TEXT_COLUMNS = new Set<string>(['model', 'data set', 'core', 'method', 'set', 'judge']);
+interface Line extends SummarizedRun {
+  readonly comparison: Comparison;
+  readonly set: 'full' | 'refined';
+  readonly rates: WinRates;
+}
+
+const WHAT: readonly Column[] = [
+  { name: 'model', text: true, cell: ({ run }) => run.header.model.name },
+  { name: 'data set', text: true, cell: ({ run }) => run.header.dataSet.name },
+  { name: 'core', text: true, cell: ({ run }) => run.header.core },
+  { name: 'method', text: true, cell: ({ comparison }) => comparison.method },
+  { name: 'set', text: true, cell: ({ set }) => set },
+  { name: 'n', cell: ({ rates }) => String(rates.judged) },
+];
+
+/** What fits a terminal and a page. */
+const SHORT: readonly Column[] = [
+  ...WHAT,
+  { name: 'win rate % [95%]', cell: ({ rates }) => withInterval(rates.winRate) },
+  { name: 'W/T/L', cell: ({ rates }) => `${rates.wins}/${rates.ties}/${rates.losses}` },
+  { name: 'approx. %', cell: ({ rates }) => percent(rates.approximate.winRate) },
+  { name: 'failed', cell: ({ rates }) => String(failed(rates)) },
+  {
+    name: 'words',
+    cell: ({ comparison: { words } }) => `${whole(words.method)}:${whole(words.base)}`,
+  },
+  { name: 'judge', text: true, cell: ({ run }) => judgeOf(run) },
+];
+
+const LONG: readonly Column[] = [
+  ...WHAT,
+  { name: 'win rate %', cell: ({ rates }) => percent(rates.winRate?.value) },
+  { name: 'win rate low', cell: ({ rates }) => percent(rates.winRate?.low) },
+  { name: 'win rate high', cell: ({ rates }) => percent(rates.winRate?.high) },
+  { name: 'wins', cell: ({ rates }) => String(rates.wins) },
+  { name: 'ties', cell: ({ rates }) => String(rates.ties) },
+  { name: 'losses', cell: ({ rates }) => String(rates.losses) },
+  { name: 'ties as half %', cell: ({ rates }) => percent(rates.tiesAsHalf?.value) },
+  { name: 'ties as half low', cell: ({ rates }) => percent(rates.tiesAsHalf?.low) },
+  { name: 'ties as half high', cell: ({ rates }) => percent(rates.tiesAsHalf?.high) },
+  { name: 'wins %', cell: ({ rates }) => percent(rates.winShare?.value) },
+  { name: 'wins low', cell: ({ rates }) => percent(rates.winShare?.low) },
+  { name: 'wins high', cell: ({ rates }) => percent(rates.winShare?.high) },
+  { name: 'approximate wins', cell: ({ rates }) => String(rates.approximate.wins) },
+  { name: 'approximate ties', cell: ({ rates }) => String(rates.approximate.ties) },
+  { name: 'approximate losses', cell: ({ rates }) => String(rates.approximate.losses) },
+  { name: 'approximate win rate %', cell: ({ rates }) => percent(rates.approximate.winRate) },
+  { name: 'sign test p', cell: ({ rates }) => rates.signTestP?.toPrecision(3) ?? '-' },
+  { name: 'failed', cell: ({ rates }) => String(failed(rates)) },
+  { name: 'pending', cell: ({ comparison }) => String(comparison.pending) },
+  { name: 'words', cell: ({ comparison }) => whole(comparison.words.method) },
+  { name: 'base words', cell: ({ comparison }) => whole(comparison.words.base) },
+  { name: 'evaluator', text: true, cell: ({ run }) => run.header.evaluator },
+  { name: 'judge', text: true, cell: ({ run }) => judgeOf(run) },
+  { name: 'seed', cell: ({ run }) => String(run.header.seed) },
+];
 
 /**
  * The results of several runs as the paper shows them, a line for each run, method and set: the win rate of eq 9 in
- * percent with its 95% interval, counts, and what failed. The set "refined" leaves out items whose base response is
- * gibberish.
+ * percent with its 95% interval, and counts. The set "refined" leaves out items whose base response is gibberish.
+ * `csv` has every number.
  */
 export function resultsTable(runs: readonly SummarizedRun[], format: TableFormat = 'text'): string {
-  const rows = runs.flatMap(linesOf);
-  if (format === 'csv') return csv([COLUMNS, ...rows]);
-  if (format === 'markdown') return markdown(rows);
-  return aligned([COLUMNS, ...rows]);
-}
-
-function linesOf({ run: { header }, summary }: SummarizedRun): string[][] {
-  const judge = `${header.judge ?? 'none'}${header.standIn ? ' (NOT RESULTS)' : ''}`;
-  return summary.comparisons.flatMap(({ method, full, refined, pending, words }) =>
-    (
-      [
-        ['full', full],
-        ['refined', refined],
-      ] as const
-    ).map(([set, rates]) => [
-      header.model.name,
-      header.dataSet.name,
-      header.core,
-      method,
-      set,
-      String(rates.judged),
-      ...estimate(rates.winRate),
-      String(rates.wins),
-      String(rates.losses),
-      String(rates.ties),
-      percent(rates.tiesAsHalf?.value),
-      percent(rates.approximate.winRate),
-      rates.signTestP === null ? '-' : rates.signTestP.toPrecision(2),
-      String(failed(rates)),
-      String(pending),
-      words.method?.toFixed(0) ?? '-',
-      words.base?.toFixed(0) ?? '-',
-      judge,
-      String(header.seed),
-    ]),
+  const lines = runs.flatMap((each) =>
+    each.summary.comparisons.flatMap((comparison): Line[] =>
+      (['full', 'refined'] as const).map((set) => ({
+        ...each,
+        comparison,
+        set,
+        rates: comparison[set],
+      })),
+    ),
   );
+  const columns = format === 'csv' ? LONG : SHORT;
+  const rows = lines.map((line) => columns.map(({ cell }) => cell(line)));
+  if (format === 'csv') return csv([columns.map(({ name }) => name), ...rows]);
+  return (format === 'markdown' ? markdown : aligned)(columns, rows);
 }
 
-function estimate(rate: Estimate | null): string[] {
-  return [percent(rate?.value), percent(rate?.low), percent(rate?.high)];
+function judgeOf({ header }: RunData): string {
+  return `${header.judge ?? 'none'}${header.standIn ? ' (no results)' : ''}`;
+}
+
+/** Such as "12.5 [-3.1, 28.0]". */
+function withInterval(rate: Estimate | null): string {
+  return rate ? `${percent(rate.value)} [${percent(rate.low)}, ${percent(rate.high)}]` : '-';
+}
+
+function whole(value: number | null): string {
+  return value?.toFixed(0) ?? '-';
 }
 
 /** With one decimal, as in the paper; "-" where there is none. */
@@ -95,20 +119,20 @@ function failed({ failures }: WinRates): number {
   return Object.values(failures).reduce((sum, count) => sum + count, 0);
 }
 
-function aligned(rows: readonly (readonly string[])[]): string {
-  const widths = COLUMNS.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
+function aligned(columns: readonly Column[], rows: readonly (readonly string[])[]): string {
+  const all = [columns.map(({ name }) => name), ...rows];
+  const widths = columns.map((_, column) => Math.max(...all.map((row) => row[column]!.length)));
   const cell = (text: string, column: number) =>
-    TEXT_COLUMNS.has(COLUMNS[column]!)
-      ? text.padEnd(widths[column]!)
-      : text.padStart(widths[column]!);
-  return rows.map((row) => row.map(cell).join('  ').trimEnd()).join('\n');
+    columns[column]!.text ? text.padEnd(widths[column]!) : text.padStart(widths[column]!);
+  return all.map((row) => row.map(cell).join('  ').trimEnd()).join('\n');
 }
 
-function markdown(rows: readonly (readonly string[])[]): string {
+function markdown(columns: readonly Column[], rows: readonly (readonly string[])[]): string {
   const line = (cells: readonly string[]) =>
     `| ${cells.map((cell) => cell.replace(/[|\\]/g, '\\$&').replace(/\s+/g, ' ')).join(' | ')} |`;
-  const rule = COLUMNS.map((name) => (TEXT_COLUMNS.has(name) ? '---' : '--:'));
-  return [line(COLUMNS), line(rule), ...rows.map(line)].join('\n');
+  const names = columns.map(({ name }) => name);
+  const rule = columns.map(({ text }) => (text ? '---' : '--:'));
+  return [line(names), line(rule), ...rows.map(line)].join('\n');
 }
 
 /** RFC 4180. */
