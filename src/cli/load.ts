@@ -40,7 +40,7 @@ export function requireModelDir(dir: string): void {
   );
 }
 
-/** Runs `body` with a signal that fires on Ctrl-C; a second Ctrl-C ends the process at once. */
+/** Runs `body` with a signal that fires on Ctrl-C and SIGTERM; a second one ends the process at once. */
 export async function withInterrupt<T>(body: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const controller = new AbortController();
   const interrupt = () => {
@@ -48,9 +48,11 @@ export async function withInterrupt<T>(body: (signal: AbortSignal) => Promise<T>
     controller.abort();
   };
   process.on('SIGINT', interrupt);
+  process.on('SIGTERM', interrupt);
   try {
     return await body(controller.signal);
   } finally {
     process.off('SIGINT', interrupt);
+    process.off('SIGTERM', interrupt);
   }
 }

@@ -5,7 +5,7 @@ import * as bench from './bench.js';
 import * as conformance from './conformance.js';
 import * as demo from './demo.js';
 import * as doctor from './doctor.js';
-import { exitCodeOf, reportError } from './failure.js';
+import { EXIT_INTERRUPTED, exitCodeOf, reportError } from './failure.js';
 import * as generate from './generate.js';
 import * as inspect from './inspect.js';
 import * as logits from './logits.js';
@@ -69,6 +69,8 @@ async function main(argv: readonly string[]): Promise<void> {
   } catch (error) {
     fail(error);
   }
+  // nothing may hold a stopped process, such as a client's wait before it asks again
+  if (process.exitCode === EXIT_INTERRUPTED) process.exit();
 }
 
 await main(process.argv);
