@@ -4,7 +4,11 @@
 
 #include <limits>
 
+#if defined(__CUDACC__) || defined(SDA_CUDA_EMULATE)
+#include "lanes.h"
+#else
 #include "simd.h"
+#endif
 
 namespace sda {
 
@@ -15,7 +19,7 @@ constexpr float kLn2 = 0.693147180559945f;
 
 // e^x for x <= 88; 0 below -87.7 (and for -Infinity). NaN is not kept.
 template <typename F>
-inline F exp_fast(F x) {
+SDA_FN F exp_fast(F x) {
   // at the bound n is -127, whose scale is 0
   x = max_of(x, splat<F>(-88.02969f));
   // x = n ln 2 + r with |r| <= ln 2 / 2; adding 1.5 * 2^23 rounds to the nearest whole number
@@ -35,7 +39,7 @@ inline F exp_fast(F x) {
 
 // ln x for normal x > 0.
 template <typename F>
-inline F log_fast(F x) {
+SDA_FN F log_fast(F x) {
   // x = m 2^e with sqrt(1/2) <= m < sqrt(2)
   const auto bits = float_to_bits(x) - 0x3f3504f3;  // sqrt(1/2)
   const F exponent = to_float(bits >> 23);

@@ -1,10 +1,9 @@
 // Vectors of floats by the compiler's vector extension: 16 lanes with AVX-512, 8 with AVX, 4 elsewhere
 // (SSE2, NEON). The arithmetic in math.h is written once for a lane type F, which is `Vec` here and plain
-// `float` in scalar tails and on a GPU.
+// `float` (lanes.h) in scalar tails and on a GPU.
 #pragma once
 
-#include <cstdint>
-#include <cstring>
+#include "lanes.h"
 
 namespace sda {
 
@@ -29,12 +28,6 @@ inline Vec load(const float* p) {
 }
 inline void store(float* p, Vec v) { std::memcpy(p, &v, sizeof(v)); }
 
-template <typename F>
-inline F splat(float x);
-template <>
-inline float splat<float>(float x) {
-  return x;
-}
 template <>
 inline Vec splat<Vec>(float x) {
   return Vec{} + x;
@@ -52,35 +45,10 @@ inline void store_part(float* p, Vec v, int64_t n) {
   for (int64_t i = 0; i < n; i++) p[i] = lanes[i];
 }
 
-// Lane-wise choice by a comparison's result.
-inline float select(bool mask, float a, float b) { return mask ? a : b; }
 inline Vec select(VecI mask, Vec a, Vec b) { return mask ? a : b; }
-
-template <typename F>
-inline F max_of(F a, F b) {
-  return select(a > b, a, b);
-}
-template <typename F>
-inline F min_of(F a, F b) {
-  return select(a < b, a, b);
-}
-
-inline float bits_to_float(int32_t bits) {
-  float f;
-  std::memcpy(&f, &bits, 4);
-  return f;
-}
 inline Vec bits_to_float(VecI bits) { return (Vec)bits; }
-inline int32_t float_to_bits(float f) {
-  int32_t bits;
-  std::memcpy(&bits, &f, 4);
-  return bits;
-}
 inline VecI float_to_bits(Vec f) { return (VecI)f; }
-
-inline int32_t to_int(float f) { return static_cast<int32_t>(f); }
 inline VecI to_int(Vec f) { return __builtin_convertvector(f, VecI); }
-inline float to_float(int32_t i) { return static_cast<float>(i); }
 inline Vec to_float(VecI i) { return __builtin_convertvector(i, Vec); }
 
 inline float sum_lanes(Vec v) {

@@ -9,23 +9,10 @@
 
 namespace sda {
 
-constexpr int64_t kStats = 6;
-
-// The settings of a step, attributes of the operation.
-struct StepSettings {
-  float t0, sigma, t_min, plausibility;
-  bool base;  // take P1 instead of eq 5
-};
-
 // Tokens that a thread takes at a time: their exponentials stay in its first-level cache.
 constexpr int64_t kBlock = 2048;
 // Vectors summed in float32 before they are added to a float64 sum.
 constexpr int64_t kPartial = 16 * kLanes;
-
-// P1 + P2 below which a token is left out of JS, and (log P - largest) / T below which it is left out of the final
-// sum, where that holds for a whole vector. Over 200,000 tokens that is at most 7e-8 nats and 2e-8.
-constexpr float kLeastMass = 1e-12f;
-constexpr float kLeastExponent = -30.0f;
 
 inline bool any(VecI mask) { return any_lane(mask); }
 

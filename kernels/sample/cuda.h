@@ -1,0 +1,32 @@
+// Launches of the sampler on an NVIDIA GPU; see cuda.cu.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "../cuda/device.h"
+
+namespace sda {
+namespace cuda {
+
+struct SampleSettings {
+  int64_t top_k;  // 0 = off
+  float top_p;    // >= 1 = off
+  float min_p;    // 0 = off
+  bool greedy;
+};
+
+// The largest vocabulary that `sample` takes.
+constexpr int64_t kMostTokens = 1024 * 1024;
+
+// Bytes of device memory that a draw works in.
+size_t sample_scratch_bytes(int64_t B, int64_t V);
+
+// draw [B, 8] as in op.cc, of log_probs [B, V], logits [S B, V], stats [B, 6] and uniforms [B]; all on the device.
+// V at most kMostTokens.
+void sample(const SampleSettings& settings, const float* log_probs, const float* logits, const float* stats,
+            const float* uniforms, int64_t B, int64_t S, int64_t V, float* draw, void* scratch,
+            cudaStream_t stream);
+
+}  // namespace cuda
+}  // namespace sda

@@ -1,0 +1,168 @@
+// The frame of the checks: buffers with guards, comparisons, timings, and the count at the end.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "../../kernels/cuda/device.h"
+
+namespace check {
+
+// How far a result may be from float64, each with its reason.
+constexpr double kJs = 1e-6;             // nats, absolute: V float32 terms
+constexpr double kTemperature = 1e-5;    // relative: 0.5^(JS / sigma) multiplies an error of JS of 1e-7 by up to 69
+constexpr double kLogProb = 1e-5;        // relative to its size and at least 1: rounding of logits, times strength / T
+constexpr double kRounding = 2.4e-7;      // of the two float32 operations of eq 5, 2^-23 each
+constexpr double kProbability = 1e-6;    // absolute
+constexpr double kCumulative = 2e-6;     // of a draw's place in the cumulative mass: float32 exponentials
+constexpr double kLinear = 2e-5;         // relative to the largest value: float32 sums in another order
+constexpr double kLayer = 5e-5;          // the same through a layer's eight products and sums
+
+inline int passed = 0, failed = 0;
+
+// One line a case.
+inline void expect(bool holds, const std::string& name, const std::string& found) {
+  (holds ? passed : failed)++;
+  if (!holds || std::getenv("SDA_VERBOSE")) std::printf("%s  %s  %s\n", holds ? "ok  " : "FAIL", name.c_str(), found.c_str());
+}
+
+inline std::string number(double x) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.3g", x);
+  return text;
+}
+
+// Device memory between guards that no kernel may touch.
+template <typename T>
+class Buffer {
+ public:
+  explicit Buffer(const std::vector<T>& values) : size_(values.size()) {
+    std::vector<T> all(size_ + 2 * kGuard);
+    std::memset(static_cast<void*>(all.data()), 0xa5, all.size() * sizeof(T));
+    std::copy(values.begin(), values.end(), all.begin() + kGuard);
+    upload(all);
+  }
+  explicit Buffer(size_t size) : size_(size) {
+    std::vector<T> all(size_ + 2 * kGuard);
+    std::memset(static_cast<void*>(all.data()), 0xa5, all.size() * sizeof(T));
+    upload(all);
+  }
+  Buffer(const Buffer&) = delete;
+  ~Buffer() { release(); }
+
+  T* data() { return memory_ + kGuard; }
+  size_t size() const { return size_; }
+
+  // The values, after a look at the guards.
+  std::vector<T> read(const std::string& name) {
+    std::vector<T> all = download();
+    std::vector<unsigned char> guard(kGuard * sizeof(T), 0xa5);
+    const bool whole = std::memcmp(all.data(), guard.data(), guard.size()) == 0 &&
+                       std::memcmp(all.data() + kGuard + size_, guard.data(), guard.size()) == 0;
+    if (!whole) expect(false, name, "wrote outside its memory");
+    return std::vector<T>(all.begin() + kGuard, all.end() - kGuard);
+  }
+
+ private:
+  static constexpr size_t kGuard = 256 / sizeof(T);
+
+#if defined(SDA_CUDA_EMULATE)
+  void upload(const std::vector<T>& all) { host_ = all; memory_ = host_.data(); }
+  std::vector<T> download() { return host_; }
+  void release() {}
+  std::vector<T> host_;
+#else
+  void upload(const std::vector<T>& all) {
+    must(cudaMalloc(&memory_, all.size() * sizeof(T)), "cudaMalloc");
+    must(cudaMemcpy(memory_, all.data(), all.size() * sizeof(T), cudaMemcpyHostToDevice), "cudaMemcpy");
+  }
+  std::vector<T> download() {
+    std::vector<T> all(size_ + 2 * kGuard);
+    must(cudaDeviceSynchronize(), "a kernel");
+    must(cudaMemcpy(all.data(), memory_, all.size() * sizeof(T), cudaMemcpyDeviceToHost), "cudaMemcpy");
+    return all;
+  }
+  void release() { cudaFree(memory_); }
+  static void must(cudaError_t error, const char* what) {
+    if (error == cudaSuccess) return;
+    std::fprintf(stderr, "%s failed: %s\n", what, cudaGetErrorString(error));
+    std::exit(2);
+  }
+#endif
+  size_t size_;
+  T* memory_ = nullptr;
+};
+
+// Whether kernels run on a device, and not in the emulation: larger shapes, and timings.
+#if defined(SDA_CUDA_EMULATE)
+constexpr bool kOnDevice = false;
+#else
+constexpr bool kOnDevice = true;
+#endif
+
+// Median device time of `work`, microseconds; 0 in the emulation.
+inline double time_of(const std::function<void()>& work) {
+#if defined(SDA_CUDA_EMULATE)
+  (void)work;
+  return 0.0;
+#else
+  constexpr int kRuns = 200;
+  cudaEvent_t from, to;
+  cudaEventCreate(&from);
+  cudaEventCreate(&to);
+  std::vector<float> times;
+  for (int i = 0; i < kRuns + 20; i++) {
+    cudaEventRecord(from);
+    work();
+    cudaEventRecord(to);
+    cudaEventSynchronize(to);
+    float ms = 0;
+    cudaEventElapsedTime(&ms, from, to);
+    if (i >= 20) times.push_back(ms * 1000);
+  }
+  cudaEventDestroy(from);
+  cudaEventDestroy(to);
+  std::nth_element(times.begin(), times.begin() + kRuns / 2, times.end());
+  return times[kRuns / 2];
+#endif
+}
+
+// Bytes a microsecond that the device copies (read and written), measured once.
+double bandwidth();
+
+// A line of the table of timings: `bytes` are those that must touch memory.
+void report(const std::string& name, double microseconds, double bytes);
+
+inline std::mt19937& dice() {
+  static std::mt19937 generator(20);
+  return generator;
+}
+inline std::vector<float> normal(size_t n, float spread, float mean = 0) {
+  std::normal_distribution<float> draw(mean, spread);
+  std::vector<float> values(n);
+  for (float& value : values) value = draw(dice());
+  return values;
+}
+
+// The largest difference, relative to the largest expected value.
+inline double difference(const std::vector<float>& found, const std::vector<double>& expected) {
+  double most = 1e-30, apart = 0;
+  for (double value : expected) most = std::max(most, std::fabs(value));
+  for (size_t i = 0; i < expected.size(); i++) {
+    const double d = std::fabs(found[i] - expected[i]);
+    apart = d == d ? std::max(apart, d) : INFINITY;
+  }
+  return apart / most;
+}
+
+// The checks, one file each.
+void step();
+void sample();
+
+}  // namespace check

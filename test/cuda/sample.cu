@@ -1,0 +1,145 @@
+// Checks of kernels/sample/cuda.cu against a sort of the vocabulary in float64.
+
+#include "../../kernels/sample/cuda.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "check.h"
+
+namespace check {
+namespace {
+
+// Normalised, as the step makes them.
+std::vector<float> log_probs_of(std::vector<float> x) {
+  double most = -INFINITY, sum = 0;
+  for (float v : x) most = std::max<double>(most, v);
+  for (float v : x) sum += std::exp(v - most);
+  for (float& v : x) v = static_cast<float>(v - most - std::log(sum));
+  return x;
+}
+
+struct Draw {
+  std::vector<double> edges;  // cumulative masses by id, as shares of the whole; kept tokens alone
+  std::vector<int64_t> ids;
+};
+
+// What the cuts keep, in order of ids. `loose` widens (+1) or narrows (-1) every cut by its tolerance.
+Draw kept(const std::vector<float>& line, const sda::cuda::SampleSettings& cuts, double loose) {
+  std::vector<int64_t> rank(line.size());
+  std::iota(rank.begin(), rank.end(), 0);
+  std::stable_sort(rank.begin(), rank.end(), [&](int64_t a, int64_t b) { return line[a] > line[b]; });
+  while (!rank.empty() && line[rank.back()] == -INFINITY) rank.pop_back();
+  const double most = line[rank[0]];
+  const auto mass = [&](int64_t id) { return std::exp(line[id] - most); };
+  if (cuts.top_k > 0 && static_cast<int64_t>(rank.size()) > cuts.top_k) rank.resize(cuts.top_k);
+  double whole = 0;
+  for (int64_t id : rank) whole += mass(id);
+  std::vector<int64_t> ids;
+  double before = 0;
+  for (int64_t id : rank) {
+    if (!ids.empty() && cuts.top_p < 1 && before >= (cuts.top_p + loose * kCumulative) * whole) break;
+    if (mass(id) < cuts.min_p * (1 - loose * kCumulative)) break;
+    ids.push_back(id);
+    before += mass(id);
+  }
+  std::sort(ids.begin(), ids.end());
+  Draw draw = {{}, ids};
+  double sum = 0, total = 0;
+  for (int64_t id : ids) total += mass(id);
+  for (int64_t id : ids) draw.edges.push_back((sum += mass(id)) / total);
+  return draw;
+}
+
+// Whether a draw may be `id`: its share of the cumulative mass holds `u`, but for rounding.
+bool plausible(const Draw& draw, int64_t id, double u) {
+  const auto at = std::lower_bound(draw.ids.begin(), draw.ids.end(), id);
+  if (at == draw.ids.end() || *at != id) return false;
+  const size_t i = at - draw.ids.begin();
+  const double from = i == 0 ? 0 : draw.edges[i - 1];
+  return u >= from - kCumulative && u <= draw.edges[i] + kCumulative;
+}
+
+void check_draws(const std::string& name, const std::vector<float>& line, const sda::cuda::SampleSettings& cuts) {
+  const int64_t V = static_cast<int64_t>(line.size()), B = 5;
+  const std::vector<float> u = {0.0f, 0.9999999f, std::generate_canonical<float, 20>(dice()),
+                                std::generate_canonical<float, 20>(dice()),
+                                std::generate_canonical<float, 20>(dice())};
+  std::vector<float> all, raw = normal(2 * B * V, 2.0f);
+  for (int64_t q = 0; q < B; q++) all.insert(all.end(), line.begin(), line.end());
+  std::vector<float> stat = {0.25f, 0.5f, 1.5f, 2.5f, -1, -1}, stats;
+  for (int64_t q = 0; q < B; q++) stats.insert(stats.end(), stat.begin(), stat.end());
+  Buffer<float> log_probs(all), logits(raw), statistics(stats), uniforms(u), draw(B * 8);
+  Buffer<unsigned char> scratch(sda::cuda::sample_scratch_bytes(B, V));
+  sda::cuda::sample(cuts, log_probs.data(), logits.data(), statistics.data(), uniforms.data(), B, 2, V,
+                    draw.data(), scratch.data(), nullptr);
+  const std::vector<float> out = draw.read(name);
+  scratch.read(name);
+  const Draw exact = kept(line, cuts, 0), wide = kept(line, cuts, 1), narrow = kept(line, cuts, -1);
+  for (int64_t q = 0; q < B; q++) {
+    const float* row = &out[q * 8];
+    const int64_t id = static_cast<int64_t>(row[0]);
+    const bool right = cuts.greedy
+                           ? id == std::max_element(line.begin(), line.end()) - line.begin()
+                           : plausible(exact, id, u[q]) || plausible(wide, id, u[q]) || plausible(narrow, id, u[q]);
+    expect(right, name + ", u = " + number(u[q]), "id " + std::to_string(id));
+    const bool told = id >= 0 && id < V && row[1] == line[id] && row[2] == raw[2 * q * V + id] - 1.5f &&
+                      row[3] == raw[(2 * q + 1) * V + id] - 2.5f && row[4] == 0.25f && row[5] == 0.5f &&
+                      row[6] == -1 && row[7] == -1;
+    expect(told, name + ": the row", number(row[1]) + ", " + number(row[2]));
+  }
+}
+
+}  // namespace
+
+void sample() {
+  using Cuts = sda::cuda::SampleSettings;
+  const std::vector<std::pair<const char*, Cuts>> settings = {
+      {"no cut", {0, 1, 0, false}},         {"top-p 0.95", {0, 0.95f, 0, false}},
+      {"top-p 0.5", {0, 0.5f, 0, false}},   {"top-p 0", {0, 0, 0, false}},
+      {"top-k 1", {1, 1, 0, false}},        {"top-k 40", {40, 1, 0, false}},
+      {"top-k and top-p", {50, 0.9f, 0, false}}, {"min-p 0.1", {0, 1, 0.1f, false}},
+      {"min-p 1", {0, 1, 1, false}},        {"all cuts", {200, 0.9f, 0.01f, false}},
+      {"greedy", {0, 1, 0, true}},
+  };
+  std::vector<int64_t> sizes = {1, 2, 7, 1000, 1025, 6000};
+  if (kOnDevice) sizes.insert(sizes.end(), {32000, 49152, 128256, 151936});
+  for (const auto& [what, cuts] : settings) {
+    const auto named = [&, text = std::string(what)](const std::string& shape) { return text + ", " + shape; };
+    for (int64_t V : sizes)
+      check_draws(named("V = " + std::to_string(V)), log_probs_of(normal(V, 3.0f)), cuts);
+    std::vector<float> flat(3000, 0.0f);
+    check_draws(named("all equal"), log_probs_of(flat), cuts);
+    std::vector<float> ties = normal(4000, 2.0f);
+    for (float& x : ties) x = std::round(x);
+    check_draws(named("ties"), log_probs_of(ties), cuts);
+    std::vector<float> one(2000, -INFINITY);
+    one[1234] = 0.0f;
+    check_draws(named("one possible token"), log_probs_of(one), cuts);
+    std::vector<float> half = normal(2048, 2.0f);
+    for (size_t i = 0; i < half.size(); i += 2) half[i] = -INFINITY;
+    check_draws(named("half masked"), log_probs_of(half), cuts);
+    std::vector<float> sharp = normal(1500, 40.0f);
+    check_draws(named("sharp"), log_probs_of(sharp), cuts);
+  }
+  if (!kOnDevice) return;
+  for (int64_t V : {49152, 151936}) {
+    for (int64_t B : {1, 8}) {
+      std::vector<float> all;
+      for (int64_t q = 0; q < B; q++) {
+        const std::vector<float> line = log_probs_of(normal(V, 3.0f));
+        all.insert(all.end(), line.begin(), line.end());
+      }
+      Buffer<float> log_probs(all), logits(normal(2 * B * V, 2.0f)), stats(std::vector<float>(6 * B)),
+          uniforms(std::vector<float>(B, 0.3f)), draw(8 * B);
+      Buffer<unsigned char> scratch(sda::cuda::sample_scratch_bytes(B, V));
+      report("sample, top-p 0.95, " + std::to_string(B) + " queries, V = " + std::to_string(V), time_of([&] {
+               sda::cuda::sample({0, 0.95f, 0, false}, log_probs.data(), logits.data(), stats.data(),
+                                 uniforms.data(), B, 2, V, draw.data(), scratch.data(), nullptr);
+             }),
+             4.0 * B * V);
+    }
+  }
+}
+
+}  // namespace check
