@@ -1,4 +1,4 @@
-// exp and log for a lane type F (float, or Vec of simd.h): polynomial approximations after range reduction,
+// exp, log and SiLU for a lane type F (float, or Vec of simd.h): polynomial approximations after range reduction,
 // within 2 units in the last place of float32 over the ranges stated. Free of CPU specifics.
 #pragma once
 
@@ -52,6 +52,12 @@ SDA_FN F log_fast(F x) {
   const F p67 = m * -1.1514610310e-1f + 1.1676998740e-1f;
   const F p = (p01 + p23 * m2) + (p45 + p67 * m2 + m4 * 7.0376836292e-2f) * m4;
   return m + (p * m * m2 + exponent * -2.12194440e-4f - 0.5f * m2) + exponent * 0.693359375f;
+}
+
+// z / (1 + e^-z). e^88 is near the largest float32; beyond it the quotient is 0 to float32 all the same.
+template <typename F>
+SDA_FN F silu(F z) {
+  return z / (1.0f + exp_fast(min_of(-z, splat<F>(88.0f))));
 }
 
 }  // namespace sda

@@ -14,12 +14,6 @@
 
 namespace sda {
 
-// e^88 is near the largest float32; beyond it the quotient is 0 to float32 all the same.
-template <typename F>
-inline F silu(F z) {
-  return z / (1.0f + exp_fast(min_of(-z, splat<F>(88.0f))));
-}
-
 class Mlp {
  public:
   absl::Status allocate(OpKernelContext* ctx, const DecoderLayer& layer, int64_t tokens) {

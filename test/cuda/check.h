@@ -1,13 +1,16 @@
 // The frame of the checks: buffers with guards, comparisons, timings, and the count at the end.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <functional>
 #include <random>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "../../kernels/cuda/device.h"
@@ -164,5 +167,7 @@ inline double difference(const std::vector<float>& found, const std::vector<doub
 // The checks, one file each.
 void step();
 void sample();
+void linear();
+void decoder_layer();
 
 }  // namespace check

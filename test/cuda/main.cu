@@ -42,6 +42,8 @@ int main() {
 #endif
   check::step();
   check::sample();
+  check::linear();
+  check::decoder_layer();
   std::printf("%d passed, %d failed\n", check::passed, check::failed);
   return check::failed > 0;
 }

@@ -69,6 +69,8 @@ if (option === '--emulate') {
     process.exit(2);
   }
   const native = option === '--compile' ? [...ARCHITECTURES, ...PTX] : ['-arch=native'];
-  run(compiler, ['-std=c++17', '-O3', ...native, '-I', build, ...kernels, ...checks, '-o', output]);
+  const library = join(dirname(compiler), '..', 'lib'); // where PyPI's packages have it
+  const libraries = existsSync(library) ? ['-L', library] : [];
+  run(compiler, ['-std=c++17', '-O3', ...libraries, ...native, '-I', build, ...kernels, ...checks, '-o', output]);
   if (option !== '--compile') run(output, []);
 }

@@ -1,0 +1,42 @@
+// Launches of a decoder layer on an NVIDIA GPU; see cuda.cu.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "../linear/cuda.h"
+
+namespace sda {
+namespace cuda {
+
+// A layer's weights on the device; biases and head norms may be null. Shapes as in ../layer.h.
+struct Layer {
+  int64_t H, G, D, K, I, window;
+  float epsilon;
+  const float *input_norm, *post_norm;
+  Weights qkv, o, gate_up, down;
+  const float *qkv_bias, *o_bias, *query_norm, *key_norm, *gate_up_bias, *down_bias;
+};
+
+// Where N = R T new tokens stand, and the cache; all on the device.
+struct Tokens {
+  const int32_t* position;  // [R, T], -1 for padding
+  const int32_t* row;       // [R]
+  const float* rotation;    // [N, D]
+  int64_t N, T, capacity;
+  int64_t longest;          // the largest position, plus 1
+  float *keys, *values;     // [cache rows, G, capacity, D]
+};
+
+// Largest size of a head, and most query heads a key-value head.
+constexpr int64_t kMostHeadSize = 256;
+constexpr int64_t kMostGroup = 16;
+
+size_t layer_scratch_bytes(const Layer& layer, const Tokens& tokens);
+
+// y [N, K] from x [N, K]; keys and values of the new tokens are written into the cache.
+void decoder_layer(const Layer& layer, const Tokens& tokens, const float* x, float* y, void* scratch,
+                   cudaStream_t stream);
+
+}  // namespace cuda
+}  // namespace sda

@@ -1,0 +1,204 @@
+// Checks of kernels/decoder-layer/cuda.cu against float64 arithmetic.
+
+#include "../../kernels/decoder-layer/cuda.h"
+
+#include "linear.h"
+
+namespace check {
+namespace {
+
+using Values = std::vector<double>;
+
+struct Shape {
+  int64_t H, G, D, K, I, window;
+  bool bias, head_norms;
+};
+
+struct Batch {
+  std::vector<int32_t> position, row;  // [R, T], [R]
+  int64_t T, rows, capacity;
+};
+
+// A layer's weights, and the same on the device.
+struct HostLayer {
+  Shape shape;
+  HostWeights qkv, o, gate_up, down;
+  std::vector<float> input_norm, post_norm, query_norm, key_norm, qkv_bias, o_bias, gate_up_bias, down_bias;
+  std::vector<std::unique_ptr<Buffer<float>>> buffers;
+
+  HostLayer(const Shape& s, sda::cuda::WeightType type)
+      : shape(s), qkv((s.H + 2 * s.G) * s.D, s.K, type), o(s.K, s.H * s.D, type),
+        gate_up(2 * s.I, s.K, type), down(s.K, s.I, type), input_norm(normal(s.K, 0.3f, 1)),
+        post_norm(normal(s.K, 0.3f, 1)) {
+    if (s.head_norms) query_norm = normal(s.D, 0.3f, 1), key_norm = normal(s.D, 0.3f, 1);
+    if (s.bias) {
+      qkv_bias = normal(qkv.N, 0.5f);
+      o_bias = normal(o.N, 0.5f);
+      gate_up_bias = normal(gate_up.N, 0.5f);
+      down_bias = normal(down.N, 0.5f);
+    }
+  }
+
+  const float* at(const std::vector<float>& values) {
+    if (values.empty()) return nullptr;
+    buffers.push_back(std::make_unique<Buffer<float>>(values));
+    return buffers.back()->data();
+  }
+
+  sda::cuda::Layer on_device() {
+    return {shape.H, shape.G, shape.D, shape.K, shape.I, shape.window, 1e-5f,
+            at(input_norm), at(post_norm), qkv.on_device(), o.on_device(), gate_up.on_device(), down.on_device(),
+            at(qkv_bias), at(o_bias), at(query_norm), at(key_norm), at(gate_up_bias), at(down_bias)};
+  }
+};
+
+Values product(const HostWeights& w, const double* x, const std::vector<float>& bias) {
+  Values y(w.N);
+  for (int64_t n = 0; n < w.N; n++) {
+    double sum = bias.empty() ? 0 : bias[n];
+    for (int64_t k = 0; k < w.K; k++) sum += w.values[n * w.K + k] * x[k];
+    y[n] = sum;
+  }
+  return y;
+}
+
+Values rms(const double* x, const std::vector<float>& norm) {
+  const int64_t K = static_cast<int64_t>(norm.size());
+  double squares = 0;
+  for (int64_t k = 0; k < K; k++) squares += x[k] * x[k];
+  Values y(K);
+  for (int64_t k = 0; k < K; k++) y[k] = x[k] / std::sqrt(squares / K + 1e-5) * norm[k];
+  return y;
+}
+
+// Head norm and rotary embedding in the half-split form.
+void turn(double* head, const std::vector<float>& norm, const float* rotation, int64_t D) {
+  if (!norm.empty()) {
+    const Values normed = rms(head, norm);
+    std::copy(normed.begin(), normed.end(), head);
+  }
+  for (int64_t d = 0; d < D / 2; d++) {
+    const double a = head[d], b = head[d + D / 2], c = rotation[d], s = rotation[D / 2 + d];
+    head[d] = a * c - b * s;
+    head[d + D / 2] = b * c + a * s;
+  }
+}
+
+struct Expected {
+  Values y, keys, values;
+};
+
+Expected by_hand(const HostLayer& layer, const Batch& batch, const std::vector<float>& x,
+                 const std::vector<float>& rotation, Values keys, Values values) {
+  const auto& [H, G, D, K, I, window, bias, head_norms] = layer.shape;
+  const int64_t N = static_cast<int64_t>(batch.position.size());
+  std::vector<Values> projected(N);
+  for (int64_t n = 0; n < N; n++) {
+    if (batch.position[n] < 0) continue;
+    const Values line(x.begin() + n * K, x.begin() + (n + 1) * K);
+    projected[n] = product(layer.qkv, rms(line.data(), layer.input_norm).data(), layer.qkv_bias);
+    for (int64_t h = 0; h < H + G; h++)
+      turn(&projected[n][h * D], h < H ? layer.query_norm : layer.key_norm, &rotation[n * D], D);
+    for (int64_t g = 0; g < G; g++) {
+      const int64_t slot = ((batch.row[n / batch.T] * G + g) * batch.capacity + batch.position[n]) * D;
+      std::copy_n(&projected[n][(H + g) * D], D, &keys[slot]);
+      std::copy_n(&projected[n][(H + G + g) * D], D, &values[slot]);
+    }
+  }
+  Values out(N * K);
+  for (int64_t n = 0; n < N; n++) {
+    if (batch.position[n] < 0) continue;
+    Values mixed(H * D);
+    for (int64_t h = 0; h < H; h++) {
+      const int64_t g = h / (H / G), from = ((batch.row[n / batch.T] * G + g) * batch.capacity) * D;
+      const int64_t last = batch.position[n], first = window > 0 ? std::max<int64_t>(0, last - window + 1) : 0;
+      Values weight;
+      double most = -INFINITY, sum = 0;
+      for (int64_t p = first; p <= last; p++) {
+        double dot = 0;
+        for (int64_t d = 0; d < D; d++) dot += projected[n][h * D + d] * keys[from + p * D + d];
+        weight.push_back(dot / std::sqrt(static_cast<double>(D)));
+        most = std::max(most, weight.back());
+      }
+      for (double& w : weight) sum += w = std::exp(w - most);
+      for (int64_t p = first; p <= last; p++)
+        for (int64_t d = 0; d < D; d++) mixed[h * D + d] += weight[p - first] / sum * values[from + p * D + d];
+    }
+    Values between = product(layer.o, mixed.data(), layer.o_bias);
+    for (int64_t k = 0; k < K; k++) between[k] += x[n * K + k];
+    const Values both = product(layer.gate_up, rms(between.data(), layer.post_norm).data(), layer.gate_up_bias);
+    Values active(I);
+    for (int64_t i = 0; i < I; i++) active[i] = both[i] / (1 + std::exp(-both[i])) * both[I + i];
+    const Values down = product(layer.down, active.data(), layer.down_bias);
+    for (int64_t k = 0; k < K; k++) out[n * K + k] = between[k] + down[k];
+  }
+  return {out, keys, values};
+}
+
+void check_layer(const std::string& name, const Shape& shape, const Batch& batch,
+                 sda::cuda::WeightType type = sda::cuda::WeightType::kBfloat16) {
+  HostLayer layer(shape, type);
+  const int64_t N = static_cast<int64_t>(batch.position.size()), K = shape.K;
+  const std::vector<float> x = normal(N * K, 1.0f);
+  std::vector<float> rotation(N * shape.D);
+  for (int64_t n = 0; n < N; n++) {
+    for (int64_t d = 0; d < shape.D / 2; d++) {
+      const double angle = batch.position[n] * std::pow(1e4, -2.0 * d / shape.D);
+      rotation[n * shape.D + d] = static_cast<float>(std::cos(angle));
+      rotation[n * shape.D + shape.D / 2 + d] = static_cast<float>(std::sin(angle));
+    }
+  }
+  const size_t cache = batch.rows * shape.G * batch.capacity * shape.D;
+  const std::vector<float> keys = normal(cache, 1.0f), values = normal(cache, 1.0f);
+  Buffer<float> x_at(x), rotation_at(rotation), keys_at(keys), values_at(values), y(N * K);
+  Buffer<int32_t> position_at(batch.position), row_at(batch.row);
+  const int64_t longest = 1 + *std::max_element(batch.position.begin(), batch.position.end());
+  const sda::cuda::Tokens tokens = {position_at.data(), row_at.data(), rotation_at.data(), N, batch.T,
+                                    batch.capacity, longest, keys_at.data(), values_at.data()};
+  const sda::cuda::Layer on_device = layer.on_device();
+  Buffer<unsigned char> scratch(sda::cuda::layer_scratch_bytes(on_device, tokens));
+  sda::cuda::decoder_layer(on_device, tokens, x_at.data(), y.data(), scratch.data(), nullptr);
+  const Expected want = by_hand(layer, batch, x, rotation, Values(keys.begin(), keys.end()),
+                                Values(values.begin(), values.end()));
+  std::vector<float> out = y.read(name);
+  for (int64_t n = 0; n < N; n++)
+    if (batch.position[n] < 0) std::fill_n(out.begin() + n * K, K, 0.0f);  // padding holds no meaning
+  scratch.read(name);
+  const double apart = difference(out, want.y);
+  expect(apart <= kLayer, name + ": y", number(apart));
+  const double cached = std::max(difference(keys_at.read(name), want.keys), difference(values_at.read(name), want.values));
+  expect(cached <= kLayer, name + ": cache", number(cached));
+  if (!kOnDevice || batch.T > 1) return;
+  report("layer, " + name, time_of([&] {
+           sda::cuda::decoder_layer(on_device, tokens, x_at.data(), y.data(), scratch.data(), nullptr);
+         }),
+         2.0 * (layer.qkv.values.size() + layer.o.values.size() + layer.gate_up.values.size() + layer.down.values.size()) +
+             8.0 * N * shape.G * shape.D * longest);
+}
+
+}  // namespace
+
+void decoder_layer() {
+  const Batch decode = {{5, 140, 0, 299}, {2, 0, 3, 1}, 1, 5, 320};
+  const Batch pair = {{17, 30}, {0, 1}, 1, 2, 64};
+  const Batch prompt = {{-1, -1, 0, 1, 2, 4, 5, 6, 7, 8}, {1, 0}, 5, 2, 16};
+  check_layer("llama, grouped heads", {6, 2, 16, 48, 80, 0, false, false}, decode);
+  check_layer("one head a group", {3, 3, 8, 24, 40, 0, false, false}, decode);
+  check_layer("all heads in one group", {8, 1, 16, 40, 33, 0, true, false}, decode);
+  check_layer("qwen2, biases", {4, 2, 16, 32, 48, 0, true, false}, pair);
+  check_layer("qwen3, head norms", {4, 2, 20, 32, 48, 0, false, true}, pair);
+  check_layer("a window", {4, 2, 16, 32, 48, 100, false, false}, decode);
+  check_layer("a window of one", {4, 2, 16, 32, 48, 1, false, false}, pair);
+  check_layer("new tokens with padding", {6, 2, 16, 48, 80, 0, true, true}, prompt);
+  check_layer("odd sizes", {2, 1, 10, 21, 13, 0, true, false}, prompt);
+  check_layer("float32", {4, 2, 16, 32, 48, 0, false, false}, pair, sda::cuda::WeightType::kFloat32);
+  check_layer("float16", {4, 2, 16, 32, 48, 0, true, false}, pair, sda::cuda::WeightType::kFloat16);
+  if (!kOnDevice) return;
+  const Batch long_pair = {{1000, 1040}, {0, 1}, 1, 2, 2048};
+  check_layer("SmolLM2-135M, 31 positions", {9, 3, 64, 576, 1536, 0, false, false}, pair);
+  check_layer("Qwen2.5-1.5B, 31 positions", {12, 2, 128, 1536, 8960, 0, true, false}, pair);
+  check_layer("Qwen2.5-1.5B, 1041 positions", {12, 2, 128, 1536, 8960, 0, true, false}, long_pair);
+  check_layer("Llama-2-7B, 31 positions", {32, 32, 128, 4096, 11008, 0, false, false}, pair);
+}
+
+}  // namespace check
