@@ -10,6 +10,7 @@ import * as generate from './generate.js';
 import * as inspect from './inspect.js';
 import * as logits from './logits.js';
 import { exitQuietlyOnClosedPipe } from './output.js';
+import * as report from './report.js';
 import * as runCommand from './run.js';
 import * as score from './score.js';
 import * as setup from './setup.js';
@@ -19,6 +20,7 @@ const COMMANDS = [
   generate,
   demo,
   runCommand,
+  report,
   score,
   logits,
   inspect,
