@@ -261,6 +261,14 @@ report.browser = (runs) => {
     by('numbers').textContent = report.numbersOf(box.trace, box.at);
   }
 
+  /** Those of the method, else of base; folded ones are opened. */
+  function toTokens() {
+    const box = [...pane.querySelectorAll('.tokens')].at(-1);
+    const folded = box?.closest('details');
+    if (folded) folded.open = true;
+    box?.focus();
+  }
+
   function reshade(name) {
     state.shade = name;
     for (const box of pane.querySelectorAll('.tokens')) report.shade(box, name);
@@ -272,6 +280,7 @@ report.browser = (runs) => {
 
   function openRun(index) {
     state.run = index;
+    by('run').value = String(index);
     const run = runs[index];
     const methods =
       run.methods.length > 1 ? run.methods.filter((method) => method !== 'base') : run.methods;
@@ -335,7 +344,7 @@ report.browser = (runs) => {
     if (event.key === 'j') choose(state.chosen + 1);
     else if (event.key === 'k') choose(state.chosen - 1);
     else if (event.key === 'm') nextMethod();
-    else if (event.key === 't') pane.querySelector('.tokens:last-of-type, .tokens')?.focus();
+    else if (event.key === 't') toTokens();
     else if (event.key === '/') by('search').focus();
     else if (event.key === '?') by('keys').showModal();
     else if (shade) reshade(shade);

@@ -74,11 +74,16 @@ report.outcomes = (runs) => () => {
     [winRate.value, winRate.low, winRate.high].map((x) => 100 * x);
   return {
     height: 90 + 38 * lines.length,
-    legend: legend(),
+    legend: legend({ data: ['win', 'tie', 'loss'] }),
     tooltip: { trigger: 'axis', axisPointer: { type: 'shadow' } },
     grid: [
-      { left: 8, width: '52%', top: 34, bottom: 42, containLabel: true },
-      { left: '66%', right: 24, top: 34, bottom: 42 },
+      {
+        left: 24 + 7 * Math.max(...names.map(({ length }) => length)),
+        right: '36%',
+        top: 34,
+        bottom: 42,
+      },
+      { left: '68%', right: 24, top: 34, bottom: 42 },
     ],
     xAxis: [
       axis({

@@ -1,0 +1,283 @@
+import { accessSync, constants, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type Browser, chromium, type Page } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { writeReport } from '../../src/report/index.js';
+import { AWKWARD, madeUpRun, writeRun } from '../support/runs.js';
+
+const executablePath = (process.env.PATH ?? '')
+  .split(':')
+  .flatMap((dir) =>
+    ['chromium', 'chromium-browser', 'google-chrome'].map((name) => join(dir, name)),
+  )
+  .find((file) => {
+    try {
+      accessSync(file, constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+
+/** Needs a Chromium on PATH; where there is none these are shown as skipped. */
+describe.skipIf(!executablePath)('the report in a browser', () => {
+  const dir = mkdtempSync(join(tmpdir(), 'sda-report-'));
+  let browser: Browser;
+  const files: Record<string, string> = {};
+  beforeAll(async () => {
+    const write = async (name: string, runs: Parameters<typeof madeUpRun>[0][]) => {
+      const paths = runs.map((run, index) => {
+        const path = join(dir, `${name}-${index}`);
+        writeRun(path, madeUpRun(run));
+        return path;
+      });
+      files[name] = (await writeReport(paths, join(dir, `${name}.html`))).file;
+    };
+    await write('one', [{ items: 60 }]);
+    await write('several', [
+      { items: 20, name: 'first' },
+      { items: 25, name: 'second', header: { standIn: true } },
+    ]);
+    await write('large', [
+      { items: 1000, tokens: 256, methods: ['base', 'instructed', 'steering', 'scaling', 'sda'] },
+    ]);
+    const trace = join(dir, 't.jsonl');
+    writeFileSync(trace, TRACE);
+    files.trace = (await writeReport([trace])).file;
+    browser = await chromium.launch({ executablePath: executablePath!, args: ['--no-sandbox'] });
+  });
+  afterAll(async () => {
+    await browser?.close();
+    rmSync(dir, { recursive: true, force: true });
+  });
+
+  /** Opens a report, and fails with whatever it complains of or asks the network for. */
+  async function open(
+    name: string,
+    check: (page: Page) => Promise<void>,
+    options: { hash?: string; colorScheme?: 'light' | 'dark' } = {},
+  ): Promise<void> {
+    const page = await browser.newPage({ colorScheme: options.colorScheme ?? 'light' });
+    const complaints: string[] = [];
+    page.on('console', (message) => {
+      if (message.type() === 'error' || message.type() === 'warning')
+        complaints.push(message.text());
+    });
+    page.on('pageerror', (error) => complaints.push(error.message));
+    page.on('request', (request) => {
+      if (!/^(file|data|blob):/.test(request.url())) complaints.push(request.url());
+    });
+    try {
+      await page.goto(`file://${files[name]}${options.hash ?? ''}`);
+      await page.waitForSelector('html[data-ready]');
+      await check(page);
+      expect(complaints).toEqual([]);
+    } finally {
+      await page.close();
+    }
+  }
+  const rowsShown = (page: Page) => page.locator('#shown').textContent();
+  const chosen = (page: Page) => page.locator('.row[aria-selected="true"] .meta').textContent();
+
+  test('shows table, charts and the first item', () =>
+    open('one', async (page) => {
+      expect(await page.locator('#table tbody tr').count()).toBe(4);
+      for (const id of ['outcome-chart', 'score-chart', 'js-chart', 't-chart']) {
+        expect(await page.locator(`#${id} canvas`).count(), id).toBe(1);
+      }
+      expect(await page.locator('#item .answer').count()).toBe(2);
+      expect(await rowsShown(page)).toBe('60 of 60 items');
+      expect(await page.locator('#stand-in').isVisible()).toBe(false);
+    }));
+
+  test('shows what a model wrote as text, whatever it is', () =>
+    open('one', async (page) => {
+      for (const [index, text] of AWKWARD.entries()) {
+        const query = await page.locator('#item .query').textContent();
+        expect(query).toBe(`${index}: ${text}`);
+        const answer = await page.locator('#item .tokens').first().textContent();
+        expect(answer!.startsWith(text)).toBe(true);
+        await page.keyboard.press('j');
+      }
+      expect(await page.title()).toBe('SDA report: made-up');
+      expect(await page.locator('#item img, #item b').count()).toBe(0);
+    }));
+
+  test('filters by text, outcome, label and score, and sorts', () =>
+    open('one', async (page) => {
+      await page.fill('#search', 'question number 3');
+      expect(await rowsShown(page)).toBe('10 of 60 items'); // 30..39
+      await page.fill('#search', '');
+      await page.selectOption('#outcome', 'failed');
+      expect(await rowsShown(page)).toBe('4 of 60 items'); // 12, 25, 38, 51
+      await page.selectOption('#outcome', 'tie');
+      await page.selectOption('#label', 'topic: kitchen');
+      // i % 4 = 2 and i % 3 = 1 is i % 12 = 10; none of 10, 22, 34, 46, 58 is 12 modulo 13
+      expect(await rowsShown(page)).toBe('5 of 60 items');
+      await page.selectOption('#outcome', '');
+      await page.selectOption('#label', '');
+      await page.selectOption('#sort', 'score');
+      const scores = await page.locator('.row .meta').allTextContents();
+      const numbers = scores.flatMap((text) => /S (\d+)/.exec(text)?.[1] ?? []).map(Number);
+      expect(numbers.length).toBeGreaterThan(5);
+      expect(numbers).toEqual([...numbers].sort((a, b) => b - a));
+      await page.fill('#score-from', '101');
+      expect(await rowsShown(page)).toBe('0 of 60 items');
+      expect(await page.locator('#item').textContent()).toBe('No item passes the filters.');
+    }));
+
+  test('shades tokens three ways, and tells the numbers of one', () =>
+    open('one', async (page) => {
+      const colours = () =>
+        page
+          .locator('#item .tokens')
+          .last()
+          .evaluate((box) =>
+            [...box.children].map((span) => (span as HTMLElement).style.backgroundColor),
+          );
+      const seen = [await colours()];
+      for (const key of ['2', '3']) {
+        await page.keyboard.press(key);
+        seen.push(await colours());
+      }
+      expect(new Set(seen.map(String)).size).toBe(3);
+      expect(seen[2]![3]).toBe('transparent'); // log P2 is -Infinity there
+      await page.locator('#item .tokens').last().locator('span').nth(5).hover();
+      const run = madeUpRun({ items: 60 });
+      const row = run.responses.get('sda')!.get('item-0')!;
+      const { js, temperature, logpBase } = (row.status === 'done' && row.value.trace) || fail();
+      const numbers = await page.locator('#numbers').textContent();
+      expect(numbers).toContain('token 6 of 12');
+      expect(numbers).toContain(`JS ${js[5]!.toFixed(4)}`);
+      expect(numbers).toContain(`T ${temperature[5]!.toFixed(3)}`);
+      expect(numbers).toContain(`log P1 ${logpBase[5]!.toFixed(2)}`);
+    }));
+
+  test('works with the keyboard alone', () =>
+    open('one', async (page) => {
+      await page.keyboard.press('j');
+      await page.keyboard.press('j');
+      expect(await chosen(page)).toContain('item-2');
+      await page.locator('#list').focus();
+      await page.keyboard.press('ArrowUp');
+      expect(await chosen(page)).toContain('item-1');
+      await page.keyboard.press('End');
+      expect(await chosen(page)).toContain('item-59');
+      await page.keyboard.press('t');
+      await page.keyboard.press('ArrowRight');
+      expect(await page.locator('#numbers').textContent()).toContain('token 2 of 12');
+      await page.keyboard.press('m');
+      expect(await page.locator('#method').inputValue()).toBe('instructed');
+      await page.keyboard.press('?');
+      expect(await page.locator('#keys').isVisible()).toBe(true);
+      await page.keyboard.press('Escape');
+      await page.keyboard.press('/');
+      await page.keyboard.type('question number 40');
+      expect(await rowsShown(page)).toBe('1 of 60 items');
+    }));
+
+  test('shows failures with their reasons, and thinking folded', () =>
+    open('one', async (page) => {
+      await page.evaluate(() => {
+        location.hash = '#item=item-16';
+      });
+      await page.waitForFunction(() =>
+        document.querySelector('#item')?.textContent?.includes('item-16'),
+      );
+      expect(await page.locator('#item').textContent()).toContain(
+        'No response (unfinished-thinking): It thought on.',
+      );
+      await page.evaluate(() => {
+        location.hash = '#item=item-9';
+      });
+      await page.waitForFunction(() =>
+        document.querySelector('#item')?.textContent?.includes('item-9'),
+      );
+      expect(await page.locator('#item details').first().getAttribute('open')).toBeNull();
+      expect(await page.locator('#item').textContent()).toContain('Let me think.');
+    }));
+
+  test('opens at the item of its address', () =>
+    open(
+      'several',
+      async (page) => {
+        expect(await page.locator('#run').inputValue()).toBe('1');
+        expect(await chosen(page)).toContain('item-21');
+        expect(await page.locator('#stand-in').isVisible()).toBe(true);
+        expect(await page.locator('#table tbody tr').count()).toBe(8);
+      },
+      { hash: '#item=item-21&run=1' },
+    ));
+
+  test('has a light and a dark theme', () =>
+    open(
+      'one',
+      async (page) => {
+        const background = () =>
+          page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+        const dark = await background();
+        await page.click('#theme');
+        expect(await background()).not.toBe(dark);
+        expect(await page.locator('html').getAttribute('data-theme')).toBe('light');
+      },
+      { colorScheme: 'dark' },
+    ));
+
+  test('draws only what is in sight of 1,000 items with 256 tokens in 5 methods', () =>
+    open('large', async (page) => {
+      const nodes = () => page.evaluate(() => document.querySelectorAll('*').length);
+      expect(await rowsShown(page)).toBe('1000 of 1000 items');
+      expect(await nodes()).toBeLessThan(2000);
+      await page.locator('#list').evaluate((list) => {
+        list.scrollTop = 30_000;
+      });
+      await page.waitForFunction(() => document.querySelector('#row-660') !== null);
+      await page.fill('#search', 'question number 77');
+      expect(await rowsShown(page)).toBe('11 of 1000 items');
+      expect(await nodes()).toBeLessThan(2000);
+    }));
+
+  test('shows one trace the same way', () =>
+    open('trace', async (page) => {
+      expect(await page.locator('#results').isVisible()).toBe(false);
+      expect(await page.locator('#js-chart canvas').count()).toBe(1);
+      expect(await page.locator('#item .tokens').textContent()).toBe('Hello there');
+      await page.keyboard.press('t');
+      expect(await page.locator('#numbers').textContent()).toContain('JS 0.1000   T 0.400');
+    }));
+});
+
+function fail(): never {
+  throw new Error('there is no trace');
+}
+
+const step = (n: number, text: string, js: number) =>
+  JSON.stringify({
+    type: 'step',
+    step: n,
+    id: n,
+    text,
+    js,
+    temperature: 0.4,
+    a: 0.2,
+    logp_base: -1,
+    logp_instructed: -0.5,
+    logp: null,
+  });
+const TRACE = [
+  JSON.stringify({
+    type: 'header',
+    trace_version: 1,
+    sda_tfjs: '0.1.0',
+    node: 'v20',
+    tensorflow: '2',
+    device: 'cpu',
+    machine: 'm',
+    model: 'some/model',
+    settings: { mode: 'sda', seed: 1 },
+  }),
+  step(0, 'Hello', 0.1),
+  step(1, ' there', 0.2),
+  '{"type": "step", "step": 2, "te',
+].join('\n');
