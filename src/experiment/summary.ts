@@ -29,6 +29,11 @@ export interface ResponseSummary {
   readonly cut: number;
 }
 
+export interface Lengths {
+  readonly method: number | null;
+  readonly base: number | null;
+}
+
 /** One method against the base model. */
 export interface Comparison {
   readonly method: Method;
@@ -39,7 +44,9 @@ export interface Comparison {
   /** Items without a row yet */
   readonly pending: number;
   /** Mean lengths of both sides in words, over the judged pairs; null where there is none */
-  readonly words: { readonly method: number | null; readonly base: number | null };
+  readonly words: Lengths;
+  /** Likewise in tokens, thinking included; a correction counts the tokens of the model that corrects */
+  readonly tokens: Lengths;
 }
 
 export interface RunSummary {
@@ -87,7 +94,7 @@ export function summarizeRun(run: RunData): RunSummary {
 
 function compare(run: RunData, method: Method, dropped: ReadonlySet<string>): Comparison {
   const rows = run.verdicts.get(method)!;
-  const lengths: { method: number[]; base: number[] } = { method: [], base: [] };
+  const judged: string[] = [];
   const pairs: JudgedPair[] = [];
   for (const { id } of run.items) {
     const row = rows.get(id);
@@ -98,15 +105,25 @@ function compare(run: RunData, method: Method, dropped: ReadonlySet<string>): Co
     }
     const { winner, method: ours, base } = row.value;
     pairs.push({ status: 'judged', item: id, winner, method: ours, base });
-    lengths.method.push(wordCount(answerOf(run.responses.get(method)?.get(id)) ?? ''));
-    lengths.base.push(wordCount(answerOf(run.responses.get('base')?.get(id)) ?? ''));
+    judged.push(id);
   }
+  const lengths = (length: (response: Response) => number): Lengths => {
+    const ofSide = (side: Method) =>
+      mean(
+        judged.flatMap((id) => {
+          const response = run.responses.get(side)?.get(id);
+          return response?.status === 'done' ? [length(response.value)] : [];
+        }),
+      );
+    return { method: ofSide(method), base: ofSide('base') };
+  };
   return {
     method,
     full: winRates(pairs),
     refined: winRates(pairs.filter(({ item }) => !dropped.has(item))),
     pending: run.items.length - pairs.length,
-    words: { method: mean(lengths.method), base: mean(lengths.base) },
+    words: lengths(({ answer }) => wordCount(answer)),
+    tokens: lengths(({ tokens }) => tokens),
   };
 }
 

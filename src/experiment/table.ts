@@ -1,3 +1,4 @@
+import { GIBBERISH_FILTER } from '../evaluate/gibberish.js';
 import type { Estimate, WinRates } from '../evaluate/win-rates.js';
 import type { RunData } from './rows.js';
 import type { Comparison, RunSummary } from './summary.js';
@@ -16,6 +17,8 @@ interface Column {
   readonly name: string;
   readonly text?: boolean;
   readonly cell: (line: Line) => string;
+  /** Left out of text and Markdown unless this holds of its cells in all lines */
+  readonly telling?: (cells: readonly string[], lines: readonly Line[]) => boolean;
 }
 
 interface Line extends SummarizedRun {
@@ -24,14 +27,50 @@ interface Line extends SummarizedRun {
   readonly rates: WinRates;
 }
 
-const WHAT: readonly Column[] = [
+const differ = (cells: readonly string[]) => new Set(cells).size > 1;
+
+const RUN: Column = {
+  name: 'run',
+  text: true,
+  cell: ({ run }) => run.header.name,
+  telling: (_, lines) =>
+    new Set(lines.map((line) => NAMES.map(({ cell }) => cell(line)).join('\n'))).size <
+    lines.length,
+};
+
+/** Tell lines apart, but for runs with other settings. */
+const NAMES: readonly Column[] = [
   { name: 'model', text: true, cell: ({ run }) => run.header.model.name },
   { name: 'data set', text: true, cell: ({ run }) => run.header.dataSet.name },
   { name: 'core', text: true, cell: ({ run }) => run.header.core },
   { name: 'method', text: true, cell: ({ comparison }) => comparison.method },
   { name: 'set', text: true, cell: ({ set }) => set },
+];
+
+const WHAT: readonly Column[] = [
+  RUN,
+  ...NAMES,
   { name: 'n', cell: ({ rates }) => String(rates.judged) },
 ];
+
+const PENDING: Column = {
+  name: 'pending',
+  cell: ({ comparison }) => String(comparison.pending),
+  telling: (cells) => cells.some((cell) => cell !== '0'),
+};
+
+const SEED: Column = {
+  name: 'seed',
+  cell: ({ run }) => String(run.header.seed),
+  telling: differ,
+};
+
+const EVALUATOR: Column = {
+  name: 'evaluator',
+  text: true,
+  cell: ({ run }) => run.header.evaluator,
+  telling: differ,
+};
 
 /** What fits a terminal and a page. */
 const SHORT: readonly Column[] = [
@@ -44,6 +83,9 @@ const SHORT: readonly Column[] = [
     name: 'words',
     cell: ({ comparison: { words } }) => `${whole(words.method)}:${whole(words.base)}`,
   },
+  PENDING,
+  SEED,
+  EVALUATOR,
   { name: 'judge', text: true, cell: ({ run }) => judgeOf(run) },
 ];
 
@@ -67,18 +109,24 @@ const LONG: readonly Column[] = [
   { name: 'approximate win rate %', cell: ({ rates }) => percent(rates.approximate.winRate) },
   { name: 'sign test p', cell: ({ rates }) => rates.signTestP?.toPrecision(3) ?? '-' },
   { name: 'failed', cell: ({ rates }) => String(failed(rates)) },
-  { name: 'pending', cell: ({ comparison }) => String(comparison.pending) },
+  PENDING,
   { name: 'words', cell: ({ comparison }) => whole(comparison.words.method) },
   { name: 'base words', cell: ({ comparison }) => whole(comparison.words.base) },
-  { name: 'evaluator', text: true, cell: ({ run }) => run.header.evaluator },
+  { name: 'tokens', cell: ({ comparison }) => whole(comparison.tokens.method) },
+  { name: 'base tokens', cell: ({ comparison }) => whole(comparison.tokens.base) },
+  EVALUATOR,
   { name: 'judge', text: true, cell: ({ run }) => judgeOf(run) },
-  { name: 'seed', cell: ({ run }) => String(run.header.seed) },
+  SEED,
+  { name: 'dropped', cell: ({ summary }) => String(summary.dropped.length) },
+  { name: 'filter', text: true, cell: () => GIBBERISH_FILTER },
+  { name: 'configuration', text: true, cell: ({ run }) => run.header.configHash },
 ];
 
 /**
  * The results of several runs as the paper shows them, a line for each run, method and set: the win rate of eq 9 in
  * percent with its 95% interval, and counts. The set "refined" leaves out items whose base response is gibberish.
- * `csv` has every number.
+ * `csv` has every number; the others show the run, its seed, its evaluator and pending pairs only where they tell
+ * lines apart or warn.
  */
 export function resultsTable(runs: readonly SummarizedRun[], format: TableFormat = 'text'): string {
   const lines = runs.flatMap((each) =>
@@ -91,7 +139,9 @@ export function resultsTable(runs: readonly SummarizedRun[], format: TableFormat
       })),
     ),
   );
-  const columns = format === 'csv' ? LONG : SHORT;
+  const columns = (format === 'csv' ? LONG : SHORT).filter(
+    ({ cell, telling }) => format === 'csv' || !telling || telling(lines.map(cell), lines),
+  );
   const rows = lines.map((line) => columns.map(({ cell }) => cell(line)));
   if (format === 'csv') return csv([columns.map(({ name }) => name), ...rows]);
   return (format === 'markdown' ? markdown : aligned)(columns, rows);
@@ -112,7 +162,7 @@ function whole(value: number | null): string {
 
 /** With one decimal, as in the paper; "-" where there is none. */
 function percent(share: number | null | undefined): string {
-  return share == null ? '-' : (100 * share).toFixed(1);
+  return share == null ? '-' : (100 * share).toFixed(1).replace(/^-0\.0$/, '0.0');
 }
 
 function failed({ failures }: WinRates): number {
@@ -120,7 +170,9 @@ function failed({ failures }: WinRates): number {
 }
 
 function aligned(columns: readonly Column[], rows: readonly (readonly string[])[]): string {
-  const all = [columns.map(({ name }) => name), ...rows];
+  // Names come from files: no line break or control character reaches the terminal
+  const lines = rows.map((row) => row.map((cell) => cell.replace(/[\p{Cc}\s]+/gu, ' ')));
+  const all = [columns.map(({ name }) => name), ...lines];
   const widths = columns.map((_, column) => Math.max(...all.map((row) => row[column]!.length)));
   const cell = (text: string, column: number) =>
     columns[column]!.text ? text.padEnd(widths[column]!) : text.padStart(widths[column]!);
