@@ -1,63 +1,7 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { bootstrapNetWins, signTest, wilson } from '../../src/evaluate/intervals.js';
 import { type JudgedPair, winRates } from '../../src/evaluate/win-rates.js';
-import { packageRoot } from '../../src/runtime/paths.js';
 
-interface Case {
-  readonly wins: number;
-  readonly losses: number;
-  readonly ties: number;
-  readonly wilson: [number, number];
-  readonly sign_test: number | null;
-  readonly bootstrap_exact: [number, number];
-  readonly bootstrap_scipy?: [number, number];
-}
-
-const golden = JSON.parse(
-  readFileSync(join(packageRoot(), 'test/fixtures/statistics/golden.json'), 'utf8'),
-) as { cases: Case[] };
-
-describe.each(golden.cases)('$wins wins, $losses losses, $ties ties', (counts) => {
-  const { wins, losses, ties } = counts;
-  const n = wins + losses + ties;
-
-  test('have the interval of statsmodels', () => {
-    const { low, high } = wilson(wins, n);
-    expect(low).toBeCloseTo(counts.wilson[0], 12);
-    expect(high).toBeCloseTo(counts.wilson[1], 12);
-  });
-
-  test('have the p of scipy', () => {
-    const p = signTest(wins, losses);
-    if (counts.sign_test === null) expect(p).toBeNull();
-    else expect(p! / counts.sign_test).toBeCloseTo(1, 9);
-  });
-
-  test('have the percentiles of all resamples', () => {
-    const { low, high } = bootstrapNetWins(wins, losses, ties);
-    expect(low).toBeCloseTo(counts.bootstrap_exact[0], 12);
-    expect(high).toBeCloseTo(counts.bootstrap_exact[1], 12);
-  });
-
-  test.runIf(counts.bootstrap_scipy)('are one outcome from scipy’s resamples at most', () => {
-    const { low, high } = bootstrapNetWins(wins, losses, ties);
-    const step = 1 / n + 1e-9; // a percentile lies on a grid; drawn resamples may miss it by one
-    expect(Math.abs(low - counts.bootstrap_scipy![0])).toBeLessThanOrEqual(step);
-    expect(Math.abs(high - counts.bootstrap_scipy![1])).toBeLessThanOrEqual(step);
-  });
-});
-
-test('an interval of many items is that of the normal distribution', () => {
-  const [wins, losses, ties] = [4100, 3300, 2600];
-  const { low, high } = bootstrapNetWins(wins, losses, ties);
-  const n = wins + losses + ties;
-  const mean = (wins - losses) / n;
-  const error = Math.sqrt(((wins + losses) / n - mean * mean) / n);
-  expect(low).toBeCloseTo(mean - 1.96 * error, 3);
-  expect(high).toBeCloseTo(mean + 1.96 * error, 3);
-});
+const FAILED: JudgedPair = { status: 'failed', item: 'x', kind: 'refused' };
 
 describe('win rates', () => {
   const pair = (winner: 'method' | 'base' | 'tie', method: number, base: number): JudgedPair => ({
@@ -88,8 +32,29 @@ describe('win rates', () => {
     expect(rates.signTestP).toBeCloseTo(0.625, 12);
   });
 
-  test('are absent where nothing was judged', () => {
-    const rates = winRates([{ status: 'failed', item: 'x', kind: 'refused' }]);
+  test('of ties alone are 0, without a sign test', () => {
+    const rates = winRates([pair('tie', 50, 50), pair('tie', 90, 20)]);
+    expect(rates).toMatchObject({ judged: 2, wins: 0, losses: 0, ties: 2, signTestP: null });
+    expect(rates.winRate).toEqual({ value: 0, low: 0, high: 0 });
+    expect(rates.tiesAsHalf).toEqual({ value: 0.5, low: 0.5, high: 0.5 });
+    expect(rates.approximate).toEqual({ wins: 1, losses: 0, ties: 1, winRate: 0.5 });
+  });
+
+  test('of wins alone have a bootstrap without width, and a Wilson interval with one', () => {
+    const rates = winRates(Array.from({ length: 4 }, () => pair('method', 90, 20)));
+    expect(rates.winRate).toEqual({ value: 1, low: 1, high: 1 });
+    expect(rates.winShare!.high).toBe(1);
+    expect(rates.winShare!.low).toBeCloseTo(0.5101091635, 9); // proportion_confint(4, 4, method='wilson')
+    expect(rates.signTestP).toBeCloseTo(0.125, 12);
+  });
+
+  test('do not depend on the order of the pairs', () => {
+    const pairs = [pair('method', 80, 60), pair('base', 40, 90), pair('tie', 70, 50)];
+    expect(winRates([...pairs].reverse())).toEqual(winRates(pairs));
+  });
+
+  test.each([[[]], [[FAILED]]])('are absent where nothing was judged: %j', (pairs) => {
+    const rates = winRates(pairs);
     expect(rates).toMatchObject({ judged: 0, winRate: null, tiesAsHalf: null, signTestP: null });
     expect(rates.approximate.winRate).toBeNull();
   });
