@@ -1,0 +1,250 @@
+import { fork } from 'node:child_process';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { z } from 'zod';
+import type { RunHeader } from '../../src/experiment/rows.js';
+import { doneRow, failedRow } from '../../src/experiment/stages.js';
+import { RunStore, readRun, StageFile } from '../../src/experiment/store/index.js';
+import { lockFolder } from '../../src/experiment/store/lock.js';
+import { packageRoot } from '../../src/runtime/paths.js';
+import { temporaryFolder } from '../support/folders.js';
+import { madeUpRun, writeRun } from '../support/runs.js';
+import { errorOf } from '../support/tensorflow.js';
+
+const number = z.number();
+const row = (item: string, value: number) => `${JSON.stringify(doneRow(item, value))}\n`;
+const failure = failedRow('b', { kind: 'refused', reason: 'No.' });
+
+function fileWith(text: string): string {
+  const file = join(temporaryFolder(), 'rows.jsonl');
+  writeFileSync(file, text);
+  return file;
+}
+
+describe('a file of rows', () => {
+  test('holds what was appended, and the newest row of an item counts', () => {
+    const file = fileWith('');
+    const stage = new StageFile(file, number);
+    stage.append(doneRow('a', 1));
+    stage.append(failure);
+    stage.append(doneRow('b', 2));
+    stage.close();
+    const again = new StageFile(file, number);
+    expect([...again.rows().keys()]).toEqual(['a', 'b']);
+    expect(again.rows().get('b')).toMatchObject({ status: 'done', value: 2 });
+    again.close();
+  });
+
+  test('cut at any byte holds the rows that are whole, and takes more', () => {
+    const whole = row('a', 1) + `${JSON.stringify(failure)}\n` + row('ü', 3);
+    const bytes = Buffer.from(whole);
+    fc.assert(
+      fc.property(fc.integer({ min: 0, max: bytes.length }), (length) => {
+        const file = fileWith(whole);
+        truncateSync(file, length);
+        const stage = new StageFile(file, number);
+        const kept = bytes.subarray(0, length).toString().split('\n');
+        const complete = ['a', 'b', 'ü'].filter((_, i) => {
+          const line = whole.split('\n')[i]!;
+          return kept[i] === line; // whole but for its line end, perhaps
+        });
+        expect([...stage.rows().keys()]).toEqual(complete);
+        stage.append(doneRow('z', 9));
+        stage.close();
+        const again = new StageFile(file, number);
+        expect([...again.rows().keys()]).toEqual([...complete, 'z']);
+        again.close();
+      }),
+      { numRuns: 150 },
+    );
+  });
+
+  test.each<[string, string, RegExp]>([
+    [
+      'is no JSON',
+      `${row('a', 1)}oops\n${row('b', 2)}`,
+      /^Line 2 of .*rows\.jsonl cannot be used: it is no JSON/,
+    ],
+    [
+      'is of another version',
+      row('a', 1).replace('"schema":1', '"schema":7'),
+      /^Line 1 .* written in version 7 of the rows, but this is version 1/,
+    ],
+    [
+      'finishes an item twice',
+      row('a', 1) + row('b', 1) + row('a', 2),
+      /^Line 3 .* the item "a" is finished on line 1 already/,
+    ],
+    ['has a wrong value', row('a', 1).replace(':1}', ':"x"}'), /^Line 1 .* value: /],
+  ])('with a line that %s is refused by that line', async (_, text, message) => {
+    const error = await errorOf(() => new StageFile(fileWith(text), number));
+    expect(error).toMatchObject({ code: 'bad-file', message: expect.stringMatching(message) });
+  });
+
+  test('keeps fields that it does not know', () => {
+    const file = fileWith(row('a', 1).replace('"status"', '"more":[1],"status"'));
+    const stage = new StageFile(file, number);
+    stage.append(doneRow('b', 2));
+    stage.seal(['b', 'a']);
+    stage.close();
+    expect(readFileSync(file, 'utf8').split('\n')[1]).toContain('"more":[1]');
+  });
+
+  test('does not take an item that is finished', async () => {
+    const stage = new StageFile(fileWith(row('a', 1)), number);
+    const error = await errorOf(() => stage.append(doneRow('a', 2)));
+    expect(String(error)).toContain('the item "a" is finished already');
+    stage.close();
+  });
+
+  test('has the same bytes once it is sealed, whatever the order and the failures before', () => {
+    const items = ['a', 'b', 'c'];
+    const texts = [
+      [doneRow('a', 1), doneRow('b', 2), doneRow('c', 3)],
+      [doneRow('c', 3), failure, doneRow('a', 1), failure, doneRow('b', 2)],
+    ].map((rows) => {
+      const file = fileWith('');
+      const stage = new StageFile(file, number);
+      for (const each of rows) stage.append(each);
+      stage.seal(items);
+      stage.seal(items);
+      stage.close();
+      return readFileSync(file, 'utf8');
+    });
+    expect(texts[1]).toBe(texts[0]);
+    expect(texts[0]).toBe(row('a', 1) + row('b', 2) + row('c', 3));
+  });
+});
+
+describe('the folder of a run', () => {
+  const made = madeUpRun({ items: 3 });
+  const open = (dir: string, header: RunHeader = made.header) =>
+    RunStore.open(dir, header, made.sessions[0]!, made.items);
+
+  test('is read back as it was written', () => {
+    const dir = temporaryFolder();
+    writeRun(dir, made);
+    expect(readRun(dir)).toEqual({ ...made, dir });
+  });
+
+  test('is made, closed, and opened again with another session', () => {
+    const dir = join(temporaryFolder(), 'deep', 'run');
+    const store = open(dir);
+    const stage = store.stage('score', z.unknown());
+    stage.append(failure);
+    store.close();
+    open(dir).close();
+    expect(readRun(dir).sessions).toHaveLength(2);
+    expect(readdirSync(dir).sort()).toEqual(['items.jsonl', 'rows', 'run.json', 'sessions.jsonl']);
+  });
+
+  test('with something else in it is refused, and left alone', async () => {
+    const dir = temporaryFolder();
+    writeFileSync(join(dir, 'thesis.tex'), '');
+    const error = await errorOf(() => open(dir));
+    expect(String(error)).toContain('holds something else than a run (thesis.tex)');
+    expect(readdirSync(dir)).toEqual(['thesis.tex']);
+  });
+
+  test('that cannot be made is named', async () => {
+    const file = join(temporaryFolder(), 'file');
+    writeFileSync(file, '');
+    const error = await errorOf(() => open(join(file, 'run')));
+    expect(error).toMatchObject({ code: 'bad-input' });
+    expect(String(error)).toMatch(/file\/run.*cannot be/);
+  });
+
+  test('with a damaged header is refused', async () => {
+    const dir = temporaryFolder();
+    writeRun(dir, made);
+    writeFileSync(join(dir, 'run.json'), '{"schema": 1');
+    expect(String(await errorOf(() => readRun(dir)))).toContain('run.json is no JSON');
+    expect(String(await errorOf(() => open(dir)))).toContain('run.json is no JSON');
+    expect(existsSync(join(dir, 'lock'))).toBe(false);
+  });
+});
+
+describe('the lock of a folder', () => {
+  const lockOf = (dir: string) =>
+    JSON.parse(readFileSync(join(dir, 'lock'), 'utf8')) as { pid: number; started: string };
+  const write = (dir: string, lock: object) =>
+    writeFileSync(join(dir, 'lock'), JSON.stringify({ ...lockOf(dir), ...lock }));
+
+  test('keeps a second writer out, and says who is there', async () => {
+    const dir = temporaryFolder();
+    const release = lockFolder(dir);
+    const error = await errorOf(() => lockFolder(dir));
+    expect(error).toMatchObject({ code: 'bad-input' });
+    expect(String(error)).toMatch(new RegExp(`process ${process.pid} on .* since 20`));
+    release();
+    lockFolder(dir)();
+    expect(readdirSync(dir)).toEqual([]);
+  });
+
+  test('of a process that is gone is taken over, also where its number is another’s now', () => {
+    const dir = temporaryFolder();
+    lockFolder(dir);
+    write(dir, { started: '1' }); // this process began at another time
+    const release = lockFolder(dir);
+    release();
+    lockFolder(dir);
+    write(dir, { pid: 2 ** 22 - 1, started: '1' });
+    lockFolder(dir)();
+    expect(readdirSync(dir)).toEqual([]);
+  });
+
+  test('of another machine is left alone', async () => {
+    const dir = temporaryFolder();
+    const release = lockFolder(dir);
+    write(dir, { host: `not-${hostname()}`, pid: 2 ** 22 - 1 });
+    expect(String(await errorOf(() => lockFolder(dir)))).toContain(`not-${hostname()}`);
+    release(); // it is not this process's any more
+    expect(existsSync(join(dir, 'lock'))).toBe(true);
+  });
+
+  test('that is damaged is taken over', () => {
+    const dir = temporaryFolder();
+    writeFileSync(join(dir, 'lock'), '');
+    lockFolder(dir)();
+  });
+
+  test('of two processes that race for a stale one, exactly one gets it', async () => {
+    const racer = join(temporaryFolder(), 'racer.mjs');
+    const lock = join(packageRoot(), 'dist/src/experiment/store/lock.js');
+    writeFileSync(
+      racer,
+      `import { lockFolder } from ${JSON.stringify(lock)};
+process.on('message', (dir) => {
+  try { lockFolder(dir); process.send('won'); } catch { process.send('lost'); }
+});
+process.send('ready');`,
+    );
+    const racers = [fork(racer), fork(racer), fork(racer)];
+    const next = (child: (typeof racers)[0]) =>
+      new Promise<unknown>((resolve) => child.once('message', resolve));
+    await Promise.all(racers.map(next));
+    const folder = temporaryFolder();
+    for (let round = 0; round < 40; round++) {
+      const dir = join(folder, String(round));
+      mkdirSync(dir);
+      writeFileSync(
+        join(dir, 'lock'),
+        JSON.stringify({ pid: 2 ** 22 - 1, host: hostname(), since: '', started: '1' }),
+      );
+      const answers = racers.map(next);
+      for (const child of racers) child.send(dir);
+      expect((await Promise.all(answers)).filter((answer) => answer === 'won')).toHaveLength(1);
+    }
+    for (const child of racers) child.kill();
+  });
+});
