@@ -1,3 +1,4 @@
+import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import type { ExperimentResult } from '../experiment/pipeline.js';
@@ -10,6 +11,8 @@ import { ProgressLine } from './progress.js';
 interface Options {
   readonly out?: string;
   readonly check?: boolean;
+  readonly report?: boolean;
+  readonly open?: boolean;
 }
 
 /** `sda run`: an experiment, from a data set to win rates. */
@@ -20,6 +23,8 @@ export function register(program: Command): void {
     .description('run an experiment: responses, scores, SDA and its ablations, verdicts, win rates')
     .option('--out <dir>', "the run's folder (default: runs/NAME)")
     .option('--check', 'check the configuration and the data set, and print both, without running')
+    .option('--report', "write report.html into the run's folder at the end")
+    .option('--open', 'open the report in a browser, where there is a screen')
     .addHelpText(
       'after',
       `
@@ -68,12 +73,13 @@ async function run(file: string, options: Options, signal: AbortSignal): Promise
   } finally {
     progress.end();
   }
-  await conclude(dir, result, signal);
+  await conclude(dir, result, options, signal);
 }
 
 async function conclude(
   dir: string,
   { complete, failed, judgingStopped }: ExperimentResult,
+  options: Options,
   signal: AbortSignal,
 ): Promise<void> {
   const again = 'the same command goes on';
@@ -98,5 +104,22 @@ async function conclude(
     note(`judging stopped: ${judgingStopped} ${again} once that is mended`);
     process.exitCode = 1;
   }
-  note(complete ? `run finished in ${dir}; see it with: sda report ${dir}` : `run in ${dir}`);
+  note(complete ? `run finished in ${dir}` : `run unfinished in ${dir}; ${again}`);
+  if (!options.report && !options.open) {
+    note(`see it with: sda report ${dir}`);
+    return;
+  }
+  const { writeReport } = await import('../report/index.js');
+  const { file } = await writeReport([dir]);
+  note(`report in ${file}`);
+  if (options.open) openInBrowser(file);
+}
+
+/** Leaves it to the system which; does nothing without a screen. */
+function openInBrowser(file: string): void {
+  const mac = process.platform === 'darwin';
+  if (!mac && !process.env.DISPLAY && !process.env.WAYLAND_DISPLAY) return;
+  const child = spawn(mac ? 'open' : 'xdg-open', [file], { detached: true, stdio: 'ignore' });
+  child.on('error', () => {}); // the path has been told
+  child.unref();
 }

@@ -17,6 +17,8 @@ export interface CliOptions {
   readonly closeStdoutEarly?: boolean;
   /** Sends SIGINT once this has been printed. */
   readonly interruptAfter?: RegExp;
+  /** The same, for what is printed on stderr */
+  readonly interruptAfterError?: RegExp;
 }
 
 /** Runs the built `sda` and waits for its end. */
@@ -28,17 +30,19 @@ export function sda(args: readonly string[], options: CliOptions = {}): Promise<
     let stdout = '';
     let stderr = '';
     let interrupted = false;
-    const { interruptAfter } = options;
+    const { interruptAfter, interruptAfterError } = options;
+    const interrupt = () => {
+      if (!interrupted) child.kill('SIGINT');
+      interrupted = true;
+    };
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
       stdout += text;
       if (options.closeStdoutEarly) child.stdout.destroy();
-      if (interruptAfter?.test(stdout) && !interrupted) {
-        interrupted = true;
-        child.kill('SIGINT');
-      }
+      if (interruptAfter?.test(stdout)) interrupt();
     });
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       stderr += text;
+      if (interruptAfterError?.test(stderr)) interrupt();
     });
     child.on('error', reject);
     child.on('close', (code) => resolve({ code, stdout, stderr }));

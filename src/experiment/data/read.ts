@@ -1,5 +1,5 @@
 import { readTextFile } from '../../checkpoint/json-file.js';
-import { SdaError } from '../../errors.js';
+import { messageOf, SdaError } from '../../errors.js';
 
 /** A row of a file. */
 export interface Found {
@@ -17,7 +17,7 @@ export interface Found {
  * @throws SdaError `file-missing`, `bad-file`
  */
 export async function readObjects(file: string): Promise<Found[]> {
-  const text = (await readTextFile(file, 'bad-file')).replace(/^\uFEFF/, '');
+  const text = (await textOf(file)).replace(/^\uFEFF/, '');
   const rows = rowsOf(text, file);
   if (rows.length === 0) {
     throw new SdaError('bad-file', `${file} holds no row: give a file with one query a line.`);
@@ -29,6 +29,19 @@ export async function readObjects(file: string): Promise<Found[]> {
     }
     return { place, number: index + 1, value };
   });
+}
+
+async function textOf(file: string): Promise<string> {
+  try {
+    return await readTextFile(file, 'bad-file', { pipe: true });
+  } catch (error) {
+    if (!(error instanceof SdaError) || error.code !== 'file-missing') throw error;
+    throw new SdaError(
+      'file-missing',
+      `The data set ${file} cannot be read (${messageOf(error.cause)}): give the path of a JSONL or JSON file; paths are relative to the working directory.`,
+      { cause: error },
+    );
+  }
 }
 
 function rowsOf(text: string, file: string): { place: string; value: unknown }[] {
