@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "../cuda/device.h"
+#include "../device.h"
 
 namespace sda {
 namespace cuda {

@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "../cuda/device.h"
+#include "../device.h"
 
 namespace sda {
 namespace cuda {

@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "../cuda/device.h"
+#include "../device.h"
 #include "math.h"
 
 namespace sda {

@@ -29,6 +29,12 @@ describe('a kernel and its parts are found by one name', () => {
       expect(existsSync(join(ROOT, 'kernels', kernel, 'op.cc'))).toBe(native);
     });
 
+    it('has a check of its CUDA form exactly where it has one', () => {
+      const exists = (file: string) => existsSync(join(ROOT, file));
+      expect(exists(`test/cuda/${kernel}.cu`)).toBe(exists(`kernels/${kernel}/cuda.cu`));
+      expect(exists(`kernels/${kernel}/cuda.h`)).toBe(exists(`kernels/${kernel}/cuda.cu`));
+    });
+
     it('is held against the one reference by its test and its benchmark', () => {
       const uses = `kernels/${kernel}/`;
       for (const file of [`test/kernels/${kernel}.test.ts`, `bench/kernels/${kernel}.bench.ts`]) {

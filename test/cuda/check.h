@@ -13,7 +13,7 @@
 #include <tuple>
 #include <vector>
 
-#include "../../kernels/cuda/device.h"
+#include "../../kernels/device.h"
 
 namespace check {
 

@@ -2,13 +2,15 @@
 //
 //   node test/cuda/run.mjs              with nvcc (PATH, CUDA_HOME, /usr/local/cuda), on this machine's GPU
 //   node test/cuda/run.mjs --emulate    with g++ or CXX, on the CPU: results only
-//   node test/cuda/run.mjs --compile    with nvcc, for all architectures, without running
+//   node test/cuda/run.mjs --compile    with nvcc, the kernels for all architectures, without running
+//   node test/cuda/run.mjs --fetch      puts nvcc from PyPI (about 270 MB) into the per-user cache, where it is then found
 //
 // It ends with a line "N passed, N failed". SDA_VERBOSE=1 prints every case. Nothing else is needed: no TensorFlow, no
 // model.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -34,9 +36,44 @@ function golden() {
   writeFileSync(join(build, 'golden.inc'), `${lines.join('\n')}\n`);
 }
 
+/** PyPI's packages of one release of the toolkit: others do not go together. */
+const PACKAGES = [
+  'nvidia-cuda-nvcc==13.0.88',
+  'nvidia-cuda-crt==13.0.88',
+  'nvidia-nvvm==13.0.88',
+  'nvidia-cuda-runtime==13.0.96',
+  'nvidia-cuda-cccl==13.0.85',
+];
+const cache =
+  process.env.SDA_CACHE_DIR ??
+  join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'sda-tfjs');
+const toolkit = join(cache, 'cuda-13.0');
+
+function fetchToolkit() {
+  if (existsSync(join(toolkit, 'complete'))) return;
+  rmSync(toolkit, { recursive: true, force: true });
+  const pip = [
+    '-m',
+    'pip',
+    'install',
+    '--quiet',
+    '--no-deps',
+    '--only-binary=:all:',
+    '--target',
+    toolkit,
+  ];
+  run('python3', [...pip, ...PACKAGES]);
+  writeFileSync(join(toolkit, 'complete'), '');
+}
+
 function nvcc() {
   const { CUDA_HOME, PATH = '' } = process.env;
-  const folders = [...PATH.split(':'), ...(CUDA_HOME ? [join(CUDA_HOME, 'bin')] : []), '/usr/local/cuda/bin'];
+  const folders = [
+    ...PATH.split(':'),
+    ...(CUDA_HOME ? [join(CUDA_HOME, 'bin')] : []),
+    '/usr/local/cuda/bin',
+    ...(existsSync(join(toolkit, 'complete')) ? [join(toolkit, 'nvidia', 'cu13', 'bin')] : []),
+  ];
   return folders.map((folder) => join(folder, 'nvcc')).find((file) => existsSync(file));
 }
 
@@ -54,23 +91,53 @@ const ARCHITECTURES = ['80', '86', '89', '90'].flatMap((sm) => [
 const PTX = ['-gencode', 'arch=compute_90,code=compute_90'];
 
 mkdirSync(build, { recursive: true });
-golden();
 const option = process.argv[2];
 const output = join(build, option === '--emulate' ? 'check-emulated' : 'check');
-if (option === '--emulate') {
-  const flags = ['-std=c++17', '-O2', '-g', '-Wall', '-Werror', '-Wno-unknown-pragmas', '-DSDA_CUDA_EMULATE', '-I', build];
+if (option === '--fetch') {
+  fetchToolkit();
+} else if (option === '--emulate') {
+  golden();
+  const flags = [
+    '-std=c++17',
+    '-O1',
+    '-g',
+    '-Wall',
+    '-Werror',
+    '-Wno-unknown-pragmas',
+    '-DSDA_CUDA_EMULATE',
+    '-I',
+    build,
+  ];
   const compiler = process.env.CXX ?? 'g++';
   run(compiler, [...flags, '-x', 'c++', ...kernels, ...checks, '-o', output]);
   run(output, []);
 } else {
   const compiler = nvcc();
   if (!compiler) {
-    console.error('There is no nvcc on PATH, in CUDA_HOME or in /usr/local/cuda: install the CUDA toolkit, or run with --emulate.');
+    console.error(
+      'There is no nvcc on PATH, in CUDA_HOME or in /usr/local/cuda: install the CUDA toolkit or run with --fetch first, or run with --emulate.',
+    );
     process.exit(2);
   }
-  const native = option === '--compile' ? [...ARCHITECTURES, ...PTX] : ['-arch=native'];
-  const library = join(dirname(compiler), '..', 'lib'); // where PyPI's packages have it
-  const libraries = existsSync(library) ? ['-L', library] : [];
-  run(compiler, ['-std=c++17', '-O3', ...libraries, ...native, '-I', build, ...kernels, ...checks, '-o', output]);
-  if (option !== '--compile') run(output, []);
+  const flags = ['-std=c++17', '-O3', '-I', build];
+  if (option === '--compile') {
+    for (const kernel of kernels) {
+      run(compiler, [
+        ...flags,
+        ...ARCHITECTURES,
+        ...PTX,
+        '-c',
+        kernel,
+        '-o',
+        join(build, 'kernel.o'),
+      ]);
+      console.log(`compiled ${relative(root, kernel)}`);
+    }
+  } else {
+    golden();
+    const library = join(dirname(compiler), '..', 'lib'); // where PyPI's packages have it
+    const libraries = existsSync(library) ? ['-L', library] : [];
+    run(compiler, [...flags, ...libraries, '-arch=native', ...kernels, ...checks, '-o', output]);
+    run(output, []);
+  }
 }

@@ -6,7 +6,7 @@
 #include <cstdint>
 
 #if defined(SDA_CUDA_EMULATE)
-#include "../../test/cuda/emulate.h"
+#include "../test/cuda/emulate.h"
 #else
 #include <cuda_runtime.h>
 #define SDA_LAUNCH(kernel, grid, block, shared, stream, ...) \
