@@ -20,6 +20,10 @@
 namespace sda {
 namespace cuda {
 
+inline int ceil_div(int64_t n, int64_t d) { return static_cast<int>((n + d - 1) / d); }
+
+#if defined(__CUDACC__) || defined(SDA_CUDA_EMULATE)
+
 constexpr unsigned kWholeWarp = 0xffffffffu;
 constexpr int kWarp = 32;
 
@@ -57,7 +61,7 @@ __device__ T reduce_block(T value, Op op, T* scratch) {
   return all;
 }
 
-inline int ceil_div(int64_t n, int64_t d) { return static_cast<int>((n + d - 1) / d); }
+#endif
 
 }  // namespace cuda
 }  // namespace sda

@@ -3,7 +3,8 @@
 // `float` (lanes.h) in scalar tails and on a GPU.
 #pragma once
 
-#include "lanes.h"
+#include <cstdint>
+#include <cstring>
 
 namespace sda {
 
@@ -19,6 +20,15 @@ typedef float Vec __attribute__((vector_size(kLanes * 4)));
 typedef int32_t VecI __attribute__((vector_size(kLanes * 4)));
 typedef uint32_t VecU __attribute__((vector_size(kLanes * 4)));
 typedef uint16_t VecH __attribute__((vector_size(kLanes * 2)));
+
+// Stands before the templates of lanes.h that call it.
+inline Vec select(VecI mask, Vec a, Vec b) { return mask ? a : b; }
+
+}  // namespace sda
+
+#include "lanes.h"
+
+namespace sda {
 
 // Loads and stores at any alignment.
 inline Vec load(const float* p) {
@@ -45,7 +55,6 @@ inline void store_part(float* p, Vec v, int64_t n) {
   for (int64_t i = 0; i < n; i++) p[i] = lanes[i];
 }
 
-inline Vec select(VecI mask, Vec a, Vec b) { return mask ? a : b; }
 inline Vec bits_to_float(VecI bits) { return (Vec)bits; }
 inline VecI float_to_bits(Vec f) { return (VecI)f; }
 inline VecI to_int(Vec f) { return __builtin_convertvector(f, VecI); }

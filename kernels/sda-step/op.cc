@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "../op.h"
+#include "kernel.h"
 #include "passes.h"
 
 namespace sda {
@@ -39,43 +40,16 @@ REGISTER_OP("SdaStep")
       return absl::OkStatus();
     });
 
-class SdaStepOp : public OpKernel {
+class SdaStepOp : public StepKernel {
  public:
-  explicit SdaStepOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("t0", &settings_.t0));
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("sigma", &settings_.sigma));
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("t_min", &settings_.t_min));
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("plausibility", &settings_.plausibility));
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("base", &settings_.base));
-    OP_REQUIRES(ctx, settings_.t0 > 0.0f && settings_.sigma > 0.0f && settings_.t_min >= 0.0f &&
-                         settings_.plausibility >= 0.0f && settings_.plausibility <= 1.0f,
-                absl::InvalidArgumentError(absl::StrCat(
-                    "SdaStep: t0 and sigma must be above 0, t_min at least 0 and plausibility in 0..1, "
-                    "but they are ", settings_.t0, ", ", settings_.sigma, ", ", settings_.t_min, ", ",
-                    settings_.plausibility, ".")));
-  }
+  using StepKernel::StepKernel;
 
-  void Compute(OpKernelContext* ctx) override {
-    const Tensor& logits = ctx->input(0);
-    const Tensor& strength = ctx->input(1);
-    OP_REQUIRES_OK(ctx, check_shape("SdaStep", "strength", strength, {-1}));
-    const int64_t B = strength.dim_size(0);
-    OP_REQUIRES_OK(ctx, check_shape("SdaStep", "logits", logits, {-1, -1}));
-    const int64_t V = logits.dim_size(1);
-    const int64_t S = B > 0 ? logits.dim_size(0) / B : 0;
-    OP_REQUIRES(ctx, V > 0 && (S == 1 || S == 2) && logits.dim_size(0) == S * B,
-                absl::InvalidArgumentError(absl::StrCat(
-                    "SdaStep: logits must have the shape [", B, " or ", 2 * B, ", V] with V > 0 for ", B,
-                    " queries, but have ", logits.shape().DebugString(), ".")));
-    Tensor *log_probs = nullptr, *stats = nullptr, scratch;
-    OP_REQUIRES_OK(ctx, ctx->allocate_output(0, TensorShape({B, V}), &log_probs));
-    OP_REQUIRES_OK(ctx, ctx->allocate_output(1, TensorShape({B, kStats}), &stats));
-    OP_REQUIRES_OK(ctx, ctx->allocate_temp(DT_FLOAT, TensorShape({B * S, V}), &scratch));
-
-    const float* x = logits.flat<float>().data();
-    const float* ka = strength.flat<float>().data();
+ private:
+  absl::Status run(OpKernelContext* ctx, const StepSettings& settings, const Step& step) const override {
+    const auto& [x, ka, B, S, V, y, out] = step;
+    Tensor scratch;
+    TF_RETURN_IF_ERROR(ctx->allocate_temp(DT_FLOAT, TensorShape({B * S, V}), &scratch));
     float* e = scratch.flat<float>().data();
-    float* y = log_probs->flat<float>().data();
     const int64_t blocks = (V + kBlock - 1) / kBlock;
     std::vector<StreamBlock> streams(B * S * blocks);
     std::vector<QueryBlock> parts(B * blocks);
@@ -89,11 +63,11 @@ class SdaStepOp : public OpKernel {
     each_block(ctx, B, V, blocks, [&](int64_t q, int64_t b, int64_t begin, int64_t end) {
       if (queries[q].bad_stream >= 0) return;
       const StreamBlock* first = &streams[q * S * blocks + b];
-      parts[q * blocks + b] = steer(settings_, queries[q], *first, first[(S - 1) * blocks], x + q * S * V,
+      parts[q * blocks + b] = steer(settings, queries[q], *first, first[(S - 1) * blocks], x + q * S * V,
                                     x + ((q + 1) * S - 1) * V, e + q * S * V,
                                     e + ((q + 1) * S - 1) * V, ka[q], begin, end, y + q * V);
     });
-    for (int64_t q = 0; q < B; q++) combine_parts(settings_, &parts[q * blocks], blocks, queries[q]);
+    for (int64_t q = 0; q < B; q++) combine_parts(settings, &parts[q * blocks], blocks, queries[q]);
 
     each_block(ctx, B, V, blocks, [&](int64_t q, int64_t b, int64_t begin, int64_t end) {
       if (queries[q].bad_stream < 0)
@@ -105,11 +79,10 @@ class SdaStepOp : public OpKernel {
     each_block(ctx, B, V, blocks, [&](int64_t q, int64_t, int64_t begin, int64_t end) {
       normalise(queries[q], begin, end, y + q * V);
     });
-    float* out = stats->flat<float>().data();
     for (int64_t q = 0; q < B; q++) write_stats(queries[q], S, out + q * kStats);
+    return absl::OkStatus();
   }
 
- private:
   // Calls work(line, block, begin, end) for every block of every line, in parallel.
   template <typename Work>
   static void each_block(OpKernelContext* ctx, int64_t lines, int64_t V, int64_t blocks,
@@ -121,8 +94,6 @@ class SdaStepOp : public OpKernel {
       }
     });
   }
-
-  StepSettings settings_;
 };
 
 REGISTER_KERNEL_BUILDER(Name("SdaStep").Device(tensorflow::DEVICE_CPU), SdaStepOp);
