@@ -36,7 +36,7 @@ function asText(report: DoctorReport): string {
     ['platform', machine.platform],
     ['CPU', `${machine.cpu}, ${machine.cores} cores`],
     ['memory', `${formatBytes(machine.memory)}, ${formatBytes(machine.freeMemory)} free`],
-    ['GPU', machine.gpus.join('; ') || 'none visible'],
+    ...gpuRows(report.gpu),
     ['device', report.device?.toUpperCase() ?? 'none'],
     ['kernels', describeKernels(kernels)],
     ['TensorFlow at', paths.tensorflow ?? 'not set up'],
@@ -53,8 +53,26 @@ function asText(report: DoctorReport): string {
   return `${lines.join('\n')}\n`;
 }
 
+/** One line without a GPU; else one for each and one for the driver. */
+function gpuRows({ gpus, driver, cuda, reason }: DoctorReport['gpu']): [string, string][] {
+  if (gpus.length === 0) return [['GPU', `none visible (${reason})`]];
+  const rows = gpus.map(({ name, computeCapability, memory, freeMemory }): [string, string] => [
+    'GPU',
+    [
+      name,
+      ...(computeCapability === null ? [] : [`compute capability ${computeCapability}`]),
+      ...(memory === null ? [] : [formatBytes(memory)]),
+      ...(freeMemory === null ? [] : [`${formatBytes(freeMemory)} free`]),
+    ].join(', '),
+  ]);
+  const runs = cuda === null ? '' : `, runs CUDA ${cuda}`;
+  return [...rows, ['GPU driver', `${driver ?? 'version unknown'}${runs}`]];
+}
+
 function describeKernels(kernels: DoctorReport['kernels']): string {
   const setting = kernels.setting === 'auto' ? '' : ` (SDA_KERNELS=${kernels.setting})`;
   const names = kernels.form === 'native' ? `: ${kernels.operations.join(', ')}` : '';
-  return `${kernels.form}${names}${setting}`;
+  const built = kernels.gpuOperations.join(', ') || 'none';
+  const gpu = kernels.nvcc === null ? '' : `; for the GPU, by nvcc ${kernels.nvcc}: ${built}`;
+  return `${kernels.form}${names}${gpu}${setting}`;
 }

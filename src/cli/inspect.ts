@@ -98,12 +98,13 @@ async function inspect(options: InspectOptions): Promise<Inspection> {
     ));
   const text = alone ? null : await inspectText(dir, config);
   const { kvBytesPerToken } = await import('../model/kv-cache.js');
-  const { availableMemory } = await import('../runtime/memory.js');
+  const { modelMemory } = await import('../runtime/memory.js');
   const { parameterCount, planMemory, plannedWeights, weightBytes } = await import(
     '../model/memory-plan.js'
   );
   const dtypes = checkpoint ? byDtype(checkpoint) : {};
   const { context } = options;
+  const { available, device } = await modelMemory();
   return {
     dir,
     config,
@@ -116,7 +117,8 @@ async function inspect(options: InspectOptions): Promise<Inspection> {
           checked && checkpoint
             ? plannedWeights(checked, checkpoint.tensors, 'auto')
             : weightBytes(config, config.dtype === 'float32' ? 4 : 2),
-        available: availableMemory(),
+        available,
+        device,
         ...(context !== undefined && { context }),
       }),
     files: checkpoint
@@ -185,6 +187,7 @@ function toJson(found: Inspection) {
       work: plan.work,
       total: plan.total,
       available: plan.available,
+      device: plan.device,
       fits: plan.fits,
     },
     tokenizer: text?.tokenizer
@@ -226,7 +229,10 @@ function report(found: Inspection): string {
     rows.push(['  KV cache', formatBytes(plan.kvCache)]);
     rows.push(['  to work', `about ${formatBytes(plan.work)}`]);
     const fit = plan.fits ? 'fits' : 'does not fit';
-    rows.push(['  free here', `${formatBytes(plan.available)}: it ${fit}`]);
+    rows.push([
+      plan.device === null ? '  free here' : `  free on ${plan.device}`,
+      `${formatBytes(plan.available)}: it ${fit}`,
+    ]);
   }
   if (text) rows.push(...describeText(text));
   const width = Math.max(...rows.map(([label]) => label.length));

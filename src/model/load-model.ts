@@ -1,6 +1,6 @@
 import { openCheckpoint } from '../checkpoint/checkpoint.js';
-import { availableMemory } from '../runtime/memory.js';
-import { startTensorFlow } from '../runtime/tensorflow.js';
+import { hostMemory, modelMemory } from '../runtime/memory.js';
+import { gpuFallback, startTensorFlow } from '../runtime/tensorflow.js';
 import { loadConfig, type ModelConfig } from './config.js';
 import type { DecoderModel } from './decoder.js';
 import { checkTensors } from './families.js';
@@ -48,20 +48,30 @@ export async function loadDecoder(
     const checked = checkTensors(config, checkpoint.tensors, dir, {
       tieMissingHead: options.tieMissingHead === true,
     });
+    let memory = await modelMemory();
+    if (memory.place === 'device' && (await startTensorFlow()).device === 'cpu') {
+      memory = hostMemory();
+    }
     const needs = {
       weights: plannedWeights(checked, checkpoint.tensors, options.dtype ?? 'auto'),
-      available: availableMemory(),
+      available: memory.available,
+      device: memory.device,
       ...(options.maxContext !== undefined && { context: options.maxContext }),
     };
     options.onPlan?.(planMemory(config, needs));
     if (options.memoryCheck !== false) checkMemory(config, needs, dir);
-    await startTensorFlow();
+    const { device } = await startTensorFlow();
+    const fallback = await gpuFallback(device);
     const { weights, dispose } = await loadWeights(config, checkpoint, checked, {
       dtype: options.dtype ?? 'auto',
       signal: options.signal,
       onProgress: options.onProgress,
     });
-    const warnings = [...checkpoint.warnings, ...checked.warnings];
+    const warnings = [
+      ...(fallback === '' ? [] : [fallback]),
+      ...checkpoint.warnings,
+      ...checked.warnings,
+    ];
     return { config, weights, warnings, loadMs: performance.now() - start, dispose };
   } finally {
     await checkpoint.close();

@@ -13,11 +13,13 @@ export interface MemoryPlan {
   readonly context: number;
   /** Keys and values of both streams over `context` positions, float32. */
   readonly kvCache: number;
-  /** Activations of a prefill, logits, and the TensorFlow library: an estimate. */
+  /** Activations of a prefill, logits, and the TensorFlow library or what CUDA takes: an estimate. */
   readonly work: number;
   readonly total: number;
-  /** Free on this machine. */
+  /** Free where the model goes. */
   readonly available: number;
+  /** The GPU it goes to; null for the host's memory. */
+  readonly device: string | null;
   readonly fits: boolean;
 }
 
@@ -27,6 +29,8 @@ const DEFAULT_CONTEXT = 4096;
 const LEAST_CONTEXT = 512;
 /** The TensorFlow library and Node, resident before a model is loaded. */
 const RUNTIME_BYTES = 400e6;
+/** A CUDA context with the kernels of TensorFlow and cuBLAS, and cuBLAS's workspace; an estimate. */
+const CUDA_BYTES = 800e6;
 /** Columns of a prefill's chunk, for two rows. */
 const PREFILL_LINES = 2 * 512;
 
@@ -64,23 +68,36 @@ function bytesOf(specs: readonly TensorSpec[], elementBytes: number): number {
  * The memory that two streams of `context` positions need with weights of `weights` bytes.
  *
  * @param context default: 4,096 or the model's own maximum, where that is less
+ * @param device the GPU whose memory is counted; default: the host's memory is. On a GPU a reference form may widen a
+ *   16-bit matrix, and the largest one counts for that
  */
 export function planMemory(
   config: ModelConfig,
-  options: { readonly weights: number; readonly available: number; readonly context?: number },
+  options: {
+    readonly weights: number;
+    readonly available: number;
+    readonly context?: number;
+    readonly device?: string | null;
+  },
 ): MemoryPlan {
-  const { weights, available } = options;
+  const { weights, available, device = null } = options;
   const context = options.context ?? Math.min(config.maxPositionEmbeddings, DEFAULT_CONTEXT);
   const kvCache = 2 * context * kvBytesPerToken(config);
   const lines = 4 * PREFILL_LINES * (4 * config.hiddenSize + 3 * config.intermediateSize);
-  const work = RUNTIME_BYTES + lines + 4 * 2 * 4 * config.vocabSize;
+  const runtime = device === null ? RUNTIME_BYTES : CUDA_BYTES + 4 * largestMatrix(config);
+  const work = runtime + lines + 4 * 2 * 4 * config.vocabSize;
   const total = weights + kvCache + work;
-  return { weights, context, kvCache, work, total, available, fits: total <= available };
+  return { weights, context, kvCache, work, total, available, device, fits: total <= available };
+}
+
+function largestMatrix(config: ModelConfig): number {
+  return Math.max(...tensorsOnDevice(config).map(({ shape }) => product(shape)));
 }
 
 /** A plan in one line, for people. */
-export function describePlan({ weights, context, kvCache, work, total, available }: MemoryPlan) {
-  return `weights ${size(weights)} + KV cache ${size(kvCache)} (2 streams of ${context} tokens) + about ${size(work)} to work = ${size(total)}, with ${size(available)} free`;
+export function describePlan(plan: MemoryPlan): string {
+  const { weights, context, kvCache, work, total, available, device } = plan;
+  return `weights ${size(weights)} + KV cache ${size(kvCache)} (2 streams of ${context} tokens) + about ${size(work)} to work = ${size(total)}, with ${size(available)} free${device === null ? '' : ` on ${device}`}`;
 }
 
 /**
@@ -98,7 +115,7 @@ export function checkMemory(
   if (plan.fits) return;
   throw new SdaError(
     'out-of-memory',
-    `${dir} does not fit into memory: ${describePlan(plan)}; take a shorter context (--context, maxContext), a machine with more memory, or skip this check (--no-memory-check, memoryCheck: false).`,
+    `${dir} does not fit into memory: ${describePlan(plan)}; take a shorter context (--context, maxContext), ${plan.device === null ? 'a machine with more memory' : 'a GPU with more memory (CUDA_VISIBLE_DEVICES chooses one, empty takes the CPU)'}, or skip this check (--no-memory-check, memoryCheck: false).`,
   );
 }
 

@@ -1,5 +1,35 @@
 import { readFileSync } from 'node:fs';
 import { freemem } from 'node:os';
+import { findGpus, type GpuOptions } from './gpu.js';
+import { readRuntimeFile } from './runtime-file.js';
+
+/** Where a model's tensors live, and the bytes free there. */
+export interface ModelMemory {
+  readonly place: 'host' | 'device';
+  readonly available: number;
+  /** Of the GPU; null on the host */
+  readonly device: string | null;
+}
+
+/**
+ * The memory that a model would take: the GPU's, where TensorFlow for the GPU is set up and the driver tells what is
+ * free, else the host's. TensorFlow is not started.
+ *
+ * @param gpuBuild whether the GPU build is set up; default: what set-up recorded
+ */
+export async function modelMemory(
+  options: GpuOptions = {},
+  gpuBuild: boolean = readRuntimeFile()?.gpu === true,
+): Promise<ModelMemory> {
+  const gpu = gpuBuild ? (await findGpus(options)).gpus[0] : undefined;
+  if (gpu?.freeMemory == null) return hostMemory();
+  return { place: 'device', available: gpu.freeMemory, device: gpu.name };
+}
+
+/** The host's memory, as `modelMemory` tells it. */
+export function hostMemory(): ModelMemory {
+  return { place: 'host', available: availableMemory(), device: null };
+}
 
 /** Bytes that this process could still take without swapping: the machine's, or its container's where that is less. */
 export function availableMemory(): number {

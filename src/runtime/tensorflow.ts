@@ -3,8 +3,10 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { messageOf, SdaError } from '../errors.js';
 import { nodeBackend } from './backend.js';
+import { findGpus, type GpuOptions, gpuEnvironment } from './gpu.js';
 import { type KernelStatus, loadNativeKernels } from './native.js';
 import { packageRoot } from './paths.js';
+import { readRuntimeFile } from './runtime-file.js';
 
 /** What is running: for reports, traces and benchmarks. */
 export interface RuntimeInfo extends KernelStatus {
@@ -28,7 +30,7 @@ export function startTensorFlow(): Promise<RuntimeInfo> {
 
 async function start(): Promise<RuntimeInfo> {
   process.env.TF_CPP_MIN_LOG_LEVEL ??= '2';
-  process.env.TF_FORCE_GPU_ALLOW_GROWTH ??= 'true';
+  Object.assign(process.env, gpuEnvironment(process.env));
   restoreRemovedNodeApi();
   try {
     await import('@tensorflow/tfjs-node-gpu');
@@ -41,11 +43,27 @@ async function start(): Promise<RuntimeInfo> {
     );
   }
   const backend = nodeBackend();
-  return {
-    tensorflow: backend.binding.TF_Version,
-    device: backend.isUsingGpuDevice ? 'gpu' : 'cpu',
-    ...loadNativeKernels(),
-  };
+  const device = backend.isUsingGpuDevice ? 'gpu' : 'cpu';
+  return { tensorflow: backend.binding.TF_Version, device, ...loadNativeKernels(device) };
+}
+
+/**
+ * Why the GPU build of TensorFlow runs on the CPU, in a sentence; empty where it does not, and where the user hides
+ * the GPU.
+ */
+export async function gpuFallback(
+  device: 'cpu' | 'gpu',
+  options: GpuOptions = {},
+  gpuBuild: boolean = readRuntimeFile()?.gpu === true,
+): Promise<string> {
+  if (device === 'gpu' || !gpuBuild) return '';
+  const { gpus, driver, reason } = await findGpus(options);
+  const [gpu] = gpus;
+  if (reason.startsWith('hidden')) return '';
+  if (!gpu) {
+    return `TensorFlow is set up for a GPU but runs on the CPU (${reason}): install the NVIDIA driver, or run "npx sda setup --cpu".`;
+  }
+  return `TensorFlow is set up for a GPU but runs on the CPU, although ${gpu.name} with driver ${driver ?? 'unknown'} is visible: CUDA 12 needs driver 525 or newer and its library libcuda.so.1 ("npx sda doctor" says more).`;
 }
 
 /** tfjs-node calls `util.isNullOrUndefined`, which Node 23 removed. */

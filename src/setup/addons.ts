@@ -5,6 +5,7 @@ import { createRequire } from 'node:module';
 import { dirname, join, relative } from 'node:path';
 import { cacheKey, fillFolder, readComplete, replaceFile } from './cache.js';
 import { buildAddon, probeAddon } from './compile.js';
+import { type CudaToolkit, nvccFlags } from './cuda.js';
 import type { TensorFlow } from './tensorflow.js';
 import { type Compiler, targetFingerprint } from './tools.js';
 
@@ -83,12 +84,15 @@ export function kernelFlags(arch: string, env: NodeJS.ProcessEnv): readonly stri
 /**
  * Builds, or takes from the cache, the addon of all native kernels under `<root>/kernels`, and puts it at
  * `<root>/build/sda_kernels.node`. `undefined` when there is no kernel source.
+ *
+ * @param options.cuda compiles the forms for the GPU too
  */
 export async function ensureKernels(
-  options: AddonOptions & { readonly root: string },
+  options: AddonOptions & { readonly root: string; readonly cuda?: CudaToolkit | undefined },
 ): Promise<Addon | undefined> {
   const sourceDir = join(options.root, 'kernels');
-  const sources = (await sourceFiles(sourceDir)).filter((file) => file.endsWith('.cc'));
+  const endings = options.cuda ? /\.(cc|cu)$/ : /\.cc$/;
+  const sources = (await sourceFiles(sourceDir)).filter((file) => endings.test(file));
   if (!sources.some((file) => file.endsWith('/op.cc'))) return undefined;
   return await ensureAddon({
     ...options,
@@ -97,12 +101,13 @@ export async function ensureKernels(
     sources,
     flags: kernelFlags(process.arch, options.env),
     version: '',
-    probe: 'addon.operations',
+    probe: '{ operations: addon.operations, gpuOperations: addon.gpuOperations ?? [] }',
     path: join(options.root, 'build', 'sda_kernels.node'),
   });
 }
 
 interface AddonRecipe extends AddonOptions {
+  readonly cuda?: CudaToolkit | undefined;
   readonly name: string;
   readonly sourceDir: string;
   readonly sources: readonly string[];
@@ -114,13 +119,14 @@ interface AddonRecipe extends AddonOptions {
 }
 
 async function ensureAddon(recipe: AddonRecipe): Promise<Addon> {
-  const { name, sourceDir, sources, flags, tensorflow, compiler, path } = recipe;
+  const { name, sourceDir, sources, flags, tensorflow, compiler, path, cuda } = recipe;
   const includeDirs = [sourceDir, nodeApiHeaders(), join(tensorflow.dir, 'include')];
   const key = cacheKey({
     name,
     version: recipe.version,
     sources: await hashSources(sourceDir),
     flags,
+    ...(cuda && { nvcc: cuda.release, nvccFlags: nvccFlags(cuda), cuda: cuda.include }),
     compiler: compiler.version,
     target: await targetFingerprint(compiler, flags, recipe.env),
     tensorflow: tensorflow.fingerprint,
@@ -136,6 +142,7 @@ async function ensureAddon(recipe: AddonRecipe): Promise<Addon> {
     recipe.onProgress(`compiling: 0 of ${sources.length} files`);
     await buildAddon({
       compiler,
+      cuda,
       sources,
       includeDirs,
       flags,

@@ -2,13 +2,17 @@ import { mkdir, rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { SdaError } from '../errors.js';
+import { gpuEnvironment } from '../runtime/gpu.js';
 import { packageRoot } from '../runtime/paths.js';
+import { type CudaToolkit, cudaLinkFlags, nvccFlags } from './cuda.js';
 import { type ProcessResult, runProcess } from './process.js';
 import type { Compiler } from './tools.js';
 
 /** One Node addon to build. */
 export interface AddonBuild {
   readonly compiler: Compiler;
+  /** Compiles the sources that end in `.cu`. */
+  readonly cuda?: CudaToolkit | undefined;
   readonly sources: readonly string[];
   readonly includeDirs: readonly string[];
   /** Compiler flags, in order. */
@@ -36,18 +40,17 @@ export function linkFlags(platform: NodeJS.Platform): readonly string[] {
 export async function buildAddon(build: AddonBuild): Promise<void> {
   const objects = join(dirname(build.output), 'objects');
   await mkdir(objects, { recursive: true });
-  const includes = build.includeDirs.flatMap((dir) => ['-I', dir]);
   const jobs = build.sources.map((source, index) => {
     const object = join(objects, `${index}.o`);
-    return { source, object, args: [...build.flags, ...includes, '-c', source, '-o', object] };
+    return { source, object, ...compileCommand(build, source, object) };
   });
   let next = 0;
   let done = 0;
   const worker = async () => {
     for (let job = jobs[next++]; job; job = jobs[next++]) {
       try {
-        const result = await runProcess(build.compiler.command, job.args);
-        if (result?.code !== 0) throw compileFailed(job.source, build.compiler, result);
+        const result = await runProcess(job.with.command, job.args);
+        if (result?.code !== 0) throw compileFailed(job.source, job.with, result);
       } catch (error) {
         next = jobs.length;
         throw error;
@@ -65,10 +68,28 @@ export async function buildAddon(build: AddonBuild): Promise<void> {
     '-o',
     build.output,
     ...build.libraries,
+    ...(build.cuda ? cudaLinkFlags(build.cuda) : []),
     ...build.libraryDirs.map((dir) => `-Wl,-rpath,${dir}`),
   ]);
   if (link?.code !== 0) throw compileFailed(build.output, build.compiler, link);
   await rm(objects, { recursive: true });
+}
+
+function compileCommand(
+  { compiler, cuda, flags, includeDirs }: AddonBuild,
+  source: string,
+  object: string,
+): { readonly with: Compiler; readonly args: readonly string[] } {
+  const includes = includeDirs.flatMap((dir) => ['-I', dir]);
+  const files = ['-c', source, '-o', object];
+  if (!cuda) return { with: compiler, args: [...flags, ...includes, ...files] };
+  if (source.endsWith('.cu')) {
+    const nvcc = { command: cuda.nvcc, version: `nvcc ${cuda.release}` };
+    const args = [...nvccFlags(cuda), '-ccbin', compiler.command, '-I', includeDirs[0]!, ...files];
+    return { with: nvcc, args };
+  }
+  const withCuda = ['-DSDA_CUDA', ...includes, '-isystem', cuda.include];
+  return { with: compiler, args: [...flags, ...withCuda, ...files] };
 }
 
 function compileFailed(
@@ -77,7 +98,9 @@ function compileFailed(
   result: ProcessResult | undefined,
 ): SdaError {
   const lines = (result?.stderr ?? '').split('\n');
-  const errors = lines.filter((line) => /error|undefined reference|Killed/i.test(line));
+  const errors = lines.filter((line) =>
+    /\b(fatal )?error\b( [#A-Z]?\w*)?:|undefined reference|Killed/i.test(line),
+  );
   const shown = (errors.length > 0 ? errors : lines.filter((line) => line !== '')).slice(0, 5);
   const name = relative(packageRoot(), file);
   return new SdaError(
@@ -95,7 +118,7 @@ function compileFailed(
 export async function probeAddon(path: string, expression: string): Promise<unknown> {
   const script = `const addon = require(process.argv[1]); process.stdout.write('\\n' + JSON.stringify(${expression}));`;
   const result = await runProcess(process.execPath, ['-e', script, path], {
-    env: { TF_CPP_MIN_LOG_LEVEL: '2', TF_FORCE_GPU_ALLOW_GROWTH: 'true', ...process.env },
+    env: { TF_CPP_MIN_LOG_LEVEL: '2', ...process.env, ...gpuEnvironment(process.env) },
   });
   if (result?.code === 0) return JSON.parse(result.stdout.split('\n').at(-1) ?? 'null') as unknown;
   const why =

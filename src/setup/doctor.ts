@@ -3,14 +3,14 @@ import { readdir, stat } from 'node:fs/promises';
 import { cpus, freemem, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { messageOf } from '../errors.js';
-import { nativeAddonPath } from '../runtime/native.js';
+import { findGpus, type GpuFacts } from '../runtime/gpu.js';
+import { nativeAddonPath, serving } from '../runtime/native.js';
 import { cacheRoot, defaultModelDir } from '../runtime/paths.js';
-import { packageVersion } from '../runtime/tensorflow.js';
+import { type RuntimeFile, readRuntimeFile } from '../runtime/runtime-file.js';
+import { gpuFallback, packageVersion } from '../runtime/tensorflow.js';
 import { bindingPath, tfjsVersion } from './addons.js';
 import { probeAddon } from './compile.js';
 import { freeBytes } from './disk.js';
-import { visibleGpus } from './machine.js';
-import { readRuntimeFile } from './runtime-file.js';
 import { findCompiler, findPython } from './tools.js';
 import { defaultModelComplete } from './weights.js';
 
@@ -29,9 +29,9 @@ export interface DoctorReport {
     readonly cores: number;
     readonly memory: number;
     readonly freeMemory: number;
-    /** NVIDIA GPUs that are visible, by name. */
-    readonly gpus: readonly string[];
   };
+  /** NVIDIA GPUs that are visible, and their driver. */
+  readonly gpu: GpuFacts;
   /** Where tensors live; null when TensorFlow does not load. */
   readonly device: 'cpu' | 'gpu' | null;
   readonly kernels: {
@@ -40,6 +40,10 @@ export interface DoctorReport {
     readonly path: string;
     /** Operations that the addon registers. */
     readonly operations: readonly string[];
+    /** Those that have a form for the GPU. */
+    readonly gpuOperations: readonly string[];
+    /** Release of the nvcc that compiled those; null where there is none. */
+    readonly nvcc: string | null;
     /** Value of `SDA_KERNELS`. */
     readonly setting: string;
   };
@@ -69,19 +73,14 @@ export async function examine(env: NodeJS.ProcessEnv = process.env): Promise<Doc
   const problems: string[] = [];
   const warnings: string[] = [];
   const runtime = readRuntimeFile();
-  const gpus = await visibleGpus(env);
+  const gpu = await findGpus({ env });
   const probe = await probeBinding(env, problems);
-  const operations = await probeKernels(warnings);
+  const kernels = await probeKernels(warnings);
+  const { operations, gpuOperations } = kernels;
   const setting = env.SDA_KERNELS || 'auto';
   const native = operations.length > 0 && setting !== 'reference';
   if (setting === 'native' && !native) problems.push('SDA_KERNELS=native, but no kernel loads.');
-  if (gpus.length > 0 && probe && !probe.gpu) {
-    warnings.push(
-      runtime?.gpu === false
-        ? `${gpus[0]} is visible, but the CPU build of TensorFlow is set up: run "npx sda setup --gpu".`
-        : `${gpus[0]} is visible, but TensorFlow does not use it: compare its driver (nvidia-smi) with what TensorFlow ${probe.version} needs.`,
-    );
-  }
+  if (probe) warnings.push(...(await gpuWarnings({ env, gpu, runtime, probe, kernels })));
   const model = (await defaultModelComplete()) ? 'complete' : 'missing';
   if (model === 'missing') {
     problems.push(
@@ -102,13 +101,15 @@ export async function examine(env: NodeJS.ProcessEnv = process.env): Promise<Doc
       cores: processors.length,
       memory: totalmem(),
       freeMemory: freemem(),
-      gpus,
     },
+    gpu,
     device: probe ? (probe.gpu ? 'gpu' : 'cpu') : null,
     kernels: {
       form: native ? 'native' : 'reference',
       path: nativeAddonPath(),
       operations,
+      gpuOperations,
+      nvcc: runtime?.nvcc ?? null,
       setting,
     },
     paths: {
@@ -145,20 +146,76 @@ async function probeBinding(
   }
 }
 
-async function probeKernels(warnings: string[]): Promise<string[]> {
+interface KernelProbe {
+  readonly operations: readonly string[];
+  readonly gpuOperations: readonly string[];
+  /** Why the GPU forms do not run here; empty where they do, and where there are none. */
+  readonly gpuProblem: string;
+}
+
+async function probeKernels(warnings: string[]): Promise<KernelProbe> {
+  const none: KernelProbe = { operations: [], gpuOperations: [], gpuProblem: '' };
   const path = nativeAddonPath();
   if (!existsSync(path)) {
     warnings.push(
       'The native kernels are not built, the slower reference forms serve: run "npm run setup".',
     );
-    return [];
+    return none;
   }
   try {
-    return (await probeAddon(path, 'addon.operations')) as string[];
+    const expression =
+      '{ operations: addon.operations, gpuOperations: addon.gpuOperations ?? [], gpuProblem: addon.gpuOperations?.length ? addon.gpuProblem() : "" }';
+    return (await probeAddon(path, `(${expression})`)) as KernelProbe;
   } catch (error) {
     warnings.push(`The slower reference forms of the kernels serve: ${messageOf(error)}`);
-    return [];
+    return none;
   }
+}
+
+/** Oldest compute capability that TensorFlow's own kernels are compiled for. */
+const OLDEST_CAPABILITY = 6.0;
+
+/** What keeps TensorFlow or the kernels from a GPU, each with what to do. */
+export async function gpuWarnings(facts: {
+  readonly env: NodeJS.ProcessEnv;
+  readonly gpu: GpuFacts;
+  readonly runtime: Pick<RuntimeFile, 'gpu'> | undefined;
+  readonly probe: Pick<Probe, 'gpu'>;
+  readonly kernels: KernelProbe;
+}): Promise<string[]> {
+  const { env, gpu, runtime, probe, kernels } = facts;
+  const [first] = gpu.gpus;
+  const warnings: string[] = [];
+  if (!probe.gpu) {
+    if (first && runtime?.gpu === false) {
+      warnings.push(
+        `${first.name} is visible, but the CPU build of TensorFlow is set up: run "npx sda setup --gpu".`,
+      );
+    } else {
+      const fallback = await gpuFallback('cpu', { env }, runtime?.gpu === true);
+      if (fallback !== '') warnings.push(fallback);
+    }
+  } else {
+    const { operations, gpuOperations, gpuProblem } = kernels;
+    const { problem } = serving({ operations, gpuOperations, gpuProblem: () => gpuProblem }, 'gpu');
+    if (operations.length > 0 && problem !== '') {
+      warnings.push(
+        `TensorFlow's own operations serve on the GPU: ${problem.replace(/: run .*$/, '')}; a CUDA compiler (nvcc) that this driver can serve, on PATH or in CUDA_HOME, and "npx sda setup" build them.`,
+      );
+    }
+  }
+  const capability = first?.computeCapability;
+  if (capability && Number(capability) < OLDEST_CAPABILITY) {
+    warnings.push(
+      `${first.name} has compute capability ${capability}, and TensorFlow needs ${OLDEST_CAPABILITY.toFixed(1)} or newer: hide it with CUDA_VISIBLE_DEVICES="".`,
+    );
+  }
+  if (gpu.gpus.length > 1) {
+    warnings.push(
+      `${gpu.gpus.length} GPUs are visible and the first is used: CUDA_VISIBLE_DEVICES chooses another, by nvidia-smi's number.`,
+    );
+  }
+  return warnings;
 }
 
 async function cacheSizes(cache: string): Promise<Record<string, number>> {

@@ -38,6 +38,14 @@ export interface RuntimePlan {
   readonly diskBytes: number;
 }
 
+/** Wheel platform tags of Linux on x64 with glibc 2.27, most specific first; the CUDA wheels carry many of them. */
+export const LINUX_X64_TAGS = [
+  ...Array.from({ length: 23 }, (_, i) => `manylinux_2_${27 - i}_x86_64`),
+  'manylinux2014_x86_64',
+  'manylinux2010_x86_64',
+  'manylinux1_x86_64',
+];
+
 const LINUX_LIBRARIES = ['libtensorflow_cc.so.2', 'libtensorflow_framework.so.2'] as const;
 const MAC_LIBRARIES = ['libtensorflow_cc.2.dylib', 'libtensorflow_framework.2.dylib'] as const;
 
@@ -62,12 +70,12 @@ export function planRuntime(machine: Machine, choice: DeviceChoice): RuntimePlan
     return {
       id: `${TENSORFLOW_VERSION}-${cuda ? 'gpu' : 'cpu'}-linux-x64`,
       package: cuda ? 'tensorflow' : 'tensorflow-cpu',
-      platformTags: ['manylinux_2_27_x86_64', 'manylinux_2_17_x86_64', 'manylinux2014_x86_64'],
+      platformTags: LINUX_X64_TAGS,
       libraries: LINUX_LIBRARIES,
       cuda,
       downloadBytes: cuda ? 572e6 : 274e6,
       cudaDownloadBytes: cuda ? CUDA_DOWNLOAD_BYTES : 0,
-      diskBytes: cuda ? 7.5e9 : 1.5e9,
+      diskBytes: cuda ? 8.5e9 : 1.5e9,
     };
   }
   if (choice === 'gpu') {

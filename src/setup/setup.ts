@@ -1,11 +1,23 @@
+import { z } from 'zod';
+import { SdaError } from '../errors.js';
+import { findGpus } from '../runtime/gpu.js';
 import { cacheRoot, packageRoot } from '../runtime/paths.js';
-import { ensureBinding, ensureKernels, tfjsVersion } from './addons.js';
+import { type RuntimeFile, runtimeFilePath } from '../runtime/runtime-file.js';
+import { gpuFallback } from '../runtime/tensorflow.js';
+import {
+  type Addon,
+  type AddonOptions,
+  bindingPath,
+  ensureBinding,
+  ensureKernels,
+  tfjsVersion,
+} from './addons.js';
 import { replaceFile } from './cache.js';
+import { probeAddon } from './compile.js';
+import { ensureToolkit } from './cuda.js';
 import { thisMachine } from './machine.js';
-import type { DeviceChoice } from './plan.js';
-import { TENSORFLOW_VERSION } from './plan.js';
+import { type DeviceChoice, LINUX_X64_TAGS, TENSORFLOW_VERSION } from './plan.js';
 import { formatDuration, type Report } from './report.js';
-import { type RuntimeFile, runtimeFilePath } from './runtime-file.js';
 import { ensureTensorFlow } from './tensorflow.js';
 import { findCompiler } from './tools.js';
 
@@ -48,13 +60,21 @@ export async function setup(options: SetupOptions, report: Report): Promise<Setu
   );
 
   const kernels = await step(report, 'native kernels', async (onProgress) => {
-    const addon = await ensureKernels({ ...common, root, onProgress });
-    const operations = Array.isArray(addon?.probed) ? addon.probed.length : 0;
+    const built = await buildKernels({ ...common, root, onProgress });
+    const { addon, nvcc } = built;
+    const { operations, gpuOperations } = kernelProbe.catch(NO_OPERATIONS).parse(addon?.probed);
+    const gpu = nvcc === null ? '' : `, ${gpuOperations.length} of them for the GPU too`;
     const detail = addon
-      ? `${operations} operations`
+      ? `${operations.length} operations${gpu}`
       : 'none: no sources, the reference forms serve';
-    return { addon, cached: addon?.cached ?? false, detail };
+    return { ...built, cached: addon?.cached ?? false, detail };
   });
+  if (kernels.note !== '') report({ kind: 'note', text: kernels.note });
+  if (tensorflow.gpu) {
+    const gpu = (await probeAddon(bindingPath(), 'addon.isUsingGpuDevice()')) === true;
+    const fallback = await gpuFallback(gpu ? 'gpu' : 'cpu', { env }, true);
+    if (fallback !== '') report({ kind: 'note', text: fallback });
+  }
 
   const runtime: RuntimeFile = {
     tensorflowDir: tensorflow.dir,
@@ -64,9 +84,53 @@ export async function setup(options: SetupOptions, report: Report): Promise<Setu
     builtAt: kernels.addon?.builtAt ?? binding.builtAt,
     compiler: compiler.version,
     flags: [...(kernels.addon?.flags ?? [])],
+    nvcc: kernels.nvcc,
   };
   await replaceFile(runtimeFilePath(root), `${JSON.stringify(runtime, null, 2)}\n`);
   return { ...runtime, kernelsPath: kernels.addon?.path };
+}
+
+const kernelProbe = z.object({
+  operations: z.array(z.string()),
+  gpuOperations: z.array(z.string()),
+});
+const NO_OPERATIONS = { operations: [], gpuOperations: [] };
+
+interface BuiltKernels {
+  readonly addon: Addon | undefined;
+  /** Release of the nvcc that built them; null for the CPU alone. */
+  readonly nvcc: string | null;
+  /** Why they are for the CPU alone, though TensorFlow is for the GPU; else empty. */
+  readonly note: string;
+}
+
+/** The native kernels, with their forms for the GPU where TensorFlow is for one and nvcc is to be had. */
+async function buildKernels(
+  options: AddonOptions & { readonly root: string },
+): Promise<BuiltKernels> {
+  if (!options.tensorflow.gpu) {
+    return { addon: await ensureKernels(options), nvcc: null, note: '' };
+  }
+  const { env, cacheDir, onProgress } = options;
+  const { cuda: driverCuda } = await findGpus({ env });
+  const cuda = await ensureToolkit({
+    env,
+    cacheDir,
+    driverCuda,
+    platformTags: LINUX_X64_TAGS,
+    onProgress,
+  });
+  if (typeof cuda === 'string') {
+    return { addon: await ensureKernels(options), nvcc: null, note: cuda };
+  }
+  try {
+    return { addon: await ensureKernels({ ...options, cuda }), nvcc: cuda.release, note: '' };
+  } catch (error) {
+    if (!(error instanceof SdaError)) throw error;
+    const addon = await ensureKernels(options);
+    const note = `The kernels are built for the CPU alone, and TensorFlow's own operations serve on the GPU: ${error.message}`;
+    return { addon, nvcc: null, note };
+  }
 }
 
 /** Runs one step, reporting its start, its progress and how it ended. */

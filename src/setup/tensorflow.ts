@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path';
 import { SdaError } from '../errors.js';
 import { unpackArchive } from './archive.js';
 import { fillFolder, readComplete } from './cache.js';
-import { requireDisk } from './disk.js';
+import { freeBytes, requireDisk } from './disk.js';
 import { downloadProgress, downloadWheels } from './pip.js';
 import {
   type DeviceChoice,
@@ -61,6 +61,10 @@ export async function ensureTensorFlow(
   if (!cached) {
     const python = await findPython(env);
     await requireDisk(folder, plan.diskBytes, `Fetching TensorFlow ${TENSORFLOW_VERSION}`);
+    const what = plan.cuda ? ' with the CUDA libraries' : '';
+    options.onProgress(
+      `about ${formatBytes(plan.downloadBytes + plan.cudaDownloadBytes)} to download${what}; needs ${formatBytes(plan.diskBytes)} of disk at ${folder}, ${formatBytes(await freeBytes(folder))} free`,
+    );
     await fillFolder(folder, (temporary) =>
       fetchWheel(plan, python, temporary, options.onProgress),
     );

@@ -3,8 +3,9 @@ import { describe, expect, it } from 'vitest';
 import { loadConfig } from '../../src/model/config.js';
 import { loadDecoder } from '../../src/model/load-model.js';
 import { checkMemory, type MemoryPlan, planMemory } from '../../src/model/memory-plan.js';
-import { availableMemory } from '../../src/runtime/memory.js';
+import { availableMemory, hostMemory, modelMemory } from '../../src/runtime/memory.js';
 import { checkpointDir } from '../support/checkpoints.js';
+import { withNvidiaSmi } from '../support/fake-gpu.js';
 import { copyOf, editJson } from '../support/folders.js';
 import { errorOf, useTensorFlow } from '../support/tensorflow.js';
 
@@ -68,6 +69,33 @@ describe('the memory plan', () => {
     expect(check({ available: available - 1 })).toThrow(/2 streams of 512 tokens/);
     expect(check({ context: 513 })).toThrow(/2 streams of 513 tokens/);
     expect(check({ context: 100, available: available - 1 })).not.toThrow();
+  });
+
+  it('on a GPU counts what CUDA takes and the largest matrix widened, and names the GPU', async () => {
+    const config = await loadConfig(checkpointDir('tiny-llama'));
+    const needs = { weights: 1000, available: 1e9, context: 100 };
+    const host = planMemory(config, needs);
+    const device = planMemory(config, { ...needs, device: 'NVIDIA H100' });
+    expect(device.kvCache).toBe(host.kvCache);
+    const largest = Math.max(
+      config.vocabSize * config.hiddenSize,
+      config.intermediateSize * config.hiddenSize,
+    );
+    expect(device.work - host.work).toBe(800e6 - 400e6 + 4 * largest);
+    const check = () => checkMemory(config, { ...needs, available: 1e6, device: 'T4' }, 'DIR');
+    expect(check).toThrow(/with 1 MB free on T4; .*CUDA_VISIBLE_DEVICES/);
+  });
+
+  it('takes the memory of a GPU where TensorFlow is set up for one and the driver tells it', async () => {
+    const gpu = { name: 'Tesla T4', total: 15360, free: 15000 };
+    const env = withNvidiaSmi([gpu]);
+    const onDevice = { place: 'device', available: 15000 * 2 ** 20, device: 'Tesla T4' };
+    expect(await modelMemory({ env }, true)).toEqual(onDevice);
+    const host = { ...hostMemory(), available: expect.any(Number) };
+    expect(await modelMemory({ env }, false)).toEqual(host);
+    expect(await modelMemory({ env: { ...env, CUDA_VISIBLE_DEVICES: '' } }, true)).toEqual(host);
+    const silent = withNvidiaSmi([{ name: 'GB10', total: '[N/A]', free: '[N/A]' }]);
+    expect(await modelMemory({ env: silent }, true)).toEqual(host);
   });
 
   it('knows how much memory is free', () => {

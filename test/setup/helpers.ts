@@ -12,10 +12,14 @@ export function temporaryFolder(): string {
   return dir;
 }
 
-/** Writes a zip archive with Python, which does not check the names. */
+/** Writes a zip archive with Python, which does not check the names; files that start with `#!` can be run. */
 export function writeZip(path: string, members: Readonly<Record<string, string>>): void {
-  const script =
-    'import json, sys, zipfile\nwith zipfile.ZipFile(sys.argv[1], "w") as z:\n  [z.writestr(n, t) for n, t in json.loads(sys.argv[2]).items()]';
+  const script = `import json, sys, zipfile
+with zipfile.ZipFile(sys.argv[1], "w") as z:
+  for name, text in json.loads(sys.argv[2]).items():
+    info = zipfile.ZipInfo(name)
+    info.external_attr = (0o755 if text.startswith("#!") else 0o644) << 16
+    z.writestr(info, text)`;
   execFileSync('python3', ['-c', script, path, JSON.stringify(members)]);
 }
 

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { packageRoot } from '../runtime/paths.js';
+import { packageRoot } from './paths.js';
 
 const runtimeSchema = z.object({
   tensorflowDir: z.string(),
@@ -13,6 +13,8 @@ const runtimeSchema = z.object({
   builtAt: z.string(),
   compiler: z.string(),
   flags: z.array(z.string()),
+  /** The nvcc that built the kernels for GPUs; null when they are for the CPU alone. */
+  nvcc: z.string().nullable().default(null),
 });
 
 /** What the last set-up built against. */
