@@ -1,6 +1,6 @@
 // The Node module around the kernels. Loading it runs the REGISTER_OP and REGISTER_KERNEL_BUILDER lines of
 // every kernels/<name>/op.cc, after which TensorFlow, and so tfjs, can run the operations by name. It exports
-// the list of those names, that of the operations with a form for the GPU, and `prepareMemory`.
+// the list of those names, that of the operations with a form for the GPU, `gpuProblem` and `prepareMemory`.
 
 #include <node_api.h>
 
@@ -11,8 +11,6 @@
 #endif
 
 #include "registry.h"
-#include "tensorflow/core/framework/kernel_def.pb.h"
-#include "tensorflow/core/framework/op_kernel.h"
 
 #if defined(SDA_CUDA)
 #include "device_check.h"
@@ -65,39 +63,17 @@ napi_value GpuProblem(napi_env env, napi_callback_info) {
   return text;
 }
 
-bool has_gpu_form(const char* name) {
-  const tensorflow::KernelList kernels = tensorflow::GetRegisteredKernelsForOp(name);
-  for (const auto& kernel : kernels.kernel())
-    if (kernel.device_type() == "GPU") return true;
-  return false;
-}
-
-void append(napi_env env, napi_value list, const char* name) {
-  uint32_t length = 0;
-  napi_value text;
-  napi_get_array_length(env, list, &length);
-  napi_create_string_utf8(env, name, NAPI_AUTO_LENGTH, &text);
-  napi_set_element(env, list, length, text);
-}
-
-void set_function(napi_env env, napi_value exports, const char* name, napi_callback callback) {
+void SetFunction(napi_env env, napi_value exports, const char* name, napi_callback callback) {
   napi_value function;
   napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, nullptr, &function);
   napi_set_named_property(env, exports, name, function);
 }
 
 napi_value Init(napi_env env, napi_value exports) {
-  napi_value all, gpu;
-  napi_create_array(env, &all);
-  napi_create_array(env, &gpu);
-  for (const char* name : sda::operation_names()) {
-    append(env, all, name);
-    if (has_gpu_form(name)) append(env, gpu, name);
-  }
-  napi_set_named_property(env, exports, "operations", all);
-  napi_set_named_property(env, exports, "gpuOperations", gpu);
-  set_function(env, exports, "gpuProblem", GpuProblem);
-  set_function(env, exports, "prepareMemory", PrepareMemory);
+  ExportNames(env, exports, "operations", sda::operation_names());
+  ExportNames(env, exports, "gpuOperations", sda::gpu_operation_names());
+  SetFunction(env, exports, "gpuProblem", GpuProblem);
+  SetFunction(env, exports, "prepareMemory", PrepareMemory);
   return exports;
 }
 
