@@ -131,6 +131,39 @@ describe('an experiment', () => {
     }
   });
 
+  test('corrects base responses with an aligner, in place of the base model', async () => {
+    const aligner = tinyExperiment().modelDir;
+    const experiment = tinyExperiment({
+      methods: ['aligner'],
+      aligner: { dir: aligner, prompt: '{question}|{answer}|', max_tokens: 9 },
+    });
+    const { data, result } = await run(experiment, experiment.newRun());
+    expect(result).toEqual({ complete: true, failed: {}, judgingStopped: null });
+    expect(data.scores.size).toBe(0); // nothing steers
+    const model = await loadModel(aligner);
+    try {
+      const tokenizer = await model.tokenizer();
+      for (const { id, query } of data.items) {
+        const base = data.responses.get('base')!.get(id)!;
+        const answer = base.status === 'done' ? base.value.answer : '';
+        const ids = tokenizer.encode(`${query}|${answer}|`);
+        const correction = model.generate({
+          prompts: { baseIds: ids, instructedIds: ids },
+          settings: { mode: 'base' },
+          singleStream: true,
+          seed: itemSeed(0, id),
+          maxTokens: 9,
+        });
+        let next = await correction.next();
+        while (!next.done) next = await correction.next();
+        const row = data.responses.get('aligner')!.get(id)!;
+        expect(row).toMatchObject({ status: 'done', value: { text: next.value.text, a: null } });
+      }
+    } finally {
+      model.dispose();
+    }
+  });
+
   test('an abort in any stage loses nothing, and the rest comes out the same', async () => {
     const experiment = tinyExperiment();
     const whole = experiment.newRun();

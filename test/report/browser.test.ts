@@ -87,6 +87,7 @@ describe.skipIf(!executablePath)('the report in a browser', () => {
         expect(await page.locator(`#${id} canvas`).count(), id).toBe(1);
       }
       expect(await page.locator('#item .answer').count()).toBe(2);
+      expect(await page.locator('#item').textContent()).not.toContain('null');
       expect(await rowsShown(page)).toBe('60 of 60 items');
       expect(await page.locator('#stand-in').isVisible()).toBe(false);
     }));
@@ -243,6 +244,8 @@ describe.skipIf(!executablePath)('the report in a browser', () => {
       expect(await page.locator('#results').isVisible()).toBe(false);
       expect(await page.locator('#js-chart canvas').count()).toBe(1);
       expect(await page.locator('#item .tokens').textContent()).toBe('Hello there');
+      expect(await page.locator('#item').textContent()).not.toContain('null');
+      expect(await page.locator('#list').isVisible()).toBe(false);
       await page.keyboard.press('t');
       expect(await page.locator('#numbers').textContent()).toContain('JS 0.1000   T 0.400');
     }));

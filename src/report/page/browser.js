@@ -154,37 +154,26 @@ report.browser = (runs) => {
       return make('label', {}, input, ` ${name} (${index + 1})`);
     });
     const traced = answers.querySelector('.tokens') !== null;
-    pane.replaceChildren(
-      make('p', { class: 'note' }, [`item ${item.id}`, ...labels, ...scored].join('  |  ')),
-      ...(item.gibberish
-        ? [
-            make(
-              'p',
-              { class: 'bad' },
-              `The base response is gibberish: ${item.gibberish}; not in the refined set.`,
-            ),
-          ]
-        : []),
-      make('div', { class: 'query' }, item.query),
-      verdictOf(item),
-      ...(traced
-        ? [
-            make(
-              'div',
-              { class: 'shade' },
-              'Shade by',
-              ...shades,
-              report.legend(state.shade),
-              make(
-                'div',
-                { id: 'numbers', role: 'status' },
-                'Point at a token, or press t, for its numbers.',
-              ),
-            ),
-          ]
-        : []),
-      answers,
+    const numbers = make(
+      'div',
+      { id: 'numbers', role: 'status' },
+      'Point at a token, or press t, for its numbers.',
     );
+    const parts = [
+      make('p', { class: 'note' }, [`item ${item.id}`, ...labels, ...scored].join('  |  ')),
+      item.gibberish &&
+        make(
+          'p',
+          { class: 'bad' },
+          `The base response is gibberish: ${item.gibberish}; not in the refined set.`,
+        ),
+      item.query && make('div', { class: 'query' }, item.query),
+      verdictOf(item),
+      traced &&
+        make('div', { class: 'shade' }, 'Shade by', ...shades, report.legend(state.shade), numbers),
+      answers,
+    ];
+    pane.replaceChildren(...parts.filter(Boolean));
     pane.scrollTop = 0;
   }
 

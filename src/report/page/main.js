@@ -5,6 +5,8 @@
   document.getElementById('filter').textContent = filter;
   document.getElementById('stand-in').hidden = !runs.some(({ standIn }) => standIn);
   report.about(runs);
+  // one answer needs no list
+  document.body.classList.toggle('solo', runs.length === 1 && runs[0].items.length === 1);
   if (!report.table(runs)) document.getElementById('results').hidden = true;
   const browser = report.browser(runs);
   report.chart('outcome-chart', report.outcomes(runs));
