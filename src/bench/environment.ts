@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { availableParallelism, cpus, totalmem } from 'node:os';
 import { join } from 'node:path';
+import { findGpus, type GpuOptions } from '../runtime/gpu.js';
 import { packageRoot } from '../runtime/paths.js';
 import { packageVersion, startTensorFlow } from '../runtime/tensorflow.js';
 import { tfjsVersion } from '../setup/addons.js';
@@ -18,6 +19,8 @@ export interface Environment {
     /** CPU threads of a TensorFlow operation */
     readonly threads: number;
     readonly device: 'cpu' | 'gpu';
+    /** The GPU that TensorFlow runs on; null on the CPU */
+    readonly gpu: GpuDescription | null;
   };
   readonly versions: {
     readonly sdaTfjs: string;
@@ -28,6 +31,26 @@ export interface Environment {
     readonly tensorflow: string;
   };
   readonly kernels: 'native' | 'reference';
+}
+
+/** A GPU as a measurement names it. */
+export interface GpuDescription {
+  readonly name: string;
+  readonly computeCapability: string | null;
+  readonly memoryBytes: number | null;
+  readonly driver: string | null;
+}
+
+/** The GPU that TensorFlow would run on; its name alone is open where the driver does not tell it. */
+export async function describeGpu(options: GpuOptions = {}): Promise<GpuDescription> {
+  const { gpus, driver } = await findGpus(options);
+  const [gpu] = gpus;
+  return {
+    name: gpu?.name ?? 'unknown GPU',
+    computeCapability: gpu?.computeCapability ?? null,
+    memoryBytes: gpu?.memory ?? null,
+    driver,
+  };
 }
 
 /** Describes this machine and the running versions; starts TensorFlow where it is not running. */
@@ -43,6 +66,7 @@ export async function describeEnvironment(): Promise<Environment> {
       memoryBytes: totalmem(),
       threads: cpuThreads(),
       device,
+      gpu: device === 'gpu' ? await describeGpu() : null,
     },
     versions: {
       sdaTfjs: packageVersion(),

@@ -228,7 +228,8 @@ function phaseRows({ phases }: BenchReport): string[][] {
 
 function machineLine({ machine, versions, kernels }: BenchReport): string {
   const threads = `${machine.threads} ${machine.threads === 1 ? 'thread' : 'threads'}`;
-  return `${machine.cpu}, ${threads}${machine.device === 'gpu' ? ' and a GPU' : ''}; TensorFlow ${versions.tensorflow}, ${kernels} kernels, Node ${versions.node}`;
+  const gpu = machine.gpu === null ? '' : ` and ${machine.gpu.name}`;
+  return `${machine.cpu}, ${threads}${gpu}; TensorFlow ${versions.tensorflow}, ${kernels} kernels, Node ${versions.node}`;
 }
 
 function spread({ median, p20, p80 }: Pick<Summary, 'median' | 'p20' | 'p80'>, digits: number) {

@@ -42,6 +42,7 @@ describe('sda bench', () => {
       'memory_bytes',
       'threads',
       'device',
+      'gpu',
     ]);
     expect(report.versions).toMatchObject({ node: process.versions.node, tfjs: '4.22.0' });
     expect(report.versions.tensorflow).toMatch(/^\d+\.\d+/);
