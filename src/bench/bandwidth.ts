@@ -1,14 +1,5 @@
 import { Worker } from 'node:worker_threads';
-import {
-  add,
-  ones,
-  reshape,
-  slice,
-  sum,
-  type Tensor,
-  type Tensor2D,
-  tidy,
-} from '@tensorflow/tfjs-core';
+import { add, ones, slice, sum, type Tensor, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
 import { linear } from '../../kernels/linear/index.js';
 import { onGpu } from '../runtime/backend.js';
 import { median } from './statistics.js';
