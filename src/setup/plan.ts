@@ -79,6 +79,7 @@ export function planRuntime(machine: Machine, choice: DeviceChoice): RuntimePlan
     };
   }
   if (choice === 'gpu') {
+    // the wheels of Linux on arm64 are built without CUDA
     throw unsupported(`${where} on a GPU`, 'use Linux x64 for the GPU, or --cpu here');
   }
   if (platform === 'linux' && arch === 'arm64') {
