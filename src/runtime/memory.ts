@@ -15,15 +15,21 @@ export interface ModelMemory {
  * The memory that a model would take: the GPU's, where TensorFlow for the GPU is set up and the driver tells what is
  * free, else the host's. TensorFlow is not started.
  *
- * @param gpuBuild whether the GPU build is set up; default: what set-up recorded
+ * @param gpuBuild whether TensorFlow may use a GPU; default: what set-up recorded
  */
 export async function modelMemory(
   options: GpuOptions = {},
-  gpuBuild: boolean = readRuntimeFile()?.gpu === true,
+  gpuBuild: boolean = mayUseGpu(),
 ): Promise<ModelMemory> {
   const gpu = gpuBuild ? (await findGpus(options)).gpus[0] : undefined;
   if (gpu?.freeMemory == null) return hostMemory();
   return { place: 'device', available: gpu.freeMemory, device: gpu.name };
+}
+
+/** A TensorFlow folder of the user's own may be for the GPU, which set-up does not know. */
+function mayUseGpu(): boolean {
+  const gpu = readRuntimeFile()?.gpu;
+  return gpu === true || gpu === null;
 }
 
 /** The host's memory, as `modelMemory` tells it. */

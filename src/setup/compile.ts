@@ -103,9 +103,12 @@ function compileFailed(
   );
   const shown = (errors.length > 0 ? errors : lines.filter((line) => line !== '')).slice(0, 5);
   const name = relative(packageRoot(), file);
+  const instead = file.endsWith('.cu')
+    ? 'set CUDA_HOME to another CUDA toolkit (one refuses C++ compilers that are newer than itself)'
+    : 'set CXX to another C++17 compiler (g++ 9, clang 10 or newer)';
   return new SdaError(
     'setup',
-    `${name.startsWith('..') ? file : name} does not build with ${compiler.command} (${compiler.version}): correct the source, set CXX to another C++17 compiler (g++ 9, clang 10 or newer), or free memory if it was killed, then run the command again; it said:\n${shown.join('\n')}`,
+    `${name.startsWith('..') ? file : name} does not build with ${compiler.command} (${compiler.version}): correct the source, ${instead}, or free memory if it was killed, then run the command again; it said:\n${shown.join('\n')}`,
   );
 }
 

@@ -60,7 +60,8 @@ export async function setup(options: SetupOptions, report: Report): Promise<Setu
   );
 
   const kernels = await step(report, 'native kernels', async (onProgress) => {
-    const built = await buildKernels({ ...common, root, onProgress });
+    const forGpu = tensorflow.gpu ?? (machine.gpu && options.device !== 'cpu');
+    const built = await buildKernels({ ...common, root, forGpu, onProgress });
     const { addon, nvcc } = built;
     const { operations, gpuOperations } = kernelProbe.catch(NO_OPERATIONS).parse(addon?.probed);
     const gpu = nvcc === null ? '' : `, ${gpuOperations.length} of them for the GPU too`;
@@ -96,7 +97,7 @@ const kernelProbe = z.object({
 });
 const NO_OPERATIONS = { operations: [], gpuOperations: [] };
 
-interface BuiltKernels {
+export interface BuiltKernels {
   readonly addon: Addon | undefined;
   /** Release of the nvcc that built them; null for the CPU alone. */
   readonly nvcc: string | null;
@@ -104,13 +105,15 @@ interface BuiltKernels {
   readonly note: string;
 }
 
-/** The native kernels, with their forms for the GPU where TensorFlow is for one and nvcc is to be had. */
-async function buildKernels(
-  options: AddonOptions & { readonly root: string },
+/**
+ * The native kernels.
+ *
+ * @param options.forGpu with their forms for the GPU, where nvcc is to be had and compiles them
+ */
+export async function buildKernels(
+  options: AddonOptions & { readonly root: string; readonly forGpu: boolean },
 ): Promise<BuiltKernels> {
-  if (!options.tensorflow.gpu) {
-    return { addon: await ensureKernels(options), nvcc: null, note: '' };
-  }
+  if (!options.forGpu) return { addon: await ensureKernels(options), nvcc: null, note: '' };
   const { env, cacheDir, onProgress } = options;
   const { cuda: driverCuda } = await findGpus({ env });
   const cuda = await ensureToolkit({

@@ -9,6 +9,7 @@ import {
   nvccFlags,
 } from '../../src/setup/cuda.js';
 import { LINUX_X64_TAGS } from '../../src/setup/plan.js';
+import { buildKernels } from '../../src/setup/setup.js';
 import type { TensorFlow } from '../../src/setup/tensorflow.js';
 import { findCompiler } from '../../src/setup/tools.js';
 import { folderOf } from '../support/fake-gpu.js';
@@ -203,5 +204,27 @@ describe('an addon with CUDA sources', { timeout: 60_000 }, () => {
       'extern "C" const char* from_cuda() { return "Other"; }\n',
     );
     expect((await build(root, cuda))?.probed).toMatchObject({ gpuOperations: ['Other'] });
+  });
+
+  test('whose CUDA sources do not compile is built for the CPU, and why is said', async () => {
+    const root = folderOf({
+      'kernels/addon.cc': addonSource,
+      'kernels/step/op.cc': 'int unused_symbol = 1;\n',
+      'kernels/step/cuda.cu': 'int broken() { return missing_name; }\n',
+    });
+    const built = await buildKernels({
+      root,
+      forGpu: true,
+      tensorflow: nothing,
+      compiler: await findCompiler(),
+      cacheDir: join(root, 'cache'),
+      env: { ...process.env, CUDA_HOME: toolkitFolder('12.9') },
+      onProgress: () => {},
+    });
+    expect(built.addon?.probed).toEqual({ operations: [], gpuOperations: [] });
+    expect(built.nvcc).toBeNull();
+    expect(built.note).toMatch(/^The kernels are built for the CPU alone, and TensorFlow's own/);
+    expect(built.note).toMatch(/cuda\.cu does not build .*nvcc 12\.9/);
+    expect(built.note).toContain('missing_name');
   });
 });
