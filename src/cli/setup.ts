@@ -19,10 +19,13 @@ Environment:
   SDA_CACHE_DIR        where downloads and builds are kept (default: ~/.cache/sda-tfjs)
   SDA_PORTABLE=1       build the kernels for any processor of this kind, not just this one
   CXX                  the C++17 compiler
+  CUDA_HOME            a CUDA toolkit whose nvcc compiles the kernels for the GPU (default: PATH, /usr/local/cuda, PyPI)
+  CUDA_VISIBLE_DEVICES the GPUs to look at; empty for none
 
 Examples:
   sda setup
-  sda setup --cpu`,
+  sda setup --cpu
+  sda setup --gpu`,
     )
     .action(async (options: { cpu?: boolean; gpu?: boolean }) => {
       const device = options.cpu ? 'cpu' : options.gpu ? 'gpu' : 'auto';
