@@ -7,6 +7,7 @@
 // residual. One pass over the weights. Bytes of a decoding call: those of the weights; x and y are small.
 
 #include "../op.h"
+#include "kernel.h"
 #include "project.h"
 
 namespace sda {
@@ -34,42 +35,19 @@ REGISTER_OP("SdaLinear")
       return absl::OkStatus();
     });
 
-class LinearOp : public OpKernel {
+class LinearOp : public LinearKernel {
  public:
-  explicit LinearOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("has_bias", &has_bias_));
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("has_norm", &has_norm_));
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("has_residual", &has_residual_));
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("epsilon", &epsilon_));
-  }
-
-  void Compute(OpKernelContext* ctx) override {
-    const Tensor& x = ctx->input(0);
-    const Tensor& weight = ctx->input(1);
-    OP_REQUIRES_OK(ctx, check_shape("SdaLinear", "x", x, {-1, -1}));
-    const int64_t M = x.dim_size(0), K = x.dim_size(1);
-    OP_REQUIRES_OK(ctx, check_shape("SdaLinear", "weight", weight, {-1, K}));
-    const int64_t N = weight.dim_size(0);
-    if (has_bias_) OP_REQUIRES_OK(ctx, check_shape("SdaLinear", "bias", ctx->input(2), {N}));
-    if (has_norm_) OP_REQUIRES_OK(ctx, check_shape("SdaLinear", "norm", ctx->input(3), {K}));
-    if (has_residual_)
-      OP_REQUIRES_OK(ctx, check_shape("SdaLinear", "residual", ctx->input(4), {M, N}));
-    const float* bias = values_if(has_bias_, ctx->input(2));
-    const float* norm = values_if(has_norm_, ctx->input(3));
-    const float* residual = values_if(has_residual_, ctx->input(4));
-
-    Tensor* y = nullptr;
-    OP_REQUIRES_OK(ctx, ctx->allocate_output(0, TensorShape({M, N}), &y));
-    PackedRows packed;
-    OP_REQUIRES_OK(ctx, packed.allocate(ctx, M, weight));
-    const auto emit = add_to(y->flat<float>().data(), M, N, bias, residual);
-    run_phases(ctx, {pack_phase(x.flat<float>().data(), norm, epsilon_, weight, packed),
-                     project_phase(weight, 1, packed, emit)});
-  }
+  using LinearKernel::LinearKernel;
 
  private:
-  bool has_bias_, has_norm_, has_residual_;
-  float epsilon_;
+  absl::Status run(OpKernelContext* ctx, const Linear& call) const override {
+    const auto& [x, weight, bias, norm, residual, epsilon, M, y] = call;
+    PackedRows packed;
+    TF_RETURN_IF_ERROR(packed.allocate(ctx, M, *weight));
+    const auto emit = add_to(y, M, weight->dim_size(0), bias, residual);
+    run_phases(ctx, {pack_phase(x, norm, epsilon, *weight, packed), project_phase(*weight, 1, packed, emit)});
+    return absl::OkStatus();
+  }
 };
 
 REGISTER_KERNEL_BUILDER(Name("SdaLinear").Device(tensorflow::DEVICE_CPU), LinearOp);

@@ -5,16 +5,10 @@
 #include <cstdint>
 
 #include "../device.h"
+#include "settings.h"
 
 namespace sda {
 namespace cuda {
-
-struct SampleSettings {
-  int64_t top_k;  // 0 = off
-  float top_p;    // >= 1 = off
-  float min_p;    // 0 = off
-  bool greedy;
-};
 
 // The largest vocabulary that `sample` takes.
 constexpr int64_t kMostTokens = 1024 * 1024;

@@ -10,6 +10,7 @@
 
 #include "../op.h"
 #include "../math.h"
+#include "kernel.h"
 #include "select.h"
 
 namespace sda {
@@ -34,7 +35,6 @@ REGISTER_OP("SdaSample")
 namespace {
 
 constexpr int64_t kBlock = 4096;
-constexpr int64_t kStats = 6, kDraw = 8;
 // Natural logarithm of how much less likely than the likeliest token a candidate may be, at first.
 constexpr float kFirstDistance = 9.0f;
 
@@ -63,44 +63,18 @@ void find_at_least(const float* x, int64_t begin, int64_t end, float least, cons
 
 }  // namespace
 
-class SdaSampleOp : public OpKernel {
+class SdaSampleOp : public SampleKernel {
  public:
-  explicit SdaSampleOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
-    float top_p, min_p;
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("top_k", &cuts_.top_k));
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("top_p", &top_p));
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("min_p", &min_p));
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("greedy", &greedy_));
-    OP_REQUIRES(ctx, top_p >= 0.0f && top_p <= 1.0f && min_p >= 0.0f && min_p <= 1.0f,
-                absl::InvalidArgumentError(absl::StrCat(
-                    "SdaSample: top_p and min_p must lie in 0..1, but are ", top_p, " and ", min_p, ".")));
-    cuts_.top_p = top_p;
-    cuts_.min_p = min_p;
-  }
+  using SampleKernel::SampleKernel;
 
-  void Compute(OpKernelContext* ctx) override {
-    const Tensor& log_probs = ctx->input(0);
-    const Tensor& logits = ctx->input(1);
-    OP_REQUIRES_OK(ctx, check_shape("SdaSample", "log_probs", log_probs, {-1, -1}));
-    const int64_t B = log_probs.dim_size(0), V = log_probs.dim_size(1);
-    OP_REQUIRES_OK(ctx, check_shape("SdaSample", "logits", logits, {-1, V}));
-    const int64_t S = B > 0 ? logits.dim_size(0) / B : 0;
-    OP_REQUIRES(ctx, V > 0 && (S == 1 || S == 2) && logits.dim_size(0) == S * B,
-                absl::InvalidArgumentError(absl::StrCat(
-                    "SdaSample: logits must have the shape [", B, " or ", 2 * B, ", ", V,
-                    "], none of them 0, but have ", logits.shape().DebugString(), ".")));
-    OP_REQUIRES_OK(ctx, check_shape("SdaSample", "stats", ctx->input(2), {B, kStats}));
-    OP_REQUIRES_OK(ctx, check_shape("SdaSample", "uniforms", ctx->input(3), {B}));
-    Tensor* output = nullptr;
-    OP_REQUIRES_OK(ctx, ctx->allocate_output(0, TensorShape({B, kDraw}), &output));
-
-    const float* x = logits.flat<float>().data();
-    const float* uniforms = ctx->input(3).flat<float>().data();
+ private:
+  absl::Status run(OpKernelContext* ctx, const SampleSettings& settings, const Draws& draws) const override {
+    const auto& [log_probs, x, all_stats, uniforms, B, S, V, draw] = draws;
     for (int64_t q = 0; q < B; q++) {
-      const float* line = log_probs.flat<float>().data() + q * V;
-      const float* stats = ctx->input(2).flat<float>().data() + q * kStats;
-      const int64_t id = choose(ctx, line, V, uniforms[q]);
-      float* out = output->flat<float>().data() + q * kDraw;
+      const float* line = log_probs + q * V;
+      const float* stats = all_stats + q * kStatsWidth;
+      const int64_t id = choose(ctx, settings, line, V, uniforms[q]);
+      float* out = draw + q * kDrawWidth;
       out[0] = static_cast<float>(id);
       out[1] = line[id];
       out[2] = x[q * S * V + id] - stats[2];
@@ -108,10 +82,12 @@ class SdaSampleOp : public OpKernel {
       std::copy_n(stats, 2, out + 4);
       std::copy_n(stats + 4, 2, out + 6);
     }
+    return absl::OkStatus();
   }
 
- private:
-  int64_t choose(OpKernelContext* ctx, const float* line, int64_t V, double u) const {
+  static int64_t choose(OpKernelContext* ctx, const SampleSettings& settings, const float* line, int64_t V,
+                        double u) {
+    const Cuts cuts = {settings.top_k, settings.top_p, settings.min_p};
     const int64_t blocks = (V + kBlock - 1) / kBlock;
     std::vector<float> peaks(blocks);
     each_block(ctx, V, blocks, [&](int64_t b, int64_t begin, int64_t end) {
@@ -119,11 +95,11 @@ class SdaSampleOp : public OpKernel {
     });
     const float largest = *std::max_element(peaks.begin(), peaks.end());
     if (!(std::abs(largest) < kInfinity)) return 0;  // nothing to draw from
-    if (greedy_) {
+    if (settings.greedy) {
       const int64_t b = std::find(peaks.begin(), peaks.end(), largest) - peaks.begin();
       return std::find(line + b * kBlock, line + V, largest) - line;
     }
-    if (!cuts_.any()) return draw_from_all(ctx, line, V, blocks, largest, u);
+    if (!cuts.any()) return draw_from_all(ctx, line, V, blocks, largest, u);
 
     const double all_mass = std::exp(-static_cast<double>(largest));  // log P' is normalised
     for (float distance = kFirstDistance;; distance *= 2.0f) {
@@ -140,7 +116,7 @@ class SdaSampleOp : public OpKernel {
       });
       std::vector<Candidate> candidates;
       for (const auto& part : found) candidates.insert(candidates.end(), part.begin(), part.end());
-      const Cut cut = apply_cuts(candidates, complete, all_mass, cuts_);
+      const Cut cut = apply_cuts(candidates, complete, all_mass, cuts);
       if (cut.certain) return draw_among(candidates, cut.last, u).id;
     }
   }
@@ -185,9 +161,6 @@ class SdaSampleOp : public OpKernel {
       for (int64_t b = first; b < last; b++) work(b, b * kBlock, std::min((b + 1) * kBlock, V));
     });
   }
-
-  Cuts cuts_;
-  bool greedy_;
 };
 
 REGISTER_KERNEL_BUILDER(Name("SdaSample").Device(tensorflow::DEVICE_CPU), SdaSampleOp);

@@ -25,7 +25,7 @@ struct Draw {
 };
 
 // What the cuts keep, in order of ids. `loose` widens (+1) or narrows (-1) every cut by its tolerance.
-Draw kept(const std::vector<float>& line, const sda::cuda::SampleSettings& cuts, double loose) {
+Draw kept(const std::vector<float>& line, const sda::SampleSettings& cuts, double loose) {
   std::vector<int64_t> rank(line.size());
   std::iota(rank.begin(), rank.end(), 0);
   std::stable_sort(rank.begin(), rank.end(), [&](int64_t a, int64_t b) { return line[a] > line[b]; });
@@ -60,7 +60,7 @@ bool plausible(const Draw& draw, int64_t id, double u) {
   return u >= from - kCumulative && u <= draw.edges[i] + kCumulative;
 }
 
-void check_draws(const std::string& name, const std::vector<float>& line, const sda::cuda::SampleSettings& cuts) {
+void check_draws(const std::string& name, const std::vector<float>& line, const sda::SampleSettings& cuts) {
   const int64_t V = static_cast<int64_t>(line.size()), B = 3;
   const std::vector<float> u = {0.0f, 0.9999999f, std::generate_canonical<float, 20>(dice())};
   std::vector<float> all, raw = normal(2 * B * V, 2.0f);
@@ -91,7 +91,7 @@ void check_draws(const std::string& name, const std::vector<float>& line, const 
 }  // namespace
 
 void sample() {
-  using Cuts = sda::cuda::SampleSettings;
+  using Cuts = sda::SampleSettings;
   const std::vector<std::pair<const char*, Cuts>> settings = {
       {"no cut", {0, 1, 0, false}},         {"top-p 0.95", {0, 0.95f, 0, false}},
       {"top-p 0.5", {0, 0.5f, 0, false}},   {"top-p 0", {0, 0, 0, false}},

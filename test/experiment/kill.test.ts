@@ -30,7 +30,7 @@ async function run(file: string, out: string, killAfter?: number): Promise<numbe
   return code;
 }
 
-test(`${KILLS} kills at random moments change nothing`, { timeout: 300_000 }, async () => {
+test(`${KILLS} kills at random moments change nothing`, { timeout: 900_000 }, async () => {
   const { file, newRun } = tinyExperiment({ decoding: { max_tokens: 16 } }, 8);
   const undisturbed = newRun();
   const begun = performance.now();
