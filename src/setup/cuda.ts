@@ -28,6 +28,8 @@ export interface CudaOptions {
   /** Newest CUDA version that the driver runs; null where it is not known. */
   readonly driverCuda: string | null;
   readonly platformTags: readonly string[];
+  /** Where a toolkit is looked for last; default /usr/local/cuda */
+  readonly system?: string;
   readonly onProgress: (text: string) => void;
 }
 
@@ -59,7 +61,7 @@ const PTX = '90';
 export async function ensureToolkit(options: CudaOptions): Promise<CudaToolkit | string> {
   const { env, driverCuda } = options;
   const passed: string[] = [];
-  for (const nvcc of candidates(env)) {
+  for (const nvcc of candidates(env, options.system ?? '/usr/local/cuda')) {
     const toolkit = await describeToolkit(nvcc, env);
     if (typeof toolkit === 'string') passed.push(toolkit);
     else if (Number(toolkit.release) < OLDEST_RELEASE) {
@@ -102,11 +104,11 @@ export function cudaLinkFlags(toolkit: CudaToolkit): string[] {
   return [`-L${toolkit.library}`, '-lcudart_static', '-ldl', '-lrt', '-lpthread'];
 }
 
-function candidates(env: NodeJS.ProcessEnv): string[] {
+function candidates(env: NodeJS.ProcessEnv, system: string): string[] {
   const folders = [
     ...(env.PATH ?? '').split(':').filter((folder) => folder !== ''),
     ...(env.CUDA_HOME ? [join(env.CUDA_HOME, 'bin')] : []),
-    '/usr/local/cuda/bin',
+    join(system, 'bin'),
   ];
   const files = folders.map((folder) => join(folder, 'nvcc')).filter((file) => existsSync(file));
   return [...new Set(files)];

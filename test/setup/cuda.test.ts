@@ -48,7 +48,9 @@ function ensure(
   cacheDir = temporaryFolder(),
 ) {
   const onProgress = () => {};
-  return ensureToolkit({ env, cacheDir, driverCuda, platformTags: LINUX_X64_TAGS, onProgress });
+  const system = '/nonexistent';
+  const platformTags = LINUX_X64_TAGS;
+  return ensureToolkit({ env, cacheDir, driverCuda, platformTags, system, onProgress });
 }
 
 /** pip finds nothing but what is in this folder. */
