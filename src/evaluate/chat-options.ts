@@ -2,6 +2,8 @@ import { SdaError } from '../errors.js';
 import type { Price } from './spending.js';
 
 export const OPENAI_ENDPOINT = 'https://api.openai.com/v1';
+/** As in the paper. */
+export const DEFAULT_CHAT_MODEL = 'gpt-4.1';
 
 /** A model behind an OpenAI-compatible server, and how it is asked. */
 export interface ChatOptions {
@@ -66,7 +68,13 @@ export interface ChatSettings {
 /** @throws SdaError `bad-input` for a value that is no option, and for a missing key. */
 export function chatSettings(options: ChatOptions, env = process.env): ChatSettings {
   const endpoint = endpointOf(options.baseURL ?? (env.OPENAI_BASE_URL?.trim() || OPENAI_ENDPOINT));
-  const { model = 'gpt-4.1', temperature, maxTokens, maxCompletionTokens, costCap } = options;
+  const {
+    model = DEFAULT_CHAT_MODEL,
+    temperature,
+    maxTokens,
+    maxCompletionTokens,
+    costCap,
+  } = options;
   if (model.trim() === '')
     throw new SdaError('bad-input', 'The name of the judging model is empty.');
   if (maxTokens !== undefined && maxCompletionTokens !== undefined) {

@@ -4,11 +4,14 @@ import { basename, extname } from 'node:path';
 import { parse as parseYaml, YAMLParseError } from 'yaml';
 import { z } from 'zod';
 import { messageOf, SdaError } from '../errors.js';
+import { DEFAULT_CHAT_MODEL, OPENAI_ENDPOINT } from '../evaluate/chat-options.js';
 import { evaluatorSchema, judgeSchema, parseSpec, strict } from '../evaluate/create.js';
+import { RUBRICS } from '../evaluate/rubrics.js';
 import { AMPLIFICATIONS, type AmplificationName } from '../method/amplification.js';
 import { DEFAULT_SETTINGS } from '../method/settings.js';
-import { CORES, INSTRUCTIONS } from '../text/instructions.js';
+import { CORES, type CoreName, INSTRUCTIONS } from '../text/instructions.js';
 import { PLACEMENTS } from '../text/prompts.js';
+import { ALIGNER_PROMPT } from './aligner.js';
 import { dataSetSchema } from './data/index.js';
 import { METHODS } from './rows.js';
 
@@ -166,15 +169,21 @@ export function instructionOf({ core, instruction }: ExperimentConfig): string {
 }
 
 /** The part of a configuration that decides the numbers: neither names, nor speed, nor what may be spent. */
-export function decidingSettings(config: ExperimentConfig): Record<string, unknown> {
+export function decidingSettings(
+  config: ExperimentConfig,
+  env: NodeJS.ProcessEnv = process.env,
+): Record<string, unknown> {
   const { name: _, batch: _batch, model, aligner, evaluator, judge, ...rest } = config;
+  const deciding = (spec: object) => decidingChat(spec, config.core, env);
   return withoutUndefined({
     ...rest,
     instruction: instructionOf(config),
     model: { ...model, dir: model.dir === undefined ? 'default' : basename(model.dir) },
-    ...(aligner && { aligner: { ...aligner, dir: basename(aligner.dir) } }),
-    evaluator: decidingChat(evaluator),
-    judge: judge ? decidingChat(judge) : null,
+    ...(aligner && {
+      aligner: { prompt: ALIGNER_PROMPT, ...aligner, dir: basename(aligner.dir) },
+    }),
+    evaluator: deciding(evaluator),
+    judge: judge ? deciding(judge) : null,
   }) as Record<string, unknown>;
 }
 
@@ -188,8 +197,19 @@ const CHAT_EFFORT = [
   'cache_dir',
 ];
 
-function decidingChat(spec: object): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(spec).filter(([key]) => !CHAT_EFFORT.includes(key)));
+/** With the server, model and rubric that are meant where none is named. */
+function decidingChat(
+  spec: object,
+  core: CoreName,
+  env: NodeJS.ProcessEnv,
+): Record<string, unknown> {
+  const defaults = {
+    base_url: env.OPENAI_BASE_URL?.trim() || OPENAI_ENDPOINT,
+    model: DEFAULT_CHAT_MODEL,
+    rubric: RUBRICS[core],
+  };
+  const whole = 'kind' in spec && spec.kind === 'openai' ? { ...defaults, ...spec } : spec;
+  return Object.fromEntries(Object.entries(whole).filter(([key]) => !CHAT_EFFORT.includes(key)));
 }
 
 function withoutUndefined(value: unknown): unknown {

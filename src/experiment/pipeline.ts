@@ -1,6 +1,7 @@
 import { setMaxListeners } from 'node:events';
 import { basename } from 'node:path';
 import type { z } from 'zod';
+import { DEFAULT_CHAT_MODEL } from '../evaluate/chat-options.js';
 import { createEvaluator, createJudge, type EvaluatorSpec } from '../evaluate/create.js';
 import { hashOf } from '../evaluate/hash.js';
 import type { PairJudge } from '../evaluate/judge.js';
@@ -108,7 +109,7 @@ async function headerOf(
     data_sha256: data.sha256,
   };
   const told = (spec: { kind: string; model?: string | undefined }) =>
-    spec.kind === 'openai' ? `openai ${spec.model ?? 'gpt-4.1'}` : spec.kind;
+    spec.kind === 'openai' ? `openai ${spec.model ?? DEFAULT_CHAT_MODEL}` : spec.kind;
   return {
     schema: ROW_SCHEMA,
     name,

@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { RUBRICS } from '../../src/evaluate/rubrics.js';
 import {
   decidingSettings,
   type ExperimentConfig,
@@ -110,6 +111,15 @@ describe('the settings that decide the numbers', () => {
   ])('hold %s', (_, one, other) => {
     expect(deciding(one)).not.toEqual(deciding(other));
   });
+});
+
+test('the settings name the server, the model and the rubric that are meant', () => {
+  const config = parse({ judge: { kind: 'openai' }, core: 'empathy' });
+  expect(decidingSettings(config, {})).toMatchObject({
+    judge: { base_url: 'https://api.openai.com/v1', model: 'gpt-4.1', rubric: RUBRICS.empathy },
+  });
+  const elsewhere = decidingSettings(config, { OPENAI_BASE_URL: 'http://127.0.0.1:8000/v1' });
+  expect(elsewhere).toMatchObject({ judge: { base_url: 'http://127.0.0.1:8000/v1' } });
 });
 
 test('a query has one seed of 32 bits, which depends on the run’s seed and its id alone', () => {
