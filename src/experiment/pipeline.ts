@@ -144,11 +144,11 @@ class Experiment {
     const { methods } = this.config;
     const compared = METHODS.filter((method) => method !== 'base' && methods.includes(method));
     const base = this.open(respondStage('base'), responseSchema);
-    const scores = this.open(SCORE_STAGE, scoreSchema);
+    const scores = compared.some(isSteered) ? this.open(SCORE_STAGE, scoreSchema) : undefined;
     const judging = new Judging(judge, signal);
     try {
       await this.respondAll('base', base);
-      if (compared.some(isSteered) && !signal?.aborted) await this.score(evaluator, base, scores);
+      if (scores && !signal?.aborted) await this.score(evaluator, base, scores);
       for (const method of compared) {
         if (signal?.aborted) break;
         const responses = this.open(respondStage(method), responseSchema);
