@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
-import pc from 'picocolors';
 import { type DoctorReport, examine } from '../setup/doctor.js';
 import { formatBytes } from '../setup/report.js';
+import { colours } from './output.js';
 
 /** `sda doctor`: says what is installed, and what is missing. */
 export function register(program: Command): void {
@@ -46,6 +46,7 @@ function asText(report: DoctorReport): string {
     ['cache', `${paths.cache} (${cached.join(', ') || 'empty'})`],
     ['free disk', formatBytes(report.freeDisk)],
   ];
+  const pc = colours();
   const lines = rows.map(([name, value]) => `${pc.bold(name.padEnd(14))} ${value}`);
   for (const warning of report.warnings) lines.push(`${pc.yellow('warning')}        ${warning}`);
   for (const problem of report.problems) lines.push(`${pc.red('missing')}        ${problem}`);
