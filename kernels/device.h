@@ -61,6 +61,21 @@ __device__ T reduce_block(T value, Op op, T* scratch) {
   return all;
 }
 
+// Whether a block is the last of its line of the grid (blockIdx.x) to call this; what the others wrote before is then
+// visible to it. Every thread calls it. `arrived` is 0 before the launch, and again after it.
+__device__ inline bool last_block(unsigned* arrived) {
+  __shared__ bool last;
+  __threadfence();
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    last = atomicAdd(arrived, 1u) == gridDim.x - 1;
+    if (last) *arrived = 0;
+  }
+  __syncthreads();
+  __threadfence();
+  return last;
+}
+
 #endif
 
 }  // namespace cuda

@@ -109,7 +109,12 @@ constexpr bool kOnDevice = false;
 constexpr bool kOnDevice = true;
 #endif
 
-// Median device time of `work`, microseconds; 0 in the emulation.
+#if !defined(SDA_CUDA_EMULATE)
+// Reads so much memory that the caches hold nothing else, and keeps the device busy while what is timed is launched.
+void sweep();
+#endif
+
+// Median time of `work` on the device, microseconds, its data not in the caches; 0 in the emulation.
 inline double time_of(const std::function<void()>& work) {
 #if defined(SDA_CUDA_EMULATE)
   (void)work;
@@ -121,6 +126,7 @@ inline double time_of(const std::function<void()>& work) {
   cudaEventCreate(&to);
   std::vector<float> times;
   for (int i = 0; i < kRuns + 20; i++) {
+    sweep();
     cudaEventRecord(from);
     work();
     cudaEventRecord(to);

@@ -161,8 +161,7 @@ inline void run_block(const char* kernel) {
   }
 }
 
-template <typename Body>
-void launch(const char* kernel, dim3 grid, dim3 threads, size_t shared, const Body& body) {
+inline void launch(const char* kernel, dim3 grid, dim3 threads, size_t shared, const std::function<void()>& body) {
   Block state;
   state.fibers.resize(threads.x * threads.y * threads.z);
   for (Fiber& fiber : state.fibers) start(fiber);
@@ -262,6 +261,7 @@ inline int __float_as_int(float x) { int i; std::memcpy(&i, &x, 4); return i; }
 inline unsigned __float_as_uint(float x) { unsigned i; std::memcpy(&i, &x, 4); return i; }
 inline float __int_as_float(int i) { float x; std::memcpy(&x, &i, 4); return x; }
 inline float __uint_as_float(unsigned i) { float x; std::memcpy(&x, &i, 4); return x; }
+inline int __clzll(long long x) { return x == 0 ? 64 : __builtin_clzll(static_cast<unsigned long long>(x)); }
 template <typename T>
 T __ldg(const T* at) { return *at; }
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }

@@ -4,6 +4,24 @@
 
 namespace check {
 
+#if !defined(SDA_CUDA_EMULATE)
+namespace {
+
+__global__ void read_all(const float4* data, size_t n, float* never) {
+  float sum = 0.0f;
+  for (size_t i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) sum += data[i].x;
+  if (sum != 0.0f) *never = sum;
+}
+
+}  // namespace
+
+void sweep() {
+  constexpr size_t kBytes = 256u << 20;
+  static Buffer<float> data(std::vector<float>(kBytes / sizeof(float), 0.0f));
+  read_all<<<2048, 256>>>(reinterpret_cast<const float4*>(data.data()), kBytes / sizeof(float4), data.data());
+}
+#endif
+
 double bandwidth() {
 #if defined(SDA_CUDA_EMULATE)
   return 0;

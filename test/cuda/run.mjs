@@ -2,14 +2,15 @@
 //
 //   node test/cuda/run.mjs              with nvcc (PATH, CUDA_HOME, /usr/local/cuda), on this machine's GPU
 //   node test/cuda/run.mjs --emulate    with g++ or CXX, on the CPU: results only
+//   node test/cuda/run.mjs --sanitize   the same with the sanitizers of addresses and of undefined behaviour
 //   node test/cuda/run.mjs --compile    with nvcc, the kernels for all architectures, without running
 //   node test/cuda/run.mjs --fetch      puts nvcc from PyPI (about 270 MB) into the per-user cache, where it is then found
 //
 // It ends with a line "N passed, N failed". SDA_VERBOSE=1 prints every case. Nothing else is needed: no TensorFlow, no
 // model.
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { homedir } from 'node:os';
+import { availableParallelism, homedir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -90,54 +91,67 @@ const ARCHITECTURES = ['80', '86', '89', '90'].flatMap((sm) => [
 ]);
 const PTX = ['-gencode', 'arch=compute_90,code=compute_90'];
 
+/** Compiles each source, several at a time, and links them where there is an output. */
+async function compile(compiler, flags, sources, { link, output }) {
+  const objects = join(build, `objects-${process.pid}`);
+  mkdirSync(objects, { recursive: true });
+  const object = (index) => join(objects, `${index}.o`);
+  const waiting = [...sources.entries()];
+  const next = async () => {
+    for (let job = waiting.shift(); job; job = waiting.shift()) {
+      const [index, source] = job;
+      const args = [...flags, '-c', source, '-o', object(index)];
+      const status = await new Promise((resolve) => {
+        spawn(compiler, args, { stdio: 'inherit' }).on('close', resolve).on('error', resolve);
+      });
+      if (status !== 0) {
+        waiting.length = 0;
+        throw new Error(`${relative(root, source)} does not compile with ${compiler}`);
+      }
+      if (!output) process.stdout.write(`compiled ${relative(root, source)}\n`);
+    }
+  };
+  try {
+    await Promise.all(Array.from({ length: availableParallelism() }, next));
+    if (output) run(compiler, [...link, ...sources.map((_, index) => object(index)), '-o', output]);
+  } finally {
+    rmSync(objects, { recursive: true });
+  }
+}
+
 mkdirSync(build, { recursive: true });
 const option = process.argv[2];
-const output = join(build, option === '--emulate' ? 'check-emulated' : 'check');
 if (option === '--fetch') {
   fetchToolkit();
-} else if (option === '--emulate') {
+} else if (option === '--emulate' || option === '--sanitize') {
   golden();
-  const flags = [
-    '-std=c++17',
-    '-O1',
-    '-g',
-    '-Wall',
-    '-Werror',
-    '-Wno-unknown-pragmas',
-    '-DSDA_CUDA_EMULATE',
-    '-I',
-    build,
-  ];
-  const compiler = process.env.CXX ?? 'g++';
-  run(compiler, [...flags, '-x', 'c++', ...kernels, ...checks, '-o', output]);
+  const sanitize =
+    option === '--sanitize' ? ['-fsanitize=address,undefined', '-fno-sanitize-recover', '-g'] : [];
+  const warnings = ['-Wall', '-Werror', '-Wno-unknown-pragmas'];
+  const flags = ['-std=c++17', '-O1', ...sanitize, ...warnings, '-DSDA_CUDA_EMULATE', '-I', build];
+  const output = join(build, `check-${option.slice(2)}`);
+  await compile(process.env.CXX ?? 'g++', [...flags, '-x', 'c++'], [...kernels, ...checks], {
+    link: sanitize,
+    output,
+  });
   run(output, []);
 } else {
   const compiler = nvcc();
   if (!compiler) {
-    console.error(
-      'There is no nvcc on PATH, in CUDA_HOME or in /usr/local/cuda: install the CUDA toolkit or run with --fetch first, or run with --emulate.',
+    process.stderr.write(
+      'There is no nvcc on PATH, in CUDA_HOME or in /usr/local/cuda: install the CUDA toolkit or run with --fetch first, or run with --emulate.\n',
     );
     process.exit(2);
   }
   const flags = ['-std=c++17', '-O3', '-I', build];
   if (option === '--compile') {
-    for (const kernel of kernels) {
-      run(compiler, [
-        ...flags,
-        ...ARCHITECTURES,
-        ...PTX,
-        '-c',
-        kernel,
-        '-o',
-        join(build, 'kernel.o'),
-      ]);
-      console.log(`compiled ${relative(root, kernel)}`);
-    }
+    await compile(compiler, [...flags, ...ARCHITECTURES, ...PTX], kernels, {});
   } else {
     golden();
     const library = join(dirname(compiler), '..', 'lib'); // where PyPI's packages have it
-    const libraries = existsSync(library) ? ['-L', library] : [];
-    run(compiler, [...flags, ...libraries, '-arch=native', ...kernels, ...checks, '-o', output]);
+    const link = ['-arch=native', ...(existsSync(library) ? ['-L', library] : [])];
+    const output = join(build, 'check');
+    await compile(compiler, [...flags, '-arch=native'], [...kernels, ...checks], { link, output });
     run(output, []);
   }
 }

@@ -1,6 +1,7 @@
 // Checks of kernels/sample/cuda.cu against a sort of the vocabulary in float64.
 
 #include "../../kernels/sample/cuda.h"
+#include "../../kernels/sda-step/cuda.h"
 
 #include <algorithm>
 #include <numeric>
@@ -60,28 +61,39 @@ bool plausible(const Draw& draw, int64_t id, double u) {
   return u >= from - kCumulative && u <= draw.edges[i] + kCumulative;
 }
 
+// Three queries, each with the line turned by a few tokens, drawn from twice.
 void check_draws(const std::string& name, const std::vector<float>& line, const sda::SampleSettings& cuts) {
   const int64_t V = static_cast<int64_t>(line.size()), B = 3;
   const std::vector<float> u = {0.0f, 0.9999999f, std::generate_canonical<float, 20>(dice())};
+  std::vector<std::vector<float>> lines;
   std::vector<float> all, raw = normal(2 * B * V, 2.0f);
-  for (int64_t q = 0; q < B; q++) all.insert(all.end(), line.begin(), line.end());
+  for (int64_t q = 0; q < B; q++) {
+    lines.push_back(line);
+    std::rotate(lines[q].begin(), lines[q].begin() + 5 * q % V, lines[q].end());
+    all.insert(all.end(), lines[q].begin(), lines[q].end());
+  }
   std::vector<float> stat = {0.25f, 0.5f, 1.5f, 2.5f, -1, -1}, stats;
   for (int64_t q = 0; q < B; q++) stats.insert(stats.end(), stat.begin(), stat.end());
   Buffer<float> log_probs(all), logits(raw), statistics(stats), uniforms(u), draw(B * 8);
   Buffer<unsigned char> scratch(sda::cuda::sample_scratch_bytes(B, V));
-  sda::cuda::sample(cuts, log_probs.data(), logits.data(), statistics.data(), uniforms.data(), B, 2, V,
-                    draw.data(), scratch.data(), nullptr);
-  const std::vector<float> out = draw.read(name);
+  const auto drawn = [&] {
+    sda::cuda::sample(cuts, log_probs.data(), logits.data(), statistics.data(), uniforms.data(), B, 2, V,
+                      draw.data(), scratch.data(), nullptr);
+    return draw.read(name);
+  };
+  const std::vector<float> out = drawn();
+  expect(drawn() == out, name + ": the same again", "");
   scratch.read(name);
-  const Draw exact = kept(line, cuts, 0), wide = kept(line, cuts, 1), narrow = kept(line, cuts, -1);
   for (int64_t q = 0; q < B; q++) {
+    const std::vector<float>& mine = lines[q];
     const float* row = &out[q * 8];
     const int64_t id = static_cast<int64_t>(row[0]);
-    const bool right = cuts.greedy
-                           ? id == std::max_element(line.begin(), line.end()) - line.begin()
-                           : plausible(exact, id, u[q]) || plausible(wide, id, u[q]) || plausible(narrow, id, u[q]);
+    const bool right = cuts.greedy ? id == std::max_element(mine.begin(), mine.end()) - mine.begin()
+                                   : plausible(kept(mine, cuts, 0), id, u[q]) ||
+                                         plausible(kept(mine, cuts, 1), id, u[q]) ||
+                                         plausible(kept(mine, cuts, -1), id, u[q]);
     expect(right, name + ", u = " + number(u[q]), "id " + std::to_string(id));
-    const bool told = id >= 0 && id < V && row[1] == line[id] && row[2] == raw[2 * q * V + id] - 1.5f &&
+    const bool told = id >= 0 && id < V && row[1] == mine[id] && row[2] == raw[2 * q * V + id] - 1.5f &&
                       row[3] == raw[(2 * q + 1) * V + id] - 2.5f && row[4] == 0.25f && row[5] == 0.5f &&
                       row[6] == -1 && row[7] == -1;
     expect(told, name + ": the row", number(row[1]) + ", " + number(row[2]));
@@ -120,22 +132,33 @@ void sample() {
     std::vector<float> sharp = normal(1025, 40.0f);
     check_draws(named("sharp"), log_probs_of(sharp), cuts);
   }
+  // every place of the cut within a bin and between bins
+  for (int64_t k = 1; k < 80; k += 2) {
+    const std::vector<float> line = log_probs_of(normal(80, 1.0f));
+    check_draws("top-k " + std::to_string(k) + " of 80", line, {k, 1, 0, false});
+    check_draws("top-p " + std::to_string(k) + "/80", line, {0, k / 80.0f, 0, false});
+  }
   if (!kOnDevice) return;
+  // of which the likeliest bins hold very many
+  check_draws("top-p 0.95, all equal, V = 151936", log_probs_of(std::vector<float>(151936, 0.0f)), {0, 0.95f, 0, false});
   for (int64_t V : {49152, 151936}) {
     for (int64_t B : {1, 8}) {
-      std::vector<float> all;
-      for (int64_t q = 0; q < B; q++) {
-        const std::vector<float> line = log_probs_of(normal(V, 3.0f));
-        all.insert(all.end(), line.begin(), line.end());
-      }
-      Buffer<float> log_probs(all), logits(normal(2 * B * V, 2.0f)), stats(std::vector<float>(6 * B)),
-          uniforms(std::vector<float>(B, 0.3f)), draw(8 * B);
-      Buffer<unsigned char> scratch(sda::cuda::sample_scratch_bytes(B, V));
-      report("sample, top-p 0.95, " + std::to_string(B) + " queries, V = " + std::to_string(V), time_of([&] {
-               sda::cuda::sample({0, 0.95f, 0, false}, log_probs.data(), logits.data(), stats.data(),
-                                 uniforms.data(), B, 2, V, draw.data(), scratch.data(), nullptr);
-             }),
-             4.0 * B * V);
+      Buffer<float> logits(normal(2 * B * V, 3.0f)), strength(std::vector<float>(B, 0.4f)), log_probs(B * V),
+          stats(6 * B), uniforms(std::vector<float>(B, 0.3f)), draw(8 * B);
+      Buffer<unsigned char> step_scratch(sda::cuda::step_scratch_bytes(B, 2, V)),
+          scratch(sda::cuda::sample_scratch_bytes(B, V));
+      const auto step = [&] {
+        sda::cuda::step({0.6f, 0.01f, 0.2f, 0, false}, logits.data(), strength.data(), B, 2, V, log_probs.data(),
+                        stats.data(), step_scratch.data(), nullptr);
+      };
+      const auto draws = [&] {
+        sda::cuda::sample({0, 0.95f, 0, false}, log_probs.data(), logits.data(), stats.data(), uniforms.data(), B, 2,
+                          V, draw.data(), scratch.data(), nullptr);
+      };
+      const std::string shape = std::to_string(B) + " queries, V = " + std::to_string(V);
+      step();
+      report("sample, top-p 0.95, " + shape, time_of(draws), 4.0 * B * V);
+      report("step and sample, " + shape, time_of([&] { step(), draws(); }), 12.0 * B * V);
     }
   }
 }
