@@ -19,7 +19,9 @@ export const standInAnswers: Behaviour = says((request) => {
 
 /** 0, 10, ... 100: the same for the same texts. */
 export function standInScore(query: string, response: string): number {
-  const hash = createHash('sha256').update(JSON.stringify([query, response])).digest();
+  const hash = createHash('sha256')
+    .update(JSON.stringify([query, response]))
+    .digest();
   return 10 * (hash.readUInt32LE() % 11);
 }
 
