@@ -36,7 +36,7 @@ const LEAST_VARIETY = 0.04;
 /**
  * Whether a response is gibberish: no word or symbol at all, damaged characters, hardly a letter, a pattern or a
  * sentence repeated over and over, a handful of words shuffled, or one endless word. It judges form only: a false,
- * short, or pointless answer is none.
+ * short, or pointless answer is none, and neither is a salad of many words, which by form alone looks like code.
  *
  * @returns the reason, a phrase; null where the text is none
  */

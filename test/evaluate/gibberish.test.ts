@@ -214,6 +214,12 @@ const BAD: [string, string, string][] = [
     `https://example.org/${'path/'.repeat(60)}`,
     'it repeats itself to the end',
   ],
+  ['empty rows without end', '|   |   |   |   |\n'.repeat(28), 'it repeats itself to the end'],
+  [
+    'a template that loops',
+    `Dear [Landlord's Name],\n\nI am writing about the heater in my room.\n\nSincerely,\n\n${'[Your Title]\n\n'.repeat(40)}[Your Tit`,
+    'it repeats itself to the end',
+  ],
   ['Thai in a loop', 'สวัสดีครับ'.repeat(20), 'it repeats itself to the end'],
   ['Hindi in a loop', 'नमस्ते '.repeat(30), 'it repeats itself to the end'],
   ['emojis without end', '😊'.repeat(200), 'it repeats itself to the end'],
