@@ -6,6 +6,8 @@ import { type RunSummary, summarizeRun, wordCount } from '../experiment/summary.
 export interface PageData {
   readonly title: string;
   readonly filter: string;
+  /** The largest temperature of all traces: the end of its scale */
+  readonly hottest: number;
   readonly runs: readonly PageRun[];
 }
 
@@ -13,8 +15,9 @@ export interface PageData {
 export interface Course {
   readonly method: string;
   readonly count: readonly number[];
-  readonly js: readonly Quartiles[];
-  readonly temperature: readonly Quartiles[];
+  /** null where no answer has a finite value */
+  readonly js: readonly (Quartiles | null)[];
+  readonly temperature: readonly (Quartiles | null)[];
 }
 export type Quartiles = readonly [low: number, median: number, high: number];
 
@@ -31,6 +34,10 @@ export interface PageRun {
   readonly seed: number;
   /** Name and value, in the order in which they are shown */
   readonly facts: readonly (readonly [string, string])[];
+  /** One line each time that work on it began */
+  readonly sessions: readonly string[];
+  /** Stages with rows missing, one line each */
+  readonly unfinished: readonly string[];
   /** Settings as JSON */
   readonly settings: unknown;
   readonly summary: RunSummary | null;
@@ -59,7 +66,8 @@ export interface PageResponse {
   readonly thinking: string;
   readonly tokens: number;
   readonly words: number;
-  readonly finish: string;
+  /** null where it is not known, as in a trace */
+  readonly finish: Response['finishReason'] | null;
   readonly a: number | null;
   /** Mean JS over the tokens; null without a trace */
   readonly js: number | null;
@@ -74,25 +82,34 @@ export interface PageVerdict {
   readonly consistent: boolean;
 }
 
-/** The columns of a trace as the page has them: texts, then JS, T, log P1, log P2, log P'. */
-export type PageTrace = readonly [readonly string[], ...(readonly (number | null)[])[]];
+/**
+ * A trace as the page has it: the texts, then JS, T, log P1, log P2 and log P' one after the other, as base64 of
+ * little-endian 16-bit integers in units of 1 / SCALES; NO_NUMBER stands for null.
+ */
+export type PageTrace = readonly [texts: readonly string[], numbers: string];
+const SCALES = [1e4, 1e3, 100, 100, 100] as const;
+const LARGEST = 32767;
+const NO_NUMBER = -32768;
 
 /** Gathers traces, one line each. */
 export class Traces {
   readonly lines: string[] = [];
+  /** The largest temperature so far */
+  hottest = 0;
 
   /** @returns the number of its line */
   add({ text, js, temperature, logpBase, logpInstructed, logp }: TokenTrace): number {
-    const short = (digits: number) => (value: number | null) =>
-      value === null ? null : Number(value.toFixed(digits));
-    const trace: PageTrace = [
-      text,
-      js.map(short(4)),
-      temperature.map(short(3)),
-      logpBase.map(short(2)),
-      logpInstructed.map(short(2)),
-      logp.map(short(2)),
-    ];
+    const columns = [js, temperature, logpBase, logpInstructed, logp];
+    const numbers = Buffer.alloc(2 * columns.length * text.length);
+    columns.forEach((column, index) => {
+      column.forEach((value, token) => {
+        const units = Math.round((value ?? 0) * SCALES[index]!);
+        const held = Math.max(-LARGEST, Math.min(LARGEST, units));
+        numbers.writeInt16LE(value === null ? NO_NUMBER : held, 2 * (index * text.length + token));
+      });
+    });
+    for (const value of temperature) this.hottest = Math.max(this.hottest, value ?? 0);
+    const trace: PageTrace = [text, numbers.toString('base64')];
     return this.lines.push(JSON.stringify(trace)) - 1;
   }
 }
@@ -102,7 +119,7 @@ export function pageRun(run: RunData, traces: Traces): PageRun {
   const { header, items, sessions } = run;
   const summary = summarizeRun(run);
   const gibberish = new Map(summary.dropped.map(({ item, reason }) => [item, reason]));
-  const versions = Object.entries(sessions.at(-1)?.versions ?? {});
+  const unfinished = unfinishedStages(run);
   return {
     name: header.name,
     model: header.model.name,
@@ -125,20 +142,26 @@ export function pageRun(run: RunData, traces: Traces): PageRun {
       ['Evaluator', header.evaluator],
       ['Judge', header.judge ?? 'none'],
       ['Seed', String(header.seed)],
-      ['State', summary.complete ? 'complete' : 'unfinished: some stages have rows missing'],
+      ['State', unfinished.length === 0 ? 'complete' : `unfinished: ${unfinished.join('; ')}`],
       ['Gibberish', `${summary.dropped.length} base responses (${GIBBERISH_FILTER})`],
-      ...sessions.map(({ at, machine, git }, index): [string, string] => [
-        `Session ${index + 1}`,
-        `${at}, ${machine}${git === null ? '' : `, revision ${git}`}`,
-      ]),
-      ['Versions', versions.map(([name, version]) => `${name} ${version}`).join(', ')],
     ],
+    sessions: sessions.map(({ at, machine, git, versions }) =>
+      [
+        at,
+        machine,
+        git === null ? 'no revision known' : `revision ${git}`,
+        ...Object.entries(versions).map(([name, version]) => `${name} ${version}`),
+      ].join(', '),
+    ),
+    unfinished,
     settings: header.config,
     summary,
     courses: header.methods.flatMap((method) => {
-      const rows = run.responses.get(method);
-      const course = rows && courseOf(method, rows);
-      return course ? [course] : [];
+      const rows = [...(run.responses.get(method)?.values() ?? [])];
+      const kept = rows.flatMap((row) =>
+        row.status === 'done' && row.value.trace ? [row.value.trace] : [],
+      );
+      return courseOf(method, kept) ?? [];
     }),
     items: items.map(({ id, query, labels }) => {
       const of = <T, U>(
@@ -170,13 +193,39 @@ export function pageRun(run: RunData, traces: Traces): PageRun {
   };
 }
 
+function unfinishedStages({ header, items, responses, scores, verdicts }: RunData): string[] {
+  const compared = header.methods.filter((method) => method !== 'base');
+  const scored = compared.some((method) => method === 'sda' || method === 'steering');
+  const sizes: [stage: string, rows: number | undefined][] = [
+    ...header.methods.map((method): [string, number | undefined] => [
+      `responses of ${method}`,
+      responses.get(method)?.size,
+    ]),
+    ...(scored ? [['scores', scores.size] as [string, number]] : []),
+    ...(header.judge === null ? [] : compared).map((method): [string, number | undefined] => [
+      `verdicts on ${method}`,
+      verdicts.get(method)?.size,
+    ]),
+  ];
+  return sizes
+    .filter(([, rows]) => rows !== items.length)
+    .map(([stage, rows = 0]) => `${stage} ${rows} of ${items.length}`);
+}
+
 function rowOf<T, U>(row: Row<T>, shown: (value: T) => U): U | Failure {
   if (row.status === 'done') return shown(row.value);
   return { failed: row.failure.kind, reason: row.failure.reason };
 }
 
-export function pageResponse(response: Response, traces: Traces): PageResponse {
-  const { answer, thinking, tokens, finishReason, a, trace } = response;
+/** What is shown of a response. */
+export type ShownResponse = Pick<Response, 'answer' | 'thinking' | 'tokens' | 'a' | 'trace'> & {
+  readonly finishReason: Response['finishReason'] | null;
+};
+
+export function pageResponse(
+  { answer, thinking, tokens, finishReason, a, trace }: ShownResponse,
+  traces: Traces,
+): PageResponse {
   const js = (trace?.js ?? []).filter((value) => value !== null);
   return {
     answer,
@@ -193,29 +242,26 @@ export function pageResponse(response: Response, traces: Traces): PageResponse {
 /** Positions are shown as long as at least so many answers reach them, or all of them do. */
 const LEAST_ANSWERS = 3;
 
-export function courseOf(
-  method: string,
-  rows: ReadonlyMap<string, Row<Response>>,
-): Course | undefined {
-  const traces = [...rows.values()].flatMap((row) =>
-    row.status === 'done' && row.value.trace ? [row.value.trace] : [],
-  );
+export function courseOf(method: string, traces: readonly TokenTrace[]): Course | undefined {
   if (traces.length === 0) return undefined;
   const least = Math.min(LEAST_ANSWERS, traces.length);
-  const course = { count: [] as number[], js: [] as Quartiles[], temperature: [] as Quartiles[] };
-  for (let position = 0; ; position++) {
-    const at = (name: 'js' | 'temperature') =>
-      traces.flatMap((trace) => trace[name][position] ?? []).sort((a, b) => a - b);
-    const [js, temperature] = [at('js'), at('temperature')];
-    if (js.length < least) return { method, ...course };
-    course.count.push(js.length);
-    course.js.push(quartiles(js));
-    course.temperature.push(quartiles(temperature));
-  }
+  const lengths = traces.map(({ text }) => text.length).sort((a, b) => b - a);
+  const positions = Array.from({ length: lengths[least - 1]! }, (_, position) => position);
+  const column = (name: 'js' | 'temperature') =>
+    positions.map((position) => {
+      const values = traces.flatMap((trace) => trace[name][position] ?? []);
+      return values.length === 0 ? null : quartiles(Float64Array.from(values).sort());
+    });
+  return {
+    method,
+    count: positions.map((position) => lengths.filter((length) => length > position).length),
+    js: column('js'),
+    temperature: column('temperature'),
+  };
 }
 
 /** By linear interpolation, as numpy's percentile. */
-function quartiles(sorted: readonly number[]): Quartiles {
+function quartiles(sorted: Float64Array): Quartiles {
   const at = (share: number) => {
     const place = share * (sorted.length - 1);
     const low = sorted[Math.floor(place)]!;

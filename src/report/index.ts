@@ -46,9 +46,17 @@ export async function writeReport(
     runs.push(run);
     shown.push(pageRun(run, traces));
   }
-  const title = shown.map(({ name }) => name).join(', ');
-  const data = { title: `SDA report: ${title}`, filter: GIBBERISH_FILTER, runs: shown };
-  const html = await renderPage(data, traces.lines);
+  const named = distinct(shown, paths);
+  const title = named.map(({ name }) => name).join(', ');
+  const html = await renderPage(
+    {
+      title: `SDA report: ${title}`,
+      filter: GIBBERISH_FILTER,
+      hottest: traces.hottest,
+      runs: named,
+    },
+    traces.lines,
+  );
   try {
     writeFileSync(out, html);
   } catch (error) {
@@ -59,6 +67,14 @@ export async function writeReport(
     );
   }
   return { file: out, bytes: Buffer.byteLength(html), runs };
+}
+
+/** Runs that share a name get their paths beside it. */
+function distinct(runs: readonly PageRun[], paths: readonly string[]): PageRun[] {
+  return runs.map((run, index) => {
+    const shared = runs.some(({ name }, other) => name === run.name && other !== index);
+    return shared ? { ...run, name: `${run.name} (${paths[index]})` } : run;
+  });
 }
 
 /** Beside what it shows, where that is one thing; else in the working directory. */

@@ -8,24 +8,46 @@ import type { PageData } from './data.js';
 /** Found in the first lines of every report: what `sda report` may overwrite. */
 export const REPORT_MARK = '<meta name="generator" content="sda report">';
 
-/** The page's own scripts, in the order in which they run. */
-const SCRIPTS = ['colours.js', 'tokens.js', 'charts.js', 'results.js', 'browser.js', 'main.js'];
+/** The page's own scripts, in the order in which they run; theme.js runs before anything is drawn. */
+const SCRIPTS = [
+  'colours.js',
+  'tokens.js',
+  'charts.js',
+  'outcome-chart.js',
+  'score-charts.js',
+  'course-charts.js',
+  'about.js',
+  'table.js',
+  'filter.js',
+  'list.js',
+  'item.js',
+  'browser.js',
+  'main.js',
+];
 
-/** One HTML file with everything in it: it loads nothing, and its policy forbids it to. */
+/**
+ * One HTML file with everything in it: it loads nothing, and its policy forbids it to. The traces, most of its bytes,
+ * come last, so that the rest is shown before they are read.
+ */
 export async function renderPage(data: PageData, traces: readonly string[]): Promise<string> {
   const require = createRequire(import.meta.url);
   const folder = join(packageRoot(), 'src', 'report', 'page');
-  const [body, style, charts, ...own] = await Promise.all([
-    readFile(join(folder, 'body.html'), 'utf8'),
-    readFile(join(folder, 'page.css'), 'utf8'),
+  const part = (name: string) => readFile(join(folder, name), 'utf8');
+  const [body, style, theme, charts, ...own] = await Promise.all([
+    part('body.html'),
+    part('page.css'),
+    part('theme.js'),
     readFile(join(require.resolve('echarts/package.json'), '..', 'dist', 'echarts.min.js'), 'utf8'),
-    ...SCRIPTS.map((name) => readFile(join(folder, name), 'utf8')),
+    ...SCRIPTS.map(part),
   ]);
-  const scripts = [charts, own.join('\n')].map((text) => text.replace(/<\/(script)/gi, '<\\/$1'));
+  const scripts = [theme, charts, own.join('\n')].map((text) =>
+    text.replace(/<\/(script)/gi, '<\\/$1'),
+  );
   const hashes = scripts.map(
     (text) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`,
   );
-  const policy = `default-src 'none'; script-src ${hashes.join(' ')}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'`;
+  const [themeScript, ...pageScripts] = scripts.map((text) => `<script>${text}</script>`);
+  const policy = `default-src 'none'; script-src ${hashes.join(' ')}; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'`;
   return `<!doctype html>
 <html lang="en">
 <head>
@@ -34,14 +56,15 @@ ${REPORT_MARK}
 <meta http-equiv="Content-Security-Policy" content="${policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>${escapeText(data.title)}</title>
+${themeScript}
 <style>
 ${style}</style>
 </head>
 <body>
 ${body}
 <script type="application/json" id="data">${embedded(JSON.stringify(data))}</script>
+${pageScripts.join('\n')}
 <script type="application/json" id="traces">${embedded(traces.join('\n'))}</script>
-${scripts.map((text) => `<script>${text}</script>`).join('\n')}
 </body>
 </html>
 `;

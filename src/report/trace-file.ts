@@ -2,8 +2,8 @@ import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { z } from 'zod';
 import { messageOf, SdaError } from '../errors.js';
-import type { Response, TokenTrace } from '../experiment/rows.js';
-import { doneRow } from '../experiment/stages.js';
+import type { TokenTrace } from '../experiment/rows.js';
+import { splitReasoning } from '../text/reasoning.js';
 import { courseOf, type PageRun, pageResponse, type Traces } from './data.js';
 
 /** The version of the lines that `sda generate --trace` writes. */
@@ -34,7 +34,8 @@ type Step = z.infer<typeof stepSchema>;
  * @throws SdaError `bad-file` naming the line that cannot be used
  */
 export async function traceRun(file: string, traces: Traces): Promise<PageRun> {
-  const [first, ...rest] = await readLines(file);
+  const { values, cut } = await readLines(file);
+  const [first, ...rest] = values;
   const fail = (line: number, why: string): never => {
     throw new SdaError(
       'bad-file',
@@ -55,7 +56,8 @@ export async function traceRun(file: string, traces: Traces): Promise<PageRun> {
     const { path, message } = step.error.issues[0]!;
     return fail(index + 2, `${path.join('.') || 'it'}: ${message}`);
   });
-  return runOf(file, header.data, steps, traces);
+  const run = runOf(file, header.data, steps, traces);
+  return cut ? { ...run, unfinished: ['the last line is half written'] } : run;
 }
 
 function runOf(
@@ -75,19 +77,10 @@ function runOf(
     logp: column('logp'),
   };
   const mode = String(header.settings.mode ?? 'sda');
-  const answer = trace.text.join('');
-  const response: Response = {
-    text: answer,
-    thinking: '',
-    answer,
-    finishReason: 'stop',
-    tokens: steps.length,
-    promptTokens: { base: 0, instructed: 0 },
-    seed: Number(header.settings.seed ?? 0),
-    a: steps[0]?.a ?? null,
-    trace,
-  };
-  const course = courseOf(mode, new Map([['trace', doneRow('trace', response)]]));
+  const { thinking, answer } = splitReasoning(trace.text.join(''));
+  const a = steps[0]?.a ?? null;
+  const response = { thinking, answer, finishReason: null, tokens: steps.length, a, trace };
+  const course = courseOf(mode, steps.length === 0 ? [] : [trace]);
   const told = ['sda_tfjs', 'node', 'tensorflow', 'device', 'machine'] as const;
   const model = basename(header.model);
   return {
@@ -100,11 +93,13 @@ function runOf(
     evaluator: '',
     judge: null,
     standIn: false,
-    seed: response.seed,
+    seed: Number(header.settings.seed ?? 0),
     facts: [
       ['Model', model],
-      ...told.map((name): [string, string] => [name, String(header[name])]),
+      ...told.map((name): [string, string] => [name, String(header[name] ?? 'not told')]),
     ],
+    sessions: [],
+    unfinished: [],
     settings: header.settings,
     summary: null,
     courses: course ? [course] : [],
@@ -122,20 +117,23 @@ function runOf(
   };
 }
 
-async function readLines(file: string): Promise<unknown[]> {
+/** The values of the lines, and whether there was a last one that was half written. */
+async function readLines(file: string): Promise<{ values: unknown[]; cut: boolean }> {
   const lines = (await readFile(file, 'utf8')).split('\n');
   const rest = lines.pop() ?? ''; // '' where the last line is whole
   if (rest !== '') lines.push(rest);
-  return lines.flatMap((line, index) => {
+  const values: unknown[] = [];
+  for (const [index, line] of lines.entries()) {
     try {
-      return [JSON.parse(line) as unknown];
+      values.push(JSON.parse(line));
     } catch (error) {
-      if (index > 0 && index === lines.length - 1 && rest !== '') return [];
+      if (index > 0 && index === lines.length - 1 && rest !== '') return { values, cut: true };
       throw new SdaError(
         'bad-file',
         `Line ${index + 1} of ${file} is no JSON (${messageOf(error)}); give a file that "sda generate --trace" wrote.`,
         { cause: error },
       );
     }
-  });
+  }
+  return { values, cut: false };
 }

@@ -3,7 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Browser, chromium, type Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type PageItem, pageRun, Traces } from '../../src/report/data.js';
 import { writeReport } from '../../src/report/index.js';
+import { renderPage } from '../../src/report/page.js';
 import { AWKWARD, madeUpRun, writeRun } from '../support/runs.js';
 
 const executablePath = (process.env.PATH ?? '')
@@ -26,6 +28,7 @@ describe.skipIf(!executablePath)('the report in a browser', () => {
   let browser: Browser;
   const files: Record<string, string> = {};
   beforeAll(async () => {
+    const launching = chromium.launch({ executablePath: executablePath!, args: ['--no-sandbox'] });
     const write = async (name: string, runs: Parameters<typeof madeUpRun>[0][]) => {
       const paths = runs.map((run, index) => {
         const path = join(dir, `${name}-${index}`);
@@ -37,15 +40,17 @@ describe.skipIf(!executablePath)('the report in a browser', () => {
     await write('one', [{ items: 60 }]);
     await write('several', [
       { items: 20, name: 'first' },
-      { items: 25, name: 'second', header: { standIn: true } },
+      { items: 25, name: '<b>second</b>', header: { standIn: true } },
     ]);
-    await write('large', [
-      { items: 1000, tokens: 256, methods: ['base', 'instructed', 'steering', 'scaling', 'sda'] },
-    ]);
+    files.large = join(dir, 'large.html');
+    writeFileSync(files.large, await largePage());
     const trace = join(dir, 't.jsonl');
     writeFileSync(trace, TRACE);
     files.trace = (await writeReport([trace])).file;
-    browser = await chromium.launch({ executablePath: executablePath!, args: ['--no-sandbox'] });
+    const begun = join(dir, 'begun.jsonl');
+    writeFileSync(begun, TRACE.split('\n')[0]!);
+    files.begun = (await writeReport([begun])).file;
+    browser = await launching;
   });
   afterAll(async () => {
     await browser?.close();
@@ -83,13 +88,16 @@ describe.skipIf(!executablePath)('the report in a browser', () => {
   test('shows table, charts and the first item', () =>
     open('one', async (page) => {
       expect(await page.locator('#table tbody tr').count()).toBe(4);
-      for (const id of ['outcome-chart', 'score-chart', 'js-chart', 't-chart']) {
-        expect(await page.locator(`#${id} canvas`).count(), id).toBe(1);
-      }
+      const charts = (id: string) => page.locator(`#${id} canvas`).count();
+      expect(await charts('outcome-chart')).toBe(1);
+      expect(await charts('score-charts')).toBe(3); // S, and what the judge gave for each of two methods
+      expect(await charts('course-charts')).toBe(2); // JS and T
       expect(await page.locator('#item .answer').count()).toBe(2);
       expect(await page.locator('#item').textContent()).not.toContain('null');
       expect(await rowsShown(page)).toBe('60 of 60 items');
-      expect(await page.locator('#stand-in').isVisible()).toBe(false);
+      expect(await page.locator('.banner').count()).toBe(0);
+      const headings = await page.locator('#table th').allTextContents();
+      expect(headings.slice(0, 3)).toEqual(['Method', 'Set', 'n']);
     }));
 
   test('shows what a model wrote as text, whatever it is', () =>
@@ -97,7 +105,7 @@ describe.skipIf(!executablePath)('the report in a browser', () => {
       for (const [index, text] of AWKWARD.entries()) {
         const query = await page.locator('#item .query').textContent();
         expect(query).toBe(`${index}: ${text}`);
-        const answer = await page.locator('#item .tokens').first().textContent();
+        const answer = await page.locator('#item .answer > .tokens').first().textContent();
         expect(answer!.startsWith(text)).toBe(true);
         await page.keyboard.press('j');
       }
@@ -111,10 +119,10 @@ describe.skipIf(!executablePath)('the report in a browser', () => {
       expect(await rowsShown(page)).toBe('10 of 60 items'); // 30..39
       await page.fill('#search', '');
       await page.selectOption('#outcome', 'failed');
-      expect(await rowsShown(page)).toBe('4 of 60 items'); // 12, 25, 38, 51
+      expect(await rowsShown(page)).toBe('7 of 60 items'); // 12, 25, 38, 51 and 16, 33, 50
       await page.selectOption('#outcome', 'tie');
       await page.selectOption('#label', 'topic: kitchen');
-      // i % 4 = 2 and i % 3 = 1 is i % 12 = 10; none of 10, 22, 34, 46, 58 is 12 modulo 13
+      // i % 4 = 2 and i % 3 = 1 is i % 12 = 10; none of 10, 22, 34, 46, 58 has failed
       expect(await rowsShown(page)).toBe('5 of 60 items');
       await page.selectOption('#outcome', '');
       await page.selectOption('#label', '');
@@ -123,6 +131,12 @@ describe.skipIf(!executablePath)('the report in a browser', () => {
       const numbers = scores.flatMap((text) => /S (\d+)/.exec(text)?.[1] ?? []).map(Number);
       expect(numbers.length).toBeGreaterThan(5);
       expect(numbers).toEqual([...numbers].sort((a, b) => b - a));
+      await page.selectOption('#sort', '-gap');
+      const gaps = (await page.locator('.row .meta').allTextContents()).map((text) =>
+        Number(/ (-?\d+) {2}item/.exec(text)?.[1]),
+      );
+      expect(gaps[0]).toBeLessThan(-7);
+      expect(gaps).toEqual([...gaps].sort((a, b) => a - b));
       await page.fill('#score-from', '101');
       expect(await rowsShown(page)).toBe('0 of 60 items');
       expect(await page.locator('#item').textContent()).toBe('No item passes the filters.');
@@ -149,7 +163,7 @@ describe.skipIf(!executablePath)('the report in a browser', () => {
       const row = run.responses.get('sda')!.get('item-0')!;
       const { js, temperature, logpBase } = (row.status === 'done' && row.value.trace) || fail();
       const numbers = await page.locator('#numbers').textContent();
-      expect(numbers).toContain('token 6 of 12');
+      expect(numbers).toContain('token 6 of 13');
       expect(numbers).toContain(`JS ${js[5]!.toFixed(4)}`);
       expect(numbers).toContain(`T ${temperature[5]!.toFixed(3)}`);
       expect(numbers).toContain(`log P1 ${logpBase[5]!.toFixed(2)}`);
@@ -167,7 +181,7 @@ describe.skipIf(!executablePath)('the report in a browser', () => {
       expect(await chosen(page)).toContain('item-59');
       await page.keyboard.press('t');
       await page.keyboard.press('ArrowRight');
-      expect(await page.locator('#numbers').textContent()).toContain('token 2 of 12');
+      expect(await page.locator('#numbers').textContent()).toContain('token 6 of 17'); // the second after 4 of thinking
       await page.keyboard.press('m');
       expect(await page.locator('#method').inputValue()).toBe('instructed');
       await page.keyboard.press('?');
@@ -195,8 +209,13 @@ describe.skipIf(!executablePath)('the report in a browser', () => {
       await page.waitForFunction(() =>
         document.querySelector('#item')?.textContent?.includes('item-9'),
       );
-      expect(await page.locator('#item details').first().getAttribute('open')).toBeNull();
-      expect(await page.locator('#item').textContent()).toContain('Let me think.');
+      const thinking = page.locator('#item details').first();
+      expect(await thinking.getAttribute('open')).toBeNull();
+      expect(await thinking.locator('.tokens').textContent()).toBe(
+        '<think>Let me think.</think>\n\n',
+      );
+      const answer = page.locator('#item .answer').first().locator('> .tokens');
+      expect(await answer.textContent()).toMatch(/^ word\d+/);
     }));
 
   test('opens at the item of its address', () =>
@@ -205,10 +224,18 @@ describe.skipIf(!executablePath)('the report in a browser', () => {
       async (page) => {
         expect(await page.locator('#run').inputValue()).toBe('1');
         expect(await chosen(page)).toContain('item-21');
-        expect(await page.locator('#stand-in').isVisible()).toBe(true);
+        expect(await page.locator('#method').inputValue()).toBe('instructed');
+        expect(await page.locator('.banner').allTextContents()).toEqual([
+          expect.stringMatching(/^<b>second<\/b>: .* these are not results\.$/),
+        ]);
+        const runs = await page.locator('#table tbody td:first-child').allTextContents();
+        expect(new Set(runs)).toEqual(new Set(['first', '<b>second</b>']));
+        expect(
+          await page.locator('#items').evaluate((e) => e.getBoundingClientRect().top),
+        ).toBeLessThan(400);
         expect(await page.locator('#table tbody tr').count()).toBe(8);
       },
-      { hash: '#item=item-21&run=1' },
+      { hash: '#item=item-21&run=1&method=instructed' },
     ));
 
   test('has a light and a dark theme', () =>
@@ -217,10 +244,16 @@ describe.skipIf(!executablePath)('the report in a browser', () => {
       async (page) => {
         const background = () =>
           page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+        const theme = (name: string) =>
+          page.waitForFunction((wanted) => document.documentElement.dataset.theme === wanted, name);
+        await theme('dark');
         const dark = await background();
-        await page.click('#theme');
+        await page.emulateMedia({ colorScheme: 'light' });
+        await theme('light');
         expect(await background()).not.toBe(dark);
-        expect(await page.locator('html').getAttribute('data-theme')).toBe('light');
+        await page.click('#theme');
+        await theme('dark');
+        expect(await background()).toBe(dark);
       },
       { colorScheme: 'dark' },
     ));
@@ -242,14 +275,51 @@ describe.skipIf(!executablePath)('the report in a browser', () => {
   test('shows one trace the same way', () =>
     open('trace', async (page) => {
       expect(await page.locator('#results').isVisible()).toBe(false);
-      expect(await page.locator('#js-chart canvas').count()).toBe(1);
+      expect(await page.locator('#course-charts canvas').count()).toBe(2);
       expect(await page.locator('#item .tokens').textContent()).toBe('Hello there');
       expect(await page.locator('#item').textContent()).not.toContain('null');
+      expect(await page.locator('#item').textContent()).not.toContain('ended');
+      expect(await page.locator('.banner').textContent()).toContain(
+        'the last line is half written',
+      );
       expect(await page.locator('#list').isVisible()).toBe(false);
       await page.keyboard.press('t');
       expect(await page.locator('#numbers').textContent()).toContain('JS 0.1000   T 0.400');
     }));
+
+  test('shows a trace that has no token yet', () =>
+    open('begun', async (page) => {
+      expect(await page.locator('#curves').isVisible()).toBe(false);
+      expect(await page.locator('#item').textContent()).toContain('(empty answer)');
+    }));
+
+  test('keeps within a narrow window', () =>
+    open('several', async (page) => {
+      await page.setViewportSize({ width: 400, height: 800 });
+      await page.waitForFunction(() => document.documentElement.scrollWidth === 400, null, {
+        timeout: 5000,
+      });
+    }));
 });
+
+/** 1,000 items with 256 tokens in 5 methods: 50 made-up ones, 20 times over, since more take long to make. */
+function largePage(): Promise<string> {
+  const traces = new Traces();
+  const methods = ['base', 'instructed', 'steering', 'scaling', 'sda'] as const;
+  const run = pageRun(madeUpRun({ items: 50, tokens: 256, methods }), traces);
+  const items = Array.from({ length: 1000 }, (_, i): PageItem => {
+    const made = run.items[i % 50]!;
+    const moved = Object.entries(made.responses).map(([method, response]) => {
+      if ('failed' in response || response.trace === null) return [method, response];
+      const trace = response.trace + Math.floor(i / 50) * traces.lines.length;
+      return [method, { ...response, trace }];
+    });
+    const responses: PageItem['responses'] = Object.fromEntries(moved);
+    return { ...made, id: `item-${i}`, query: `Question number ${i}?`, responses };
+  });
+  const data = { title: 'large', filter: '', hottest: traces.hottest, runs: [{ ...run, items }] };
+  return renderPage(data, Array.from({ length: 20 }, () => traces.lines).flat());
+}
 
 function fail(): never {
   throw new Error('there is no trace');

@@ -29,18 +29,31 @@ export interface MadeUpRun {
   readonly tokens?: number;
   readonly methods?: readonly Method[];
   readonly name?: string;
+  readonly seed?: number;
   readonly header?: Partial<RunHeader>;
 }
 
-/** A run of made-up numbers, the same for the same arguments: wins, ties, losses, failures, awkward texts. */
+/** Outcomes against base, in turn. */
+const OUTCOMES: Partial<Record<Method, readonly Verdict['winner'][]>> = {
+  instructed: ['base', 'method', 'base', 'tie', 'method'],
+  steering: ['method', 'tie', 'tie', 'base', 'method', 'method'],
+  scaling: ['tie', 'base', 'tie', 'method', 'tie'],
+};
+const SDA_OUTCOMES = ['method', 'base', 'tie', 'method'] as const;
+
+/**
+ * A run of made-up numbers, the same for the same arguments: wins, ties, losses, failures, thinking, awkward texts,
+ * an empty answer (item 7) and a long one (item 8).
+ */
 export function madeUpRun({
   items: count,
   tokens = 12,
   methods = ['base', 'instructed', 'sda'],
   name = 'made-up',
+  seed = 1,
   header = {},
 }: MadeUpRun): RunData {
-  let state = 1;
+  let state = seed;
   const random = () => {
     state = (state * 48271) % 2147483647;
     return state / 2147483647;
@@ -58,27 +71,43 @@ export function madeUpRun({
       return failedRow(`item-${i}`, { kind: 'unfinished-thinking', reason: 'It thought on.' });
     }
     const words = i < AWKWARD.length ? [AWKWARD[i]!] : [];
-    while (words.length < tokens) words.push(` word${Math.floor(random() * 900)}`);
-    const numbers = (scale: number) => words.map(() => Number((scale * random()).toPrecision(4)));
-    const trace: TokenTrace = {
-      text: words,
-      js: numbers(0.6),
-      temperature: numbers(0.6),
-      logpBase: numbers(-6),
-      logpInstructed: numbers(-6).map((value, at) => (at === 3 ? null : value)),
-      logp: numbers(-4),
-    };
+    const length = i === 7 ? 0 : i === 8 ? 20 * tokens : tokens;
+    while (words.length < length) words.push(` word${Math.floor(random() * 900)}`);
+    const thought = i % 5 === 4 ? ['<think>', 'Let me', ' think.', '</think>\n\n'] : [];
+    const text = [...thought, ...words, ''];
     return doneRow(`item-${i}`, {
-      text: words.join(''),
-      thinking: i % 5 === 4 ? 'Let me think.' : '',
+      text: text.join(''),
+      thinking: thought.slice(1, -1).join(''),
       answer: words.join(''),
       finishReason: i % 3 === 0 ? 'length' : 'stop',
-      tokens,
+      tokens: text.length,
       promptTokens: { base: 10, instructed: 30 },
       seed: i,
       a: method === 'sda' ? 0.3 : null,
-      trace,
+      trace: trace(text, method),
     });
+  };
+  const trace = (text: readonly string[], method: Method): TokenTrace => {
+    const columns = {
+      js: [] as number[],
+      temperature: [] as number[],
+      logpBase: [] as number[],
+      logpInstructed: [] as (number | null)[],
+      logp: [] as number[],
+    };
+    const short = (value: number) => Number(value.toPrecision(4));
+    for (const at of text.keys()) {
+      const js = 0.6 * random() ** (3 + at / text.length);
+      const base = -7 * random() ** 2;
+      const instructed = Math.min(-0.001, base + 2 * js * (7 * random() - 2));
+      const scaled = method === 'sda' || method === 'scaling';
+      columns.js.push(short(js));
+      columns.temperature.push(short(scaled ? Math.max(0.2, 0.6 * Math.exp(-8 * js)) : 0.6));
+      columns.logpBase.push(short(base));
+      columns.logpInstructed.push(at === 3 ? null : short(instructed));
+      columns.logp.push(short(instructed / 2));
+    }
+    return { text, ...columns };
   };
   const score = (i: number): Row<Score> =>
     i % 11 === 10
@@ -90,13 +119,17 @@ export function madeUpRun({
           model: 'gpt-4.1',
           rawAnswer: null,
         });
-  const verdict = (i: number): Row<Verdict> => {
+  const verdict = (i: number, against: Method): Row<Verdict> => {
+    if (i % 17 === 16) {
+      return failedRow(`item-${i}`, { kind: 'unfinished-thinking', reason: 'It thought on.' });
+    }
     if (i % 13 === 12) {
       return failedRow(`item-${i}`, { kind: 'unreachable', reason: 'The server is down.' });
     }
-    const winner = (['method', 'base', 'tie', 'method'] as const)[i % 4]!;
-    const base = 20 + 40 * random();
-    const method = base + { method: 20, base: -15, tie: 0 }[winner];
+    const outcomes = OUTCOMES[against] ?? SDA_OUTCOMES;
+    const winner = outcomes[i % outcomes.length]!;
+    const base = 30 + 40 * random();
+    const method = base + { method: 20, base: -15, tie: 0 }[winner] * (0.5 + random());
     return doneRow(`item-${i}`, {
       winner,
       method,
@@ -139,7 +172,7 @@ export function madeUpRun({
     items,
     responses: new Map(methods.map((method) => [method, rows((i) => response(i, method))])),
     scores: rows(score),
-    verdicts: new Map(compared.map((method) => [method, rows(verdict)])),
+    verdicts: new Map(compared.map((method) => [method, rows((i) => verdict(i, method))])),
   };
 }
 

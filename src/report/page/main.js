@@ -1,26 +1,49 @@
 {
-  const { runs, filter } = JSON.parse(document.getElementById('data').textContent);
-  const root = document.documentElement;
-  root.dataset.theme = matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light';
-  document.getElementById('filter').textContent = filter;
-  document.getElementById('stand-in').hidden = !runs.some(({ standIn }) => standIn);
+  const { runs, filter, hottest } = JSON.parse(document.getElementById('data').textContent);
+  const page = document.documentElement;
+  const by = (id) => document.getElementById(id);
+  by('filter').textContent = filter;
+  report.scaleTemperature(hottest);
   report.about(runs);
   // one answer needs no list
-  document.body.classList.toggle('solo', runs.length === 1 && runs[0].items.length === 1);
-  if (!report.table(runs)) document.getElementById('results').hidden = true;
+  const solo = runs.length === 1 && runs[0].items.length === 1;
+  document.body.classList.toggle('solo', solo);
+  if (solo) {
+    by('items-title').textContent = 'Answer';
+    by('curves-note').textContent = 'The value at each token of the answer.';
+  }
+  const judged = report.table(runs);
+  const traced = runs.some(({ courses }) => courses.length > 0);
+  by('results').hidden = !judged;
+  by('curves').hidden = !traced;
+  for (const link of document.querySelectorAll('nav a'))
+    link.hidden = document.querySelector(link.hash).hidden;
+  if (solo) document.querySelector('nav a[href="#items"]').textContent = 'Answer';
   const browser = report.browser(runs);
-  report.chart('outcome-chart', report.outcomes(runs));
-  report.chart('score-chart', report.scores(runs));
-  report.chart('js-chart', report.course(runs, 'js', 'JS, nats'));
-  report.chart('t-chart', report.course(runs, 'temperature', 'T'));
-  document.getElementById('curves').hidden = runs.every(({ courses }) => courses.length === 0);
-  document.getElementById('theme').addEventListener('click', () => {
-    root.dataset.theme = report.dark() ? 'light' : 'dark';
+
+  const toTheme = (theme) => {
+    page.dataset.theme = theme;
     report.redraw();
     browser.reshade();
+  };
+  by('theme').addEventListener('click', () => toTheme(report.dark() ? 'light' : 'dark'));
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', ({ matches }) =>
+    toTheme(matches ? 'dark' : 'light'),
+  );
+  by('help').addEventListener('click', () => by('keys').showModal());
+
+  // the table and the list are seen before the charts are drawn and the traces are read
+  const painted = new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
+  const charts = painted.then(() => {
+    if (judged) {
+      report.outcomes(by('outcome-chart'), runs);
+      report.scores(by('score-charts'), runs);
+    }
+    if (traced) report.courses(by('course-charts'), runs);
   });
-  document
-    .getElementById('help')
-    .addEventListener('click', () => document.getElementById('keys').showModal());
-  root.dataset.ready = 'true';
+  const read = new Promise((resolve) => document.addEventListener('DOMContentLoaded', resolve));
+  Promise.all([charts, read]).then(() => {
+    browser.ready();
+    page.dataset.ready = 'true';
+  });
 }

@@ -9,69 +9,98 @@ report.make = (tag, attributes = {}, ...children) => {
   return element;
 };
 
-/** The lines of traces, read when one is looked at. */
-const traceLines = document.getElementById('traces').textContent.split('\n');
-report.traceOf = (line) =>
-  line === null || line === undefined ? null : JSON.parse(traceLines[line]);
+const COLUMNS = ['js', 'temperature', 'logpBase', 'logpInstructed', 'logp'];
+const SCALES = [1e4, 1e3, 100, 100, 100];
+const NO_NUMBER = -32768;
 
-/** The tokens of one answer, shaded; they keep their trace for the numbers. */
-report.tokens = (trace, shade) => {
+/** A trace, read when it is looked at: `texts`, and columns of numbers or null. */
+let traceLines;
+report.traceOf = (line) => {
+  if (line === null || line === undefined) return null;
+  traceLines ??= document.getElementById('traces').textContent.split('\n');
+  const [texts, numbers] = JSON.parse(traceLines[line]);
+  const bytes = Uint8Array.from(atob(numbers), (letter) => letter.charCodeAt(0));
+  const view = new DataView(bytes.buffer);
+  const trace = { texts };
+  COLUMNS.forEach((name, column) => {
+    trace[name] = texts.map((_, token) => {
+      const units = view.getInt16(2 * (column * texts.length + token), true);
+      return units === NO_NUMBER ? null : units / SCALES[column];
+    });
+  });
+  return trace;
+};
+
+/** The first token of the answer; null where the answer is no end of the text. */
+report.answerStart = ({ texts }, answer) => {
+  const whole = texts.join('');
+  const start = answer === '' ? whole.length : whole.lastIndexOf(answer);
+  if (start < 0) return null;
+  let end = 0;
+  const index = texts.findIndex((text) => {
+    end += text.length;
+    return end > start;
+  });
+  return index < 0 ? texts.length : index;
+};
+
+/** Tokens `from` to `to` of an answer, shaded; they keep their trace for the numbers. */
+report.tokens = (trace, [from, to], shade) => {
   const box = report.make('div', {
     class: 'tokens',
     tabindex: '0',
+    dir: 'auto',
     role: 'group',
     'aria-label': 'Tokens; left and right arrows move',
   });
-  trace[0].forEach((text, i) => {
+  for (let i = from; i < to; i++) {
     const span = document.createElement('span');
-    span.textContent = text;
+    span.textContent = trace.texts[i];
     span.dataset.i = i;
     box.append(span);
-  });
+  }
   box.trace = trace;
+  box.from = from;
   report.shade(box, shade);
   return box;
 };
 
 report.shade = (box, name) => {
-  const { read, range, colour } = report.SHADES[name];
+  const { read, place, colour } = report.SHADES[name];
   for (const span of box.children) {
     const value = read(box.trace, Number(span.dataset.i));
-    span.style.backgroundColor =
-      value === null ? 'transparent' : colour(report.shareOf(value, range));
+    span.classList.toggle('unknown', value === null);
+    span.style.backgroundColor = value === null ? 'transparent' : colour(place(value));
   }
 };
 
-const shown = (value, digits) =>
-  value === null || value === undefined ? '-inf' : value.toFixed(digits);
+const shown = (value, digits) => (value === null ? 'none' : value.toFixed(digits));
 
 /** The numbers of one token as one line. */
 report.numbersOf = (trace, i) => {
-  const [texts, js, temperature, base, instructed, steered] = trace;
   const shift = report.SHADES.shift.read(trace, i);
   return [
-    `token ${i + 1} of ${texts.length} ${JSON.stringify(texts[i])}`,
-    `JS ${shown(js[i], 4)}`,
-    `T ${shown(temperature[i], 3)}`,
-    `log P1 ${shown(base[i], 2)}`,
-    `log P2 ${shown(instructed[i], 2)}`,
-    `log P' ${shown(steered[i], 2)}`,
-    `shift ${shift === null ? '-' : (shift > 0 ? '+' : '') + shift.toFixed(2)}`,
+    `token ${i + 1} of ${trace.texts.length} ${JSON.stringify(trace.texts[i])}`,
+    `JS ${shown(trace.js[i], 4)}`,
+    `T ${shown(trace.temperature[i], 3)}`,
+    `log P1 ${shown(trace.logpBase[i], 2)}`,
+    `log P2 ${shown(trace.logpInstructed[i], 2)}`,
+    `log P' ${shown(trace.logp[i], 2)}`,
+    `shift ${shift === null ? 'none' : (shift > 0 ? '+' : '') + shift.toFixed(2)}`,
   ].join('   ');
 };
 
+/** The scale as steps of colour with the numbers under them. */
 report.legend = (name) => {
-  const { range, colour, told } = report.SHADES[name];
-  const bar = report.make('i', { 'aria-hidden': 'true' });
-  const stops = [0, 0.25, 0.5, 0.75, 1].map((share) => colour(share)).join(', ');
-  bar.style.background = `linear-gradient(to right, ${stops})`;
-  const number = (value) => Number(value.toFixed(2)).toString();
-  return report.make(
-    'span',
-    { class: 'legend' },
-    number(range[0]),
-    bar,
-    number(range[1]),
-    report.make('span', {}, told),
-  );
+  const { stops, beyond, colour, told } = report.SHADES[name];
+  const number = (value, index) => {
+    const sign = beyond && index === 0 ? '≤ ' : beyond && index === stops.length - 1 ? '≥ ' : '';
+    return sign + Number(value.toFixed(2));
+  };
+  const steps = stops.map((value, index) => {
+    const step = report.make('span', { class: 'step' }, number(value, index));
+    step.style.backgroundColor = colour(index / (stops.length - 1));
+    return step;
+  });
+  return report.make('span', { class: 'legend' }, ...steps, report.make('span', {}, told));
 };
