@@ -48,11 +48,11 @@ function makeCase(sizes: (typeof LAYERS)[number], past: number, T: number): Benc
   const cache = kv.layer(0);
   const { layer, bytes } = makeLayer(sizes);
   const slots = Int32Array.from({ length: 2 * T }, (_, i) => past + (i % T));
-  const angles = new Float32Array(2 * T * headDim).fill(Math.SQRT1_2);
+  const angles = new Float32Array(length * headDim).fill(Math.SQRT1_2);
   const places = {
     positions: int32Tensor(slots, [2, T]) as tf.Tensor2D,
     rows: int32Tensor(Int32Array.of(0, 1)) as tf.Tensor1D,
-    rotation: float32Tensor(angles, [2 * T, headDim]) as tf.Tensor2D,
+    rotation: float32Tensor(angles, [length, headDim]) as tf.Tensor2D,
   };
   const x = tf.randomNormal<tf.Rank.R2>([2 * T, hidden], 0, 1, 'float32', 1);
   const inputs = { x, ...places, keys: cache.keys, values: cache.values };

@@ -17,7 +17,7 @@ namespace sda {
 struct TokenPlaces {
   const int32_t* position;  // [R, T], -1 for padding
   const int32_t* row;       // [R]
-  const float* rotation;    // [R T, D]
+  const float* rotation;    // [P, D], a line a position
   int64_t T, capacity;
   float *keys, *values;     // [cache rows, G, capacity, D]
 };
@@ -60,7 +60,7 @@ class Attention {
     const int64_t H = layer.H, G = layer.G, D = layer.D, position = places.position[token];
     if (position < 0) return;
     const float* line = projected_.flat<float>().data() + token * layer.width();
-    const float* rotation = places.rotation + token * D;
+    const float* rotation = places.rotation + position * D;
     for (int64_t h = 0; h < H; h++) {
       float* to = queries_of(token, h, H);
       norm_and_rotate(line + h * D, D, values_of(layer.query_norm), layer.epsilon, rotation, to);

@@ -57,7 +57,7 @@ export interface TokenPlaces {
   readonly positions: Tensor2D;
   /** int32 [R]: the cache row each stream reads and writes, all different */
   readonly rows: Tensor1D;
-  /** float32 [R * T, D]: cos then sin of the token's rotary angles, D / 2 each */
+  /** float32 [P, D], P > every position: cos then sin of the rotary angles of position 0, 1, ..., D / 2 each */
   readonly rotation: Tensor2D;
 }
 

@@ -58,7 +58,7 @@ __global__ void append(Heads heads, Tokens tokens, float* projected, unsigned* e
   float* line = projected + token * (H + 2 * G) * D;
   for (int g = threadIdx.x; g < G; g += kThreads) ended[token * G + g] = 0;
   if (position < 0) return;
-  const float* rotation = tokens.rotation + token * D;
+  const float* rotation = tokens.rotation + static_cast<int64_t>(position) * D;
   const int64_t row = tokens.row[token / tokens.T];
   const int half = D / 2;
   for (int h = threadIdx.x / kWarp; h < H + 2 * G; h += kThreads / kWarp) {

@@ -22,7 +22,7 @@ struct Layer {
 struct Tokens {
   const int32_t* position;  // [R, T], -1 for padding
   const int32_t* row;       // [R]
-  const float* rotation;    // [N, D]
+  const float* rotation;    // [P, D], a line a position
   int64_t N, T, capacity;
   int64_t longest;          // the largest position, plus 1
   float *keys, *values;     // [cache rows, G, capacity, D]

@@ -70,8 +70,8 @@ export function makeDecoderLayer(tensors: LayerTensors, shape: LayerShape): Deco
  * adds x; then adds `(silu(h gate^T) * (h up^T)) down^T` with `h` the norm of that.
  *
  * @returns float32 [R * T, K]; lines of padding hold no meaning. The caller disposes it.
- * @throws SdaError `bad-tensor` when shapes disagree. Positions must lie in -1..capacity-1 and rows in
- *   0..cache.rows-1; anything else is an error of the operation, nothing is written.
+ * @throws SdaError `bad-tensor` when shapes disagree. Positions must lie in -1..capacity-1 and below
+ *   the lines of rotation, and rows in 0..cache.rows-1; anything else is an error of the operation, nothing is written.
  */
 export function decoderLayer({ x, layer, places, cache }: DecoderLayerArgs): Tensor2D {
   const { positions, rows, rotation } = places;
@@ -79,7 +79,7 @@ export function decoderLayer({ x, layer, places, cache }: DecoderLayerArgs): Ten
   const tokens = positions.shape[0] * positions.shape[1];
   checkShape('decoderLayer', 'x', x, [tokens, layer.tensors.inputNorm.shape[0]]);
   checkShape('decoderLayer', 'rows', rows, [positions.shape[0]]);
-  checkShape('decoderLayer', 'rotation', rotation, [tokens, layer.shape.headDim]);
+  checkShape('decoderLayer', 'rotation', rotation, [null, layer.shape.headDim]);
   const { keys, values } = cache;
   const [y] = run({ x, positions, rows, rotation, keys, values }, { layer, cache });
   return y as Tensor as Tensor2D;

@@ -122,13 +122,17 @@ class LayerKernel : public OpKernel {
     const int64_t R = positions.dim_size(0), N = positions.NumElements();
     TF_RETURN_IF_ERROR(check_shape(kOp, "x", x, {N, layer.hidden()}));
     TF_RETURN_IF_ERROR(check_shape(kOp, "rows", rows, {R}));
-    TF_RETURN_IF_ERROR(check_shape(kOp, "rotation", ctx->input(4), {N, layer.D}));
+    TF_RETURN_IF_ERROR(check_shape(kOp, "rotation", ctx->input(4), {-1, layer.D}));
+    const int64_t angles = ctx->input(4).dim_size(0);
     const int32_t* position = positions.flat<int32_t>().data();
     for (int64_t i = 0; i < N; i++) {
       if (position[i] < -1 || position[i] >= cache.dim_size(2))
         return absl::InvalidArgumentError(absl::StrCat(
             "decoderLayer: positions must lie in -1..", cache.dim_size(2) - 1,
             " (the cache's capacity), but one is ", position[i], "."));
+      if (position[i] >= angles)
+        return absl::InvalidArgumentError(absl::StrCat("decoderLayer: rotation has ", angles,
+                                                       " lines, but a token stands at ", position[i], "."));
     }
     const int32_t* row = rows.flat<int32_t>().data();
     std::vector<bool> used(cache.dim_size(0));

@@ -2,7 +2,7 @@
 //
 //   y = mlp(attention(x)), each with its RMSNorm and residual: attention.h, mlp.h
 //
-//   x [R T, K], rotation [R T, D] float32; positions [R, T], rows [R] int32;
+//   x [R T, K], rotation [P, D] float32, a line a position; positions [R, T], rows [R] int32;
 //   layer: a handle made by SdaDecoderLayerWeights, matrices float32, bfloat16 or float16;
 //   keys, values: resource variables float32 [cache rows, G, capacity, D], written in place; y [R T, K]
 //

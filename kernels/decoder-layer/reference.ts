@@ -41,14 +41,18 @@ export function decoderLayerReference(
 /** x + o(attention(norm(x))); the caches are TensorFlow variables updated in place. */
 function attention(inputs: DecoderLayerInputs, layer: DecoderLayer, cache: LayerCache): Tensor2D {
   return tidy(() => {
-    const { x, rotation } = inputs;
+    const { x } = inputs;
     const { inputNorm, queryNorm, keyNorm, qkvProj, qkvBias, oProj, oBias } = layer.tensors;
     const { numHeads, numKeyValueHeads: kvHeads, headDim, window, epsilon } = layer.shape;
     const { capacity } = cache;
     const [R, T] = inputs.positions.shape;
     const positions = inputs.positions.dataSync() as Int32Array;
     const rows = inputs.rows.dataSync() as Int32Array;
-    checkIndices(positions, rows, cache);
+    checkIndices(positions, rows, cache, inputs.rotation.shape[0]);
+    const rotation = gatherLines(
+      inputs.rotation,
+      positions.map((p) => Math.max(p, 0)),
+    );
 
     const qkv = linearOf(x, qkvProj, { bias: qkvBias, norm: inputNorm, epsilon });
     const sizes = [numHeads * headDim, kvHeads * headDim, kvHeads * headDim];
@@ -135,11 +139,7 @@ function slotIndices(positions: Int32Array, rows: Int32Array, T: number, kvHeads
 function append(variable: Tensor, x: Tensor, slots: ReturnType<typeof slotIndices>): void {
   const { tokens, indices, kvHeads } = slots;
   const [, , headDim] = x.shape as [number, number, number];
-  const kept = executeOp(
-    'GatherV2',
-    [],
-    [x, int32Tensor(Int32Array.from(tokens)), int32Tensor(Int32Array.from([0]), [])],
-  )[0]!;
+  const kept = gatherLines(x, Int32Array.from(tokens));
   const updates = reshape(kept, [tokens.length * kvHeads, headDim]);
   const where = int32Tensor(Int32Array.from(indices), [tokens.length * kvHeads, 3]);
   executeOp('ResourceScatterNdUpdate', [], [variable, where, updates], 0);
@@ -151,8 +151,13 @@ function readVariable(variable: Tensor): Tensor {
 
 function gatherRows(cache: Tensor, rows: Int32Array, cacheRows: number): Tensor {
   if (rows.length === cacheRows && rows.every((row, i) => row === i)) return cache;
+  return gatherLines(cache, rows);
+}
+
+/** The lines of a tensor that `indices` name. */
+function gatherLines(tensor: Tensor, indices: Int32Array): Tensor {
   const axis = int32Tensor(Int32Array.from([0]), []);
-  return executeOp('GatherV2', [], [cache, int32Tensor(rows.slice()), axis])[0]!;
+  return executeOp('GatherV2', [], [tensor, int32Tensor(indices.slice()), axis])[0]!;
 }
 
 /** 0 where a token may look, `MASKED` elsewhere. Padding looks at slot 0, so that no line is all masked. */
@@ -171,13 +176,25 @@ function visibility(
   return tensor(mask, [R, 1, 1, T, capacity]);
 }
 
-function checkIndices(positions: Int32Array, rows: Int32Array, cache: LayerCache): void {
+function checkIndices(
+  positions: Int32Array,
+  rows: Int32Array,
+  cache: LayerCache,
+  angles: number,
+): void {
   const { capacity, rows: cacheRows } = cache;
   const position = positions.find((p) => p < -1 || p >= capacity);
   if (position !== undefined) {
     throw new SdaError(
       'bad-tensor',
       `decoderLayer: positions must lie in -1..${capacity - 1} (the cache's capacity), but one is ${position}.`,
+    );
+  }
+  const beyond = positions.find((p) => p >= angles);
+  if (beyond !== undefined) {
+    throw new SdaError(
+      'bad-tensor',
+      `decoderLayer: rotation has ${angles} lines, but a token stands at ${beyond}.`,
     );
   }
   const row = rows.find((r) => r < 0 || r >= cacheRows);

@@ -2,10 +2,9 @@ import { reshape, slice, type Tensor1D, type Tensor2D, tidy } from '@tensorflow/
 import { type DecoderLayer, decoderLayer } from '../../kernels/decoder-layer/index.js';
 import { linear } from '../../kernels/linear/index.js';
 import { executeOp } from '../runtime/backend.js';
-import { float32Tensor, int32Tensor, toFloat32 } from '../runtime/device-tensors.js';
+import { int32Tensor, toFloat32 } from '../runtime/device-tensors.js';
 import type { ModelConfig } from './config.js';
 import type { KvCache } from './kv-cache.js';
-import { rotations } from './rotation.js';
 
 // R streams (rows), T new tokens a row, N = R * T, V vocabulary; H query heads, G key-value heads of size D.
 
@@ -57,14 +56,15 @@ export function forward(
   const R = batch.rows.length;
   const T = batch.ids.length / R;
   const epsilon = config.rmsNormEps;
-  cache.ensure(1 + batch.positions.reduce((a, b) => Math.max(a, b), 0));
+  const length = 1 + batch.positions.reduce((a, b) => Math.max(a, b), 0);
+  cache.ensure(length);
+  const rotation = cache.rotation(length);
 
   const last = tidy(() => {
-    const angles = rotations(config, batch.positions);
     const places = {
       positions: int32Tensor(batch.positions, [R, T]) as Tensor2D,
       rows: int32Tensor(batch.rows) as Tensor1D,
-      rotation: float32Tensor(angles, [R * T, config.headDim]) as Tensor2D,
+      rotation,
     };
 
     let x = embed(weights.embedTokens, batch.ids); // [N, hidden]

@@ -1,8 +1,17 @@
-import { concat, keep, slice, type Tensor, tidy, zeros } from '@tensorflow/tfjs-core';
+import {
+  concat,
+  keep,
+  slice,
+  type Tensor,
+  type Tensor2D,
+  tidy,
+  zeros,
+} from '@tensorflow/tfjs-core';
 import type { LayerCache } from '../../kernels/decoder-layer/index.js';
 import { attr, executeOp, TfDtype } from '../runtime/backend.js';
-import { withInt32 } from '../runtime/device-tensors.js';
+import { float32Tensor, withInt32 } from '../runtime/device-tensors.js';
 import type { ModelConfig } from './config.js';
+import { rotationLength, rotations } from './rotation.js';
 
 /** TensorFlow frees a variable of this name with its last handle, and never shares it. */
 const ANONYMOUS = 'cd2c89b7-88b7-44c8-ad83-06c2a9158347';
@@ -10,21 +19,25 @@ const ANONYMOUS = 'cd2c89b7-88b7-44c8-ad83-06c2a9158347';
 const BLOCK = 64;
 
 /**
- * Keys and values of every layer for a fixed number of rows (streams). Slot p of a row holds position p.
+ * Keys and values of every layer for a fixed number of rows (streams), and the rotary angles of its positions. Slot p
+ * of a row holds position p.
  * Appending writes in place; only growth, which at least doubles the capacity, copies the past.
  */
 export class KvCache {
   readonly rows: number;
   private readonly layers: { keys: Tensor; values: Tensor }[];
+  private readonly config: ModelConfig;
   private readonly headShape: { heads: number; headDim: number };
   private readonly maxCapacity: number;
   private slots: number;
+  private angles: { readonly table: Tensor2D; readonly length: number } | undefined;
 
   /**
    * @param rows streams held, at least 1
    * @param capacity positions to make room for at once; grows up to `maxCapacity`
    */
   constructor(config: ModelConfig, rows: number, capacity: number, maxCapacity: number) {
+    this.config = config;
     this.rows = rows;
     this.maxCapacity = maxCapacity;
     this.slots = Math.min(roundUp(Math.max(capacity, 1)), maxCapacity);
@@ -42,6 +55,22 @@ export class KvCache {
 
   layer(index: number): LayerCache {
     return { ...this.layers[index]!, rows: this.rows, capacity: this.slots };
+  }
+
+  /**
+   * The rotary angles of all positions that a row can hold now, while `length` are in use.
+   *
+   * @returns float32 [capacity, headDim], see `rotations`; it belongs to the cache.
+   */
+  rotation(length: number): Tensor2D {
+    const { config, slots, angles } = this;
+    const known = rotationLength(config, length);
+    if (angles && angles.length === known && angles.table.shape[0] === slots) return angles.table;
+    angles?.table.dispose();
+    const values = rotations(config, slots, length);
+    const table = keep(float32Tensor(values, [slots, config.headDim]) as Tensor2D);
+    this.angles = { table, length: known };
+    return table;
   }
 
   /** Makes room for `length` positions a row; `length` must not exceed the maximum capacity. */
@@ -74,6 +103,7 @@ export class KvCache {
 
   dispose(): void {
     for (const variable of this.variables()) variable.dispose();
+    this.angles?.table.dispose();
   }
 
   private variables(): Tensor[] {

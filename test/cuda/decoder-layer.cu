@@ -98,7 +98,7 @@ Expected by_hand(const HostLayer& layer, const Batch& batch, const std::vector<f
     const Values line(x.begin() + n * K, x.begin() + (n + 1) * K);
     projected[n] = product(layer.qkv, rms(line.data(), layer.input_norm).data(), layer.qkv_bias);
     for (int64_t h = 0; h < H + G; h++)
-      turn(&projected[n][h * D], h < H ? layer.query_norm : layer.key_norm, &rotation[n * D], D);
+      turn(&projected[n][h * D], h < H ? layer.query_norm : layer.key_norm, &rotation[batch.position[n] * D], D);
     for (int64_t g = 0; g < G; g++) {
       const int64_t slot = ((batch.row[n / batch.T] * G + g) * batch.capacity + batch.position[n]) * D;
       std::copy_n(&projected[n][(H + g) * D], D, &keys[slot]);
@@ -140,19 +140,19 @@ void check_layer(const std::string& name, const Shape& shape, const Batch& batch
   HostLayer layer(shape, type);
   const int64_t N = static_cast<int64_t>(batch.position.size()), K = shape.K;
   const std::vector<float> x = normal(N * K, 1.0f);
-  std::vector<float> rotation(N * shape.D);
-  for (int64_t n = 0; n < N; n++) {
+  const int64_t longest = 1 + *std::max_element(batch.position.begin(), batch.position.end());
+  std::vector<float> rotation(longest * shape.D);
+  for (int64_t p = 0; p < longest; p++) {
     for (int64_t d = 0; d < shape.D / 2; d++) {
-      const double angle = batch.position[n] * std::pow(1e4, -2.0 * d / shape.D);
-      rotation[n * shape.D + d] = static_cast<float>(std::cos(angle));
-      rotation[n * shape.D + shape.D / 2 + d] = static_cast<float>(std::sin(angle));
+      const double angle = p * std::pow(1e4, -2.0 * d / shape.D);
+      rotation[p * shape.D + d] = static_cast<float>(std::cos(angle));
+      rotation[p * shape.D + shape.D / 2 + d] = static_cast<float>(std::sin(angle));
     }
   }
   const size_t cache = batch.rows * shape.G * batch.capacity * shape.D;
   const std::vector<float> keys = normal(cache, 1.0f), values = normal(cache, 1.0f);
   Buffer<float> x_at(x), rotation_at(rotation), keys_at(keys), values_at(values), y(N * K);
   Buffer<int32_t> position_at(batch.position), row_at(batch.row);
-  const int64_t longest = 1 + *std::max_element(batch.position.begin(), batch.position.end());
   const sda::cuda::Tokens tokens = {position_at.data(), row_at.data(), rotation_at.data(), N, batch.T,
                                     batch.capacity, longest, keys_at.data(), values_at.data()};
   const sda::cuda::Layer on_device = layer.on_device();

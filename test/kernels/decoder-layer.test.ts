@@ -130,12 +130,13 @@ function shapeOf(heads: Heads, window = 0): LayerShape {
 function inputsOf(call: Call, heads: Heads, random: Random) {
   const [R, T] = [call.rows.length, call.positions[0]!.length];
   const positions = Int32Array.from(call.positions.flat());
+  const count = 1 + Math.max(0, ...positions);
   return {
     x: random.matrix(R * T, HIDDEN),
     places: {
       positions: tensor(positions, [R, T], 'int32') as Tensor2D,
       rows: tensor(Int32Array.from(call.rows), [R], 'int32') as Tensor1D,
-      rotation: tensor(rotations(configOf(heads), positions), [R * T, heads.headDim]) as Tensor2D,
+      rotation: tensor(rotations(configOf(heads), count), [count, heads.headDim]) as Tensor2D,
     },
   };
 }
@@ -314,17 +315,18 @@ describe('decoderLayer', () => {
     cache.dispose();
   });
 
-  test.each<[string, Call]>([
-    ['a position beyond the capacity', { rows: [0, 1], positions: [[1], [4]] }],
-    ['a position below -1', { rows: [0, 1], positions: [[1], [-2]] }],
-    ['a row that the cache lacks', { rows: [0, 2], positions: [[1], [1]] }],
-    ['a negative row', { rows: [-1, 1], positions: [[1], [1]] }],
-    ['one row twice', { rows: [1, 1], positions: [[1], [1]] }],
-  ])('refuses %s and writes nothing', async (_, call) => {
+  test.each<[string, Call, string]>([
+    ['a position beyond the capacity', { rows: [0, 1], positions: [[1], [4]] }, 'positions must'],
+    ['a position below -1', { rows: [0, 1], positions: [[1], [-2]] }, 'positions must'],
+    ['a position without angles', { rows: [0, 1], positions: [[1], [2]] }, 'rotation has 2 lines'],
+    ['a row that the cache lacks', { rows: [0, 2], positions: [[1], [1]] }, 'rows must'],
+    ['a negative row', { rows: [-1, 1], positions: [[1], [1]] }, 'rows must'],
+    ['one row twice', { rows: [1, 1], positions: [[1], [1]] }, 'rows must'],
+  ])('refuses %s and writes nothing', async (_, call, message) => {
     await expectNoLeak(async () => {
       const cache = new KvCache(configOf(heads), 2, 4, 4);
       const before = read(cache.layer(0).keys);
-      const plain = { rows: [0, 1], positions: call.positions.map((line) => line.map(() => 0)) };
+      const plain = { rows: [0, 1], positions: call.positions.map((line) => line.map(() => 1)) };
       const error = await errorOf(() =>
         withLayer(heads, {}, {}, (layer, random) => {
           const { x, places } = inputsOf(plain, heads, random);
@@ -336,7 +338,7 @@ describe('decoderLayer', () => {
         }),
       );
       expect(error).toBeInstanceOf(Error);
-      expect((error as Error).message).toMatch(/positions|rows/);
+      expect((error as Error).message).toContain(`decoderLayer: ${message}`);
       expect(read(cache.layer(0).keys)).toEqual(before);
       cache.dispose();
     });
@@ -358,7 +360,7 @@ describe('decoderLayer', () => {
     [
       'rotation',
       ({ places }) => ({ places: { ...places, rotation: tensor2d([[0, 0]]) } }),
-      'rotation must have the shape [1, 4], but has [1, 2].',
+      'rotation must have the shape [any, 4], but has [1, 2].',
     ],
   ])('names a wrong %s', async (_, wrong, message) => {
     const cache = new KvCache(configOf(heads), 2, 4, 4);
