@@ -25,6 +25,7 @@ constexpr double kRounding = 2.4e-7;      // of the two float32 operations of eq
 constexpr double kProbability = 1e-6;    // absolute
 constexpr double kCumulative = 2e-6;     // of a draw's place in the cumulative mass: float32 exponentials
 constexpr double kLinear = 2e-5;         // relative to the largest value: float32 sums in another order
+constexpr double kTwoParts = 2.3e-5;      // the same: x in two parts 2^-17, and the product of low parts left out 2^-16
 constexpr double kLayer = 5e-5;          // the same through a layer's eight products and sums
 
 inline int passed = 0, failed = 0;
@@ -174,6 +175,7 @@ inline double difference(const std::vector<float>& found, const std::vector<doub
 void step();
 void sample();
 void linear();
+void linear_many();
 void decoder_layer();
 
 }  // namespace check

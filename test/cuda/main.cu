@@ -61,6 +61,7 @@ int main() {
   check::step();
   check::sample();
   check::linear();
+  check::linear_many();
   check::decoder_layer();
   std::printf("%d passed, %d failed\n", check::passed, check::failed);
   return check::failed > 0;

@@ -18,9 +18,11 @@ const here = dirname(fileURLToPath(import.meta.url));
 const root = join(here, '..', '..');
 const build = join(root, 'build', 'cuda');
 
-const kernels = readdirSync(join(root, 'kernels'))
-  .map((name) => join(root, 'kernels', name, 'cuda.cu'))
-  .filter((file) => existsSync(file));
+const kernels = readdirSync(join(root, 'kernels'), { withFileTypes: true })
+  .filter((entry) => entry.isDirectory())
+  .map(({ name }) => join(root, 'kernels', name))
+  .flatMap((folder) => readdirSync(folder).map((file) => join(folder, file)))
+  .filter((file) => file.endsWith('.cu'));
 const checks = readdirSync(here)
   .filter((file) => file.endsWith('.cu'))
   .map((file) => join(here, file));

@@ -1,0 +1,32 @@
+// Launches of linear layers for many rows of x on an NVIDIA GPU; see many.cu.
+#pragma once
+
+#include <cstddef>
+
+#include "cuda.h"
+
+namespace sda {
+namespace cuda {
+
+// From how many rows of x on this is the faster form, by count: cuda.cu reads all weights once for each 8 rows, four
+// times for 32; here they are read once, and 64 rows of products on tensor cores take less time than that one pass
+// (512 operations a weight of 2 bytes; an A100 does some 300 in the time of such a weight's read, an H100 more).
+constexpr int64_t kManyRows = 32;
+
+// Whether the functions below take these weights on the current device: bfloat16 or float16, on compute capability 8.0
+// or later. The device is asked once.
+bool takes_many(const Weights& weights);
+
+// Bytes of device memory that a call below needs beside its arguments; it begins at a multiple of 16 bytes.
+size_t many_scratch_bytes(int64_t M, int64_t K);
+
+// y [M, N] = x W^T + bias + residual for M rows of x, M at least 1; bias [N] and residual [M, N] may be null.
+void linear_many(const Weights& weights, const float* x, const float* bias, const float* residual, int64_t M, float* y,
+                 void* scratch, cudaStream_t stream);
+
+// y [M, N / 2] = silu(gate) * up, where gate is the first half of x W^T + bias and up the second.
+void gated_linear_many(const Weights& weights, const float* x, const float* bias, int64_t M, float* y, void* scratch,
+                       cudaStream_t stream);
+
+}  // namespace cuda
+}  // namespace sda
