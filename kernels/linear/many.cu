@@ -1,16 +1,16 @@
 // Linear layers for many rows of x (a prompt) on an NVIDIA GPU's tensor cores: op.cc says what they compute.
 //
 // Tensor cores take bfloat16, so x is split into two of them, x = hi + lo, which leaves out at most 2^-17 of a value.
-// Weights in bfloat16 are exact: two products, lo W and hi W. Weights in float16 are hi + lo exactly: three products, all
-// but lo lo, at most 2^-16 of a term. Tensor cores round their sums towards zero, which adds up over a long row;
-// therefore a sum begins anew every kChunk columns, and the sums of the chunks are added in ordinary float32. The order
+// Weights in bfloat16 are exact: two products, lo W and hi W. Weights in float16 are hi + lo exactly: three products,
+// all but lo lo, at most 2^-16 of a term. Tensor cores round their sums towards zero, which adds up over a long row;
+// therefore a sum begins anew every kChunk steps, and the sums of the chunks are added in ordinary float32. The order
 // depends on K alone: a row of x has the same result whatever other rows there are. An x that is not finite gives NaN.
 //
 // A block has a tile of y, kRows x 128; a warp 32 x 64 of it. It goes along K in steps of 32 columns through a ring of
 // stages in shared memory, which cp.async fills ahead of the products; float16 weights, and rows that do not begin at
 // multiples of 16 bytes, go through registers one step ahead.
-// Bytes: x three times (split: read 4, write 2 + 2), the weights once and x's parts once for each 128 rows of weights
-// (from L2: blocks that share weights run together). Operations: 2 M N K for each of the two or three products.
+// Bytes: the weights once, and from L2 again for each further tile of rows (blocks that share weights run together); x
+// once to split it, and its parts, as many bytes, for each 128 rows of weights. Operations: 2 M N K for each product.
 // Launches: 2. Compiled and emulated; it has not run on a GPU.
 
 #include "many.h"

@@ -113,6 +113,7 @@ void linear_many() {
       check_case({M, 134, 67, type, true});  // rows that do not begin at multiples of 16 bytes
       check_case({M, 1, 1, type, false});
     }
+    check_case({40, 10, 70, type, false});  // nor ends there, K even
     check_case({70, 260, 296, type, true});
     check_case({2, 40, 4104, type, false});  // so many columns that sums rounded towards zero would show
     check_rows(130, 300, type);

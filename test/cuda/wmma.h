@@ -1,12 +1,14 @@
-// What kernels/linear/many.cu uses of CUDA's tensor cores, its bfloat16 and its asynchronous copies, for emulate.h. Ends
-// the program with a message where a call breaks what the hardware demands of it.
+// What kernels/linear/many.cu uses of CUDA's tensor cores, its bfloat16 and its asynchronous copies, for emulate.h. It
+// ends the program with a message where a call breaks what the hardware demands of it.
 //
-// A fragment's 256 numbers lie 8 to a lane, in an order of this file's own: CUDA leaves it open. Products are exact; sums
-// of 8 of them and the accumulator are rounded towards zero, as is measured of devices (Fasi, Higham, Mikaitis, Pranesh:
-// Numerical behavior of NVIDIA tensor cores, 2021).
+// A fragment's 256 numbers lie 8 to a lane, in an order of this file's own: CUDA leaves it open. Products are exact;
+// sums of 8 of them and the accumulator are rounded towards zero, as is measured of devices (Fasi, Higham, Mikaitis,
+// Pranesh: Numerical behavior of NVIDIA tensor cores, 2021).
 #pragma once
 
 #include <map>
+#include <type_traits>
+#include <utility>
 
 #include "emulate.h"
 
