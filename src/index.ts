@@ -19,6 +19,8 @@ export {
   type SdaSettings,
 } from './method/settings.js';
 export {
+  type Draw,
+  readDraw,
   type StepDraws,
   type StepRule,
   sdaDistribution,

@@ -18,7 +18,7 @@ import {
 } from '@tensorflow/tfjs-core';
 import { SdaError } from '../../src/errors.js';
 import { attr, executeOp, TfDtype } from '../../src/runtime/backend.js';
-import { int32Tensor } from '../../src/runtime/device-tensors.js';
+import { gatherLines, int32Tensor } from '../../src/runtime/device-tensors.js';
 import { linearReference, rmsNormReference } from '../linear/reference.js';
 import type {
   DecoderLayer,
@@ -152,12 +152,6 @@ function readVariable(variable: Tensor): Tensor {
 function gatherRows(cache: Tensor, rows: Int32Array, cacheRows: number): Tensor {
   if (rows.length === cacheRows && rows.every((row, i) => row === i)) return cache;
   return gatherLines(cache, rows);
-}
-
-/** The lines of a tensor that `indices` name. */
-function gatherLines(tensor: Tensor, indices: Int32Array): Tensor {
-  const axis = int32Tensor(Int32Array.from([0]), []);
-  return executeOp('GatherV2', [], [tensor, int32Tensor(indices.slice()), axis])[0]!;
 }
 
 /** 0 where a token may look, `MASKED` elsewhere. Padding looks at slot 0, so that no line is all masked. */

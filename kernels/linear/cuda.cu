@@ -8,10 +8,7 @@
 #include "cuda.h"
 
 #include "../math.h"
-
-#if !defined(SDA_CUDA_EMULATE)
-#include <cuda_fp16.h>
-#endif
+#include "stored.h"
 
 namespace sda {
 namespace cuda {
@@ -21,53 +18,6 @@ constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kWarp;
 constexpr int kRows = 2;
 constexpr int kGroup = 8;
-
-__device__ float half_to_float(unsigned bits) {
-#if defined(SDA_CUDA_EMULATE)
-  const unsigned exponent = bits >> 10 & 31, mantissa = bits & 1023;
-  const float size = exponent == 0    ? std::ldexp(static_cast<float>(mantissa), -24)
-                     : exponent == 31 ? (mantissa ? NAN : INFINITY)
-                                      : std::ldexp(static_cast<float>(mantissa | 1024), static_cast<int>(exponent) - 25);
-  return bits & 0x8000 ? -size : size;
-#else
-  return __half2float(__ushort_as_half(static_cast<unsigned short>(bits)));
-#endif
-}
-
-// How 16 bytes of a stored type become floats.
-struct Float32 {
-  using Stored = float;
-  static constexpr int kCount = 4;
-  static __device__ float value(float stored) { return stored; }
-  static __device__ void unpack(const uint4& raw, float out[kCount]) {
-    const unsigned words[4] = {raw.x, raw.y, raw.z, raw.w};
-    for (int i = 0; i < 4; i++) out[i] = bits_to_float(static_cast<int32_t>(words[i]));
-  }
-};
-struct Bfloat16 {
-  using Stored = uint16_t;
-  static constexpr int kCount = 8;
-  static __device__ float value(unsigned stored) { return bits_to_float(static_cast<int32_t>(stored << 16)); }
-  static __device__ void unpack(const uint4& raw, float out[kCount]) {
-    const unsigned words[4] = {raw.x, raw.y, raw.z, raw.w};
-    for (int i = 0; i < 4; i++) {
-      out[2 * i] = bits_to_float(static_cast<int32_t>(words[i] << 16));
-      out[2 * i + 1] = bits_to_float(static_cast<int32_t>(words[i] & 0xffff0000u));
-    }
-  }
-};
-struct Float16 {
-  using Stored = uint16_t;
-  static constexpr int kCount = 8;
-  static __device__ float value(unsigned stored) { return half_to_float(stored); }
-  static __device__ void unpack(const uint4& raw, float out[kCount]) {
-    const unsigned words[4] = {raw.x, raw.y, raw.z, raw.w};
-    for (int i = 0; i < 4; i++) {
-      out[2 * i] = half_to_float(words[i] & 0xffff);
-      out[2 * i + 1] = half_to_float(words[i] >> 16);
-    }
-  }
-};
 
 __global__ void rms_norm_rows(const float* x, const float* norm, float epsilon, int64_t K, float* out) {
   __shared__ float scratch[kWarps];

@@ -1,7 +1,8 @@
-import { concat2d, type Tensor1D, type Tensor2D, tensor1d } from '@tensorflow/tfjs-core';
+import { concat2d, type Tensor1D, type Tensor2D } from '@tensorflow/tfjs-core';
 import { uniformFloat32 } from 'pure-rand/distribution/uniformFloat32';
 import { mersenne } from 'pure-rand/generator/mersenne';
 import { DRAW, sample } from '../../kernels/sample/index.js';
+import { upload } from '../../kernels/upload/index.js';
 import { prefill, type Streams } from '../decode/streams.js';
 import type { SdaSettings } from '../method/settings.js';
 import { sdaDistribution } from '../method/step.js';
@@ -119,7 +120,7 @@ async function drawToken(
   const start = performance.now();
   const { logProbs, stats } = sdaDistribution(logits, settings, [settings.amplification]);
   const stepped = performance.now();
-  const uniforms = tensor1d([uniform]);
+  const uniforms = upload([uniform]) as Tensor1D;
   const draw = sample({ logProbs, logits, stats, uniforms, topK, topP, minP, greedy });
   const sampled = performance.now();
   const values = await draw.data();

@@ -1,23 +1,16 @@
-import { concat2d, slice, type Tensor1D, type Tensor2D } from '@tensorflow/tfjs-core';
+import { concat2d, type Tensor1D, type Tensor2D } from '@tensorflow/tfjs-core';
 import { uniformFloat32 } from 'pure-rand/distribution/uniformFloat32';
-import { mersenne } from 'pure-rand/generator/mersenne';
-import type { RandomGenerator } from 'pure-rand/types/RandomGenerator';
 import { SdaError } from '../errors.js';
+import { DrawnStep } from '../method/drawn-step.js';
 import type { StepRule, TokenChoice } from '../method/step.js';
-import { type DecoderModel, forward } from '../model/decoder.js';
+import type { DecoderModel } from '../model/decoder.js';
 import { KvCache } from '../model/kv-cache.js';
+import { onGpu } from '../runtime/backend.js';
 import { whereNotFinite } from './diagnose.js';
-import { checkStreams, prefill, type Streams } from './streams.js';
+import { forwardAll, limitOf, type Query, type Running, start } from './running.js';
+import { checkStreams, prefill } from './streams.js';
 
-/** One query of a batch. */
-export interface Query {
-  readonly streams: Streams;
-  /** a (eq 3) */
-  readonly amplification: number;
-  /** Fixes the query's text, whatever else is in the batch; its low 32 bits count. */
-  readonly seed: number;
-  readonly maxTokens: number;
-}
+export type { Query } from './running.js';
 
 export interface DecodeOptions {
   /** How logits become tokens: `sdaRule(settings)`, or a rule of your own. */
@@ -30,6 +23,11 @@ export interface DecodeOptions {
   readonly logitBias?: Tensor1D | undefined;
   /** Queries that run at once; the others wait until one of them ends and take its place. Default: all */
   readonly maxBatch?: number | undefined;
+  /**
+   * Begin the next step before the tokens of this one are read, which fill it from the device: the device does not wait
+   * for the host. A text is the same either way; the step after a stop is computed in vain. Default: on a GPU
+   */
+  readonly readBehind?: boolean | undefined;
   /** Called with each token; true ends the query after it (stop strings). */
   readonly finished?: (query: number, choice: TokenChoice) => boolean;
   readonly signal?: AbortSignal | undefined;
@@ -52,20 +50,6 @@ export interface DecodeEvent {
 export interface DecodeTiming {
   readonly prefillMs: number;
   readonly decodeMs: number;
-}
-
-/** A query that has a place in the batch. */
-interface Running {
-  readonly index: number;
-  readonly query: Query;
-  /** Its first row of the cache */
-  readonly row: number;
-  readonly random: RandomGenerator;
-  /** Of its prompts, in tokens */
-  readonly lengths: readonly number[];
-  readonly drawn: number[];
-  readonly begun: number;
-  firstTokenAt: number;
 }
 
 /**
@@ -98,15 +82,17 @@ export async function* decode(
     if (options.signal?.aborted) throw new Stopped();
   };
 
+  const readBehind = options.readBehind ?? onGpu();
   const waiting = [...queries.entries()].reverse();
   const freeRows = Array.from({ length: places }, (_, place) => streams * place).reverse();
-  let running: Running[] = [];
+  let running: Running[] = []; // those that take part in the next step
   let parts: Tensor2D[] = []; // logits [streams * queries, V] of those that go on, then of each new one
+  const unread: DrawnStep<Running>[] = [];
   try {
     for (;;) {
       if (running.length > 0) {
         await breathe();
-        parts.push(forwardAll(model, running, cache, logitBias));
+        parts.push(forwardAll(model, running, unread.at(-1), cache, logitBias));
       }
       while (freeRows.length > 0 && waiting.length > 0) {
         const [index, query] = waiting.pop()!;
@@ -114,10 +100,7 @@ export async function* decode(
         const row = freeRows.pop()!;
         const prefillOptions = { row, logitBias, beforeForward: breathe };
         parts.push(await prefill(model, query.streams, cache, prefillOptions));
-        // Mersenne's seeding mixes the seed: small seeds give unrelated first numbers
-        const random = mersenne(query.seed);
-        const lengths = query.streams.map((ids) => ids!.length);
-        running.push({ index, query, row, random, lengths, drawn: [], begun, firstTokenAt: 0 });
+        running.push(start(index, query, row, begun));
       }
       if (running.length === 0) return;
       if (parts.length > 1) {
@@ -125,19 +108,29 @@ export async function* decode(
         for (const part of parts) part.dispose();
         parts = [joined];
       }
-      const choices = await choose(options.rule, parts[0]!, running, model);
+      unread.push(await draw(options.rule, parts[0]!, running, model));
       parts.pop()!.dispose();
+      for (const each of running) {
+        each.steps++;
+        if (isLast(each, options)) freeRows.push(each.row);
+      }
+      running = running.filter((each) => !isLast(each, options));
 
-      const events = running.map((each, line) => take(each, choices[line]!, options));
-      yield events;
-      const over = (_: Running, line: number) => events[line]!.finishReason !== null;
-      freeRows.push(...running.filter(over).map(({ row }) => row));
-      running = running.filter((each, line) => !over(each, line));
+      const behind = readBehind && running.length > 0 && unread.at(-1)!.lines ? 1 : 0;
+      while (unread.length > behind) {
+        const events = read(unread[0]!, options, model);
+        unread.shift()!.dispose();
+        if (events.length > 0) yield events;
+        const stopped = running.filter(({ over }) => over);
+        freeRows.push(...stopped.map(({ row }) => row));
+        running = running.filter(({ over }) => !over);
+      }
     }
   } catch (error) {
     if (!(error instanceof Stopped)) throw error;
   } finally {
     for (const part of parts) part.dispose();
+    for (const step of unread) step.dispose();
     cache.dispose();
   }
 }
@@ -145,57 +138,37 @@ export async function* decode(
 /** Thrown inside the loop when the caller's signal fires. */
 class Stopped extends Error {}
 
+function isLast(each: Running, options: DecodeOptions): boolean {
+  return limitOf(each, each.steps, options.maxContext) !== null;
+}
+
+/** The tokens of a step, each added to its query. */
+function read(
+  step: DrawnStep<Running>,
+  options: DecodeOptions,
+  model: DecoderModel,
+): DecodeEvent[] {
+  const alive = [...step.running.entries()].filter(([, { over }]) => !over);
+  let choices: TokenChoice[];
+  try {
+    choices = alive.map(([line]) => step.choice(line));
+  } catch (error) {
+    throw explained(error, step.running, model);
+  }
+  return alive.map(([, each], i) => take(each, choices[i]!, options));
+}
+
 /** Adds a drawn token to its query. */
 function take(each: Running, choice: TokenChoice, options: DecodeOptions): DecodeEvent {
-  const { index, query, lengths, drawn, begun } = each;
+  const { index, drawn, begun } = each;
   drawn.push(choice.id);
   const now = performance.now();
   if (drawn.length === 1) each.firstTokenAt = now;
   const timing = { prefillMs: each.firstTokenAt - begun, decodeMs: now - each.firstTokenAt };
-  const over = options.stopIds.has(choice.id) || (options.finished?.(index, choice) ?? false);
-  const last = drawn.length >= query.maxTokens;
-  const full = Math.max(...lengths) + drawn.length >= options.maxContext;
-  const finishReason = over ? 'stop' : last ? 'length' : full ? 'context' : null;
+  const stops = options.stopIds.has(choice.id) || (options.finished?.(index, choice) ?? false);
+  const finishReason = stops ? 'stop' : limitOf(each, drawn.length, options.maxContext);
+  each.over = finishReason !== null;
   return { query: index, choice, finishReason, timing };
-}
-
-/**
- * From this many rows on the linear layers sum in another order (`kManyRows` of kernels/linear/dot.h): a batch that
- * was to be so large stays so to its end, filled up with padding, so that its last queries have the same logits.
- */
-const MANY_ROWS = 12;
-
-/** One forward of the newest token of each running query, in all its streams: float32 [streams * queries, V]. */
-function forwardAll(
-  model: DecoderModel,
-  running: readonly Running[],
-  cache: KvCache,
-  logitBias: Tensor1D | undefined,
-): Tensor2D {
-  // both streams of a query take the same token, each at its own next position
-  const lines = running.flatMap(({ lengths, drawn, row }) =>
-    lengths.map((length, stream) => ({
-      id: drawn.at(-1)!,
-      position: length + drawn.length - 1,
-      row: row + stream,
-    })),
-  );
-  const count = lines.length;
-  const padded = cache.rows >= MANY_ROWS ? Math.max(count, MANY_ROWS) : count;
-  const taken = new Set(lines.map(({ row }) => row));
-  for (let row = 0; lines.length < padded; row++) {
-    if (!taken.has(row)) lines.push({ id: 0, position: -1, row });
-  }
-  const batch = {
-    ids: Int32Array.from(lines, ({ id }) => id),
-    positions: Int32Array.from(lines, ({ position }) => position),
-    rows: Int32Array.from(lines, ({ row }) => row),
-  };
-  const logits = forward(model, batch, cache, { logits: 'last', logitBias })!;
-  if (padded === count) return logits;
-  const kept = slice(logits, [0, 0], [count, -1]);
-  logits.dispose();
-  return kept;
 }
 
 function placesFor(queries: readonly Query[], maxBatch = queries.length): number {
@@ -229,29 +202,35 @@ function streamsPerQuery(queries: readonly Query[]): number {
   );
 }
 
-/** Runs the step rule; its error on unusable logits also says at which step and from which layer on. */
-async function choose(
+/** Runs the step rule. */
+async function draw(
   rule: StepRule,
   logits: Tensor2D,
   running: readonly Running[],
   model: DecoderModel,
-): Promise<TokenChoice[]> {
+): Promise<DrawnStep<Running>> {
   try {
-    return await rule(logits, {
+    const drawn = await rule(logits, {
       amplifications: running.map(({ query }) => query.amplification),
       uniforms: running.map(({ random }) => uniformFloat32(random)),
       queries: running.map(({ index }) => index),
     });
+    return new DrawnStep(running, drawn);
   } catch (error) {
-    if (!(error instanceof SdaError) || error.code !== 'bad-logits') throw error;
-    const texts = running.flatMap(({ query, drawn }) =>
-      query.streams.map((prompt) => [...prompt!, ...drawn]),
-    );
-    const steps = [...new Set(running.map(({ drawn }) => drawn.length))];
-    const step = steps.length === 1 ? `step ${steps[0]}` : `steps ${steps.join(', ')}`;
-    const message = error.message.replace(/\.$/, '');
-    throw new SdaError(error.code, `At ${step}, ${message}; ${whereNotFinite(model, texts)}.`, {
-      cause: error,
-    });
+    throw explained(error, running, model);
   }
+}
+
+/** An error of unusable logits that also says at which step and from which layer on; any other as it is. */
+function explained(error: unknown, running: readonly Running[], model: DecoderModel): unknown {
+  if (!(error instanceof SdaError) || error.code !== 'bad-logits') return error;
+  const texts = running.flatMap(({ query, drawn }) =>
+    query.streams.map((prompt) => [...prompt!, ...drawn]),
+  );
+  const steps = [...new Set(running.map(({ drawn }) => drawn.length))];
+  const step = steps.length === 1 ? `step ${steps[0]}` : `steps ${steps.join(', ')}`;
+  const message = error.message.replace(/\.$/, '');
+  return new SdaError(error.code, `At ${step}, ${message}; ${whereNotFinite(model, texts)}.`, {
+    cause: error,
+  });
 }

@@ -1,6 +1,7 @@
-import { type Tensor1D, type Tensor2D, tensor1d, tidy } from '@tensorflow/tfjs-core';
-import { DRAW, DRAW_WIDTH, sample } from '../../kernels/sample/index.js';
+import { type Tensor1D, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
+import { DRAW, sample } from '../../kernels/sample/index.js';
 import { sdaStep } from '../../kernels/sda-step/index.js';
+import { upload } from '../../kernels/upload/index.js';
 import { SdaError } from '../errors.js';
 import type { SdaSettings } from './settings.js';
 
@@ -28,8 +29,25 @@ export interface TokenChoice {
   readonly logp: number;
 }
 
-/** A step rule: logits of 2 B rows in, one choice a query out. `sdaRule` is the paper's. */
-export type StepRule = (logits: Tensor2D, draws: StepDraws) => Promise<TokenChoice[]>;
+/** What a step rule drew, on the device. */
+export interface Draw {
+  /** float32 [B, W], a line a query that begins with the drawn token id; whoever takes the draw disposes it. */
+  readonly lines: Tensor2D;
+  /**
+   * What a line says, once it has been read.
+   *
+   * @throws SdaError `bad-logits`
+   */
+  readonly choice: (line: Float32Array, index: number) => TokenChoice;
+}
+
+type Drawn = Draw | TokenChoice[];
+
+/**
+ * A step rule: logits of 2 B rows (or B, with one stream a query) in, one choice a query out; `sdaRule` is the paper's.
+ * After a `Draw` the next step can begin before the host has read this one; choices that the host makes are waited for.
+ */
+export type StepRule = (logits: Tensor2D, draws: StepDraws) => Drawn | Promise<Drawn>;
 
 export interface StepDraws {
   /** a of each query */
@@ -40,18 +58,25 @@ export interface StepDraws {
   readonly queries?: readonly number[];
 }
 
-/** Eqs 4-8 with the draw, as `settings` say. Reads the device back once a step. */
-export function sdaRule(settings: SdaSettings): StepRule {
-  return async (logits, { amplifications, uniforms, queries }) => {
-    const packed = tidy(() => drawTokens(logits, settings, amplifications, uniforms));
-    const values = (await packed.data()) as Float32Array;
-    packed.dispose();
-    return amplifications.map((_, line) => {
-      const drawn = values.subarray(line * DRAW_WIDTH, (line + 1) * DRAW_WIDTH);
-      const choice = readChoice(drawn, queries?.[line] ?? line);
+/** Eqs 4-8 with the draw, as `settings` say. */
+export function sdaRule(settings: SdaSettings): (logits: Tensor2D, draws: StepDraws) => Draw {
+  return (logits, { amplifications, uniforms, queries }) => ({
+    lines: tidy(() => drawTokens(logits, settings, amplifications, uniforms)),
+    choice: (line, index) => {
+      const choice = readChoice(line, queries?.[index] ?? index);
       return settings.t0 === 0 ? { ...choice, temperature: 0 } : choice;
-    });
-  };
+    },
+  });
+}
+
+/** Reads a draw, and disposes it: for a rule that looks at the choices of another. */
+export async function readDraw({ lines, choice }: Draw): Promise<TokenChoice[]> {
+  const [count, width] = lines.shape;
+  const values = (await lines.data()) as Float32Array;
+  lines.dispose();
+  return Array.from({ length: count }, (_, index) =>
+    choice(values.subarray(index * width, (index + 1) * width), index),
+  );
 }
 
 /**
@@ -69,7 +94,7 @@ export function sdaDistribution(
   const { mode, k, t0, sigma, tMin, plausibility } = settings;
   const steers = mode === 'sda' || mode === 'steering';
   const scales = mode === 'sda' || mode === 'scaling';
-  const strength = tensor1d(amplifications.map((a) => (steers ? k * a : 0)));
+  const strength = upload(amplifications.map((a) => (steers ? k * a : 0))) as Tensor1D;
   try {
     return sdaStep({
       logits,
@@ -94,7 +119,7 @@ function drawTokens(
   const { logProbs, stats } = sdaDistribution(logits, settings, amplifications);
   const { topK, topP, minP } = settings;
   const greedy = settings.greedy || settings.t0 === 0;
-  const draws: Tensor1D = tensor1d([...uniforms]);
+  const draws = upload(uniforms) as Tensor1D;
   return sample({ logProbs, logits, stats, uniforms: draws, topK, topP, minP, greedy });
 }
 

@@ -1,8 +1,8 @@
 import { reshape, slice, type Tensor1D, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
 import { type DecoderLayer, decoderLayer } from '../../kernels/decoder-layer/index.js';
+import { embed } from '../../kernels/embed/index.js';
 import { linear } from '../../kernels/linear/index.js';
-import { executeOp } from '../runtime/backend.js';
-import { int32Tensor, toFloat32 } from '../runtime/device-tensors.js';
+import { int32Tensor } from '../runtime/device-tensors.js';
 import type { ModelConfig } from './config.js';
 import type { KvCache } from './kv-cache.js';
 
@@ -24,8 +24,10 @@ export interface DecoderModel {
 
 /** New tokens of R streams, padded on the left to T each. */
 export interface TokenBatch {
-  /** [R * T] token ids; anything valid where padding */
+  /** [R * T] token ids; `~line` is the token that line `line` of `drawn` begins with; anything valid where padding */
   readonly ids: Int32Array;
+  /** float32 [L, W], on the device; the caller disposes it */
+  readonly drawn?: Tensor2D | undefined;
   /** [R * T] the position of each token in its own stream; -1 for padding */
   readonly positions: Int32Array;
   /** [R] the cache row of each stream */
@@ -67,7 +69,7 @@ export function forward(
       rotation,
     };
 
-    let x = embed(weights.embedTokens, batch.ids); // [N, hidden]
+    let x = embed({ table: weights.embedTokens, ids: batch.ids, drawn: batch.drawn }); // [N, hidden]
     weights.layers.forEach((layer, index) => {
       const next = decoderLayer({ x, layer, places, cache: cache.layer(index) }); // [N, hidden]
       x.dispose();
@@ -83,15 +85,6 @@ export function forward(
   } finally {
     last.dispose();
   }
-}
-
-/** Rows of the embedding table as float32: [N] -> [N, hidden]. */
-function embed(table: Tensor2D, ids: Int32Array): Tensor2D {
-  return tidy(() => {
-    const axis = int32Tensor(Int32Array.from([0]), []);
-    const [rows] = executeOp('GatherV2', [], [table, int32Tensor(ids), axis]);
-    return toFloat32(rows!) as Tensor2D;
-  });
 }
 
 /** The last of each stream's T lines: [R * T, hidden] -> [R, hidden]; padding is on the left. */

@@ -101,6 +101,14 @@ export function castTo(tensor: Tensor, dtype: DeviceDtype): Tensor {
   )[0]!;
 }
 
+/** The lines of a tensor of any type that `indices` name, along its first axis. The caller disposes them. */
+export function gatherLines(tensor: Tensor, indices: Int32Array): Tensor {
+  const inputs = [int32Tensor(indices.slice()), int32Tensor(Int32Array.of(0), [])];
+  const [lines] = executeOp('GatherV2', [], [tensor, ...inputs]);
+  for (const input of inputs) input.dispose();
+  return lines!;
+}
+
 /** Passes a host int32 vector to `body` and disposes it afterwards. */
 export function withInt32<T>(values: readonly number[], body: (tensor: Tensor) => T): T {
   const tensor = int32Tensor(Int32Array.from(values));

@@ -177,5 +177,7 @@ void sample();
 void linear();
 void linear_many();
 void decoder_layer();
+void embed();
+void upload();
 
 }  // namespace check

@@ -58,11 +58,13 @@ int main() {
 #else
   std::printf("emulated on the CPU: results only, no timings\n");
 #endif
+  check::upload();
   check::step();
   check::sample();
   check::linear();
   check::linear_many();
   check::decoder_layer();
+  check::embed();
   std::printf("%d passed, %d failed\n", check::passed, check::failed);
   return check::failed > 0;
 }

@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { STEP_STATS } from '../../kernels/sda-step/index.js';
 import { conformanceStep } from '../../src/method/conformance.js';
 import { resolveSettings, type SdaSettings } from '../../src/method/settings.js';
-import { sdaDistribution, sdaRule } from '../../src/method/step.js';
+import { readDraw, sdaDistribution, sdaRule } from '../../src/method/step.js';
 import modes from '../fixtures/method/step.json' with { type: 'json' };
 import fixture from '../fixtures/sda_step.json' with { type: 'json' };
 import { expectNear } from '../support/close.js';
@@ -49,7 +49,7 @@ async function draw(base: number[], instructed: number[], partial: Partial<SdaSe
   const logits = tensor2d([...base, ...instructed], [2, base.length], 'float32');
   try {
     const draws = { amplifications: [settings.amplification], uniforms: [u] };
-    return (await sdaRule(settings)(logits, draws))[0]!;
+    return (await readDraw(sdaRule(settings)(logits, draws)))[0]!;
   } finally {
     logits.dispose();
   }
@@ -302,10 +302,8 @@ describe('sdaRule', () => {
     const amplifications = [0.9, -0.3];
     const uniforms = [0.2, 0.8];
     const logits = tensor2d(rows);
-    const together = await sdaRule(resolveSettings({ sigma: 1 }))(logits, {
-      amplifications,
-      uniforms,
-    });
+    const draws = { amplifications, uniforms };
+    const together = await readDraw(sdaRule(resolveSettings({ sigma: 1 }))(logits, draws));
     logits.dispose();
     expect(together).toHaveLength(2);
     for (const query of [0, 1]) {
@@ -322,10 +320,8 @@ describe('sdaRule', () => {
 
   test('one stream a query is both: JS 0 and T = T0', async () => {
     const logits = tensor2d([[1, 2, 3]]);
-    const [choice] = await sdaRule(resolveSettings({ greedy: true }))(logits, {
-      amplifications: [0.5],
-      uniforms: [0.5],
-    });
+    const draws = { amplifications: [0.5], uniforms: [0.5] };
+    const [choice] = await readDraw(sdaRule(resolveSettings({ greedy: true }))(logits, draws));
     logits.dispose();
     expect(choice).toMatchObject({ id: 2, js: 0, temperature: Math.fround(0.6) });
     expect(choice!.logpBase).toBe(choice!.logpInstructed);
@@ -362,7 +358,7 @@ describe('sdaRule', () => {
       [nan, 0],
     ]);
     const draws = { amplifications: [0, 0], uniforms: [0, 0] };
-    const error = await errorOf(() => sdaRule(resolveSettings())(logits, draws));
+    const error = await errorOf(() => readDraw(sdaRule(resolveSettings())(logits, draws)));
     logits.dispose();
     expect(error).toMatchObject({
       code: 'bad-logits',
