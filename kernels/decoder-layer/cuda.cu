@@ -1,8 +1,8 @@
 // One layer of a Llama- or Qwen-like decoder on an NVIDIA GPU: op.cc and attention.h say what it computes.
 //
-// Eight launches: norm, qkv, append (head norms, rotary embedding, cache), attend, o + residual, norm, gate and up with
-// SiLU, down + residual. attend splits the positions into spans of kSpan, a block for each token, key-value head and
-// span; the last block of a head to end puts the spans together, in their order.
+// Six launches for few tokens: norm and qkv, append (head norms, rotary embedding, cache), attend, o + residual, norm,
+// gate and up with SiLU, down + residual. attend splits the positions into spans of kSpan, a block for each token,
+// key-value head and span; the last block of a head to end puts the spans together, in their order.
 // Bytes of a decoding call: the weights (linear/cuda.cu) and 8 G D (position + 1) of the cache a row.
 
 #include "cuda.h"
@@ -13,21 +13,22 @@ namespace sda {
 namespace cuda {
 namespace {
 
-constexpr int kThreads = 128;
-constexpr int64_t kSpan = 128;
+constexpr int kThreads = 256;
+constexpr int kSpan = 64;
+constexpr int kLanes = 8;    // that share a position's key
+constexpr int kQueries = 4;  // heads that a thread has at a time
 
 struct Scratch {
-  float* hidden;     // [N, max(K, H D)]: norm(x); then the heads' outputs; then norm(y)
+  float* hidden;     // [N, H D]: the heads' outputs
   float* projected;  // [N, (H + 2 G) D]
   float* between;    // [N, K]
   float* active;     // [N, I]
   float* partial;    // [N, H, spans, D + 2]: unnormalised output, largest score, sum
   unsigned* ended;   // [N, G]: spans that are done
+  void* linear;      // what the linear layers work in
 };
 
 int64_t spans_of(const Tokens& tokens) { return ceil_div(tokens.longest > 0 ? tokens.longest : 1, kSpan); }
-
-int64_t wide(const Layer& layer) { return layer.K > layer.H * layer.D ? layer.K : layer.H * layer.D; }
 
 // Floats of a part of the scratch, so that each begins at a multiple of 16 bytes.
 int64_t padded(int64_t floats) { return (floats + 3) / 4 * 4; }
@@ -36,11 +37,13 @@ Scratch layout(const Layer& layer, const Tokens& tokens, void* memory) {
   const int64_t N = tokens.N;
   Scratch scratch;
   scratch.hidden = static_cast<float*>(memory);
-  scratch.projected = scratch.hidden + padded(N * wide(layer));
+  scratch.projected = scratch.hidden + padded(N * layer.H * layer.D);
   scratch.between = scratch.projected + padded(N * (layer.H + 2 * layer.G) * layer.D);
   scratch.active = scratch.between + padded(N * layer.K);
   scratch.partial = scratch.active + padded(N * layer.I);
-  scratch.ended = reinterpret_cast<unsigned*>(scratch.partial + padded(N * layer.H * spans_of(tokens) * (layer.D + 2)));
+  float* const ended = scratch.partial + padded(N * layer.H * spans_of(tokens) * (layer.D + 2));
+  scratch.ended = reinterpret_cast<unsigned*>(ended);
+  scratch.linear = ended + padded(N * layer.G);
   return scratch;
 }
 
@@ -86,10 +89,87 @@ __global__ void append(Heads heads, Tokens tokens, float* projected, unsigned* e
   }
 }
 
+// D values of a row, four at a time where rows begin at multiples of 16 bytes.
+template <bool kWide>
+struct Values;
+template <>
+struct Values<true> {
+  static constexpr int kCount = 4;
+  static __device__ void load(const float* from, float out[kCount]) {
+    const float4 four = *reinterpret_cast<const float4*>(from);
+    out[0] = four.x, out[1] = four.y, out[2] = four.z, out[3] = four.w;
+  }
+};
+template <>
+struct Values<false> {
+  static constexpr int kCount = 1;
+  static __device__ void load(const float* from, float out[kCount]) { out[0] = *from; }
+};
+
+// weight[q][j] = scale * query q . key j. kLanes threads share a key, each with a part of its columns.
+template <bool kWide>
+__device__ void score(const float* query, const float* keys, int group, int D, int count, float scale, float* weight) {
+  using V = Values<kWide>;
+  const int lane = threadIdx.x % kLanes;
+  for (int first = 0; first < count; first += kThreads / kLanes) {
+    const int j = first + static_cast<int>(threadIdx.x) / kLanes;
+    const float* key = keys + static_cast<int64_t>(j < count ? j : count - 1) * D;
+    for (int q = 0; q < group; q += kQueries) {
+      float dots[kQueries] = {};
+      for (int d = lane * V::kCount; d < D; d += kLanes * V::kCount) {
+        float k[V::kCount], v[V::kCount];
+        V::load(key + d, k);
+        for (int i = 0; i < kQueries; i++) {
+          V::load(query + (q + i < group ? q + i : group - 1) * D + d, v);
+          for (int c = 0; c < V::kCount; c++) dots[i] += k[c] * v[c];
+        }
+      }
+      for (int i = 0; i < kQueries; i++) {
+        for (int offset = kLanes / 2; offset > 0; offset /= 2)
+          dots[i] += __shfl_xor_sync(kWholeWarp, dots[i], offset);
+        if (lane == i && j < count && q + i < group) weight[(q + i) * kSpan + j] = scale * dots[i];
+      }
+    }
+  }
+}
+
+// out[q][0..D) = sum over j of weight[q][j] * value j, for kQueries heads from `query` on. The columns, and the
+// positions of each column, are split over the threads; `sums` holds what they found.
+template <bool kWide>
+__device__ void mix(const float* weight, const float* values, int group, int query, int D, int count, float* sums,
+                    float* out, int64_t stride) {
+  using V = Values<kWide>;
+  const int columns = D / V::kCount, parts = kThreads / columns;
+  const int part = static_cast<int>(threadIdx.x) / columns, d = static_cast<int>(threadIdx.x) % columns * V::kCount;
+  if (part < parts) {
+    float mixed[kQueries][V::kCount] = {};
+    for (int j = part; j < count; j += parts) {
+      float v[V::kCount];
+      V::load(values + static_cast<int64_t>(j) * D + d, v);
+      for (int i = 0; i < kQueries; i++) {
+        const float w = weight[(query + i < group ? query + i : group - 1) * kSpan + j];
+        for (int c = 0; c < V::kCount; c++) mixed[i][c] += w * v[c];
+      }
+    }
+    for (int i = 0; i < kQueries; i++)
+      for (int c = 0; c < V::kCount; c++) sums[(part * kQueries + i) * D + d + c] = mixed[i][c];
+  }
+  __syncthreads();
+  const int heads = group - query < kQueries ? group - query : kQueries;
+  for (int i = threadIdx.x; i < heads * D; i += kThreads) {
+    float sum = 0.0f;
+    for (int p = 0; p < parts; p++) sum += sums[p * kQueries * D + i];
+    out[(query + i / D) * stride + i % D] = sum;
+  }
+  __syncthreads();
+}
+
 // Query heads of one key-value head over one span of positions.
+template <bool kWide>
 __global__ void attend(Heads heads, Tokens tokens, const float* projected, int spans, float* partial,
                        unsigned* ended, float* out) {
   SDA_DYNAMIC_SHARED(float, shared);
+  __shared__ float sums[kThreads * kQueries * Values<kWide>::kCount];
   __shared__ unsigned before;
   const int H = heads.H, G = heads.G, D = heads.D, group = H / G;
   const int64_t token = blockIdx.x / G, g = blockIdx.x % G;
@@ -102,23 +182,18 @@ __global__ void attend(Heads heads, Tokens tokens, const float* projected, int s
   __syncthreads();
 
   const int64_t first_seen = heads.window > 0 && position >= heads.window ? position - heads.window + 1 : 0;
-  const int64_t begin = span * kSpan > first_seen ? span * kSpan : first_seen;
-  const int64_t end = position + 1 < (span + 1) * kSpan ? position + 1 : (span + 1) * kSpan;
+  const int64_t span_begin = static_cast<int64_t>(span) * kSpan, span_end = span_begin + kSpan;
+  const int64_t begin = span_begin > first_seen ? span_begin : first_seen;
+  const int64_t end = position + 1 < span_end ? position + 1 : span_end;
   const int count = end > begin ? static_cast<int>(end - begin) : 0;
   const int64_t row = position < 0 ? 0 : tokens.row[token / tokens.T];
   const int64_t slot = ((row * G + g) * tokens.capacity + begin) * D;
-  const float* keys = tokens.keys + slot;
-  const float* values = tokens.values + slot;
-  const float scale = 1.0f / sqrtf(static_cast<float>(D));
-  for (int pair = threadIdx.x; pair < group * count; pair += kThreads) {
-    const int q = pair / count, j = pair % count;
-    float dot = 0.0f;
-    for (int d = 0; d < D; d++) dot += query[q * D + d] * keys[static_cast<int64_t>(j) * D + d];
-    weight[q * kSpan + j] = scale * dot;
-  }
+  score<kWide>(query, tokens.keys + slot, group, D, count, 1.0f / sqrtf(static_cast<float>(D)), weight);
   __syncthreads();
 
   float* const parts = partial + (token * H + g * group) * spans * (D + 2);
+  float* const mine = parts + static_cast<int64_t>(span) * (D + 2);
+  const int64_t stride = static_cast<int64_t>(spans) * (D + 2);  // of a head
   for (int q = threadIdx.x / kWarp; q < group; q += kThreads / kWarp) {
     const int lane = threadIdx.x % kWarp;
     float largest = -kInfinity, sum = 0.0f;
@@ -126,19 +201,11 @@ __global__ void attend(Heads heads, Tokens tokens, const float* projected, int s
     largest = reduce_warp(largest, Largest());
     for (int j = lane; j < count; j += kWarp) sum += weight[q * kSpan + j] = exp_fast(weight[q * kSpan + j] - largest);
     sum = reduce_warp(sum, Sum());
-    if (lane == 0) {
-      float* part = parts + (static_cast<int64_t>(q) * spans + span) * (D + 2);
-      part[D] = largest;
-      part[D + 1] = sum;
-    }
+    if (lane == 0) mine[q * stride + D] = largest, mine[q * stride + D + 1] = sum;
   }
   __syncthreads();
-  for (int i = threadIdx.x; i < group * D; i += kThreads) {
-    const int q = i / D, d = i % D;
-    float mixed = 0.0f;
-    for (int j = 0; j < count; j++) mixed += weight[q * kSpan + j] * values[static_cast<int64_t>(j) * D + d];
-    parts[(static_cast<int64_t>(q) * spans + span) * (D + 2) + d] = mixed;
-  }
+  for (int q = 0; q < group; q += kQueries)
+    mix<kWide>(weight, tokens.values + slot, group, q, D, count, sums, mine, stride);
 
   // the last block of this head puts the spans together
   __threadfence();
@@ -167,10 +234,15 @@ __global__ void attend(Heads heads, Tokens tokens, const float* projected, int s
 
 size_t layer_scratch_bytes(const Layer& layer, const Tokens& tokens) {
   const int64_t N = tokens.N;
-  const int64_t floats = padded(N * wide(layer)) + padded(N * (layer.H + 2 * layer.G) * layer.D) +
+  const int64_t floats = padded(N * layer.H * layer.D) + padded(N * (layer.H + 2 * layer.G) * layer.D) +
                          padded(N * layer.K) + padded(N * layer.I) +
-                         padded(N * layer.H * spans_of(tokens) * (layer.D + 2)) + N * layer.G;
-  return floats * sizeof(float);
+                         padded(N * layer.H * spans_of(tokens) * (layer.D + 2)) + padded(N * layer.G);
+  size_t most = 0;
+  for (const Weights& weights : {layer.qkv, layer.o, layer.gate_up, layer.down}) {
+    const size_t bytes = linear_scratch_bytes(weights, N);
+    most = bytes > most ? bytes : most;
+  }
+  return floats * sizeof(float) + most;
 }
 
 void decoder_layer(const Layer& layer, const Tokens& tokens, const float* x, float* y, void* memory,
@@ -180,17 +252,23 @@ void decoder_layer(const Layer& layer, const Tokens& tokens, const float* x, flo
   const Heads heads = {static_cast<int>(layer.H),      static_cast<int>(layer.G), static_cast<int>(layer.D),
                        static_cast<int>(layer.window), layer.epsilon,             layer.query_norm,
                        layer.key_norm};
+  const Rows input = {x, N, layer.input_norm, layer.epsilon}, attended = {scratch.hidden, N, nullptr, 0.0f},
+             between = {scratch.between, N, layer.post_norm, layer.epsilon}, active = {scratch.active, N, nullptr, 0.0f};
+  linear(layer.qkv, input, layer.qkv_bias, nullptr, scratch.projected, scratch.linear, stream);
+  SDA_LAUNCH(append, static_cast<unsigned>(N), kThreads, 0, stream, heads, tokens, scratch.projected, scratch.ended);
   const int spans = static_cast<int>(spans_of(tokens));
   const size_t shared = (layer.H / layer.G) * (layer.D + kSpan) * sizeof(float);
-  rms_norm(x, layer.input_norm, layer.epsilon, N, layer.K, scratch.hidden, stream);
-  linear(layer.qkv, scratch.hidden, layer.qkv_bias, nullptr, N, scratch.projected, stream);
-  SDA_LAUNCH(append, static_cast<unsigned>(N), kThreads, 0, stream, heads, tokens, scratch.projected, scratch.ended);
-  SDA_LAUNCH(attend, dim3(static_cast<unsigned>(N * layer.G), spans), kThreads, shared, stream, heads, tokens,
-             scratch.projected, spans, scratch.partial, scratch.ended, scratch.hidden);
-  linear(layer.o, scratch.hidden, layer.o_bias, x, N, scratch.between, stream);
-  rms_norm(scratch.between, layer.post_norm, layer.epsilon, N, layer.K, scratch.hidden, stream);
-  gated_linear(layer.gate_up, scratch.hidden, layer.gate_up_bias, N, scratch.active, stream);
-  linear(layer.down, scratch.active, layer.down_bias, scratch.between, N, y, stream);
+  const dim3 grid(static_cast<unsigned>(N * layer.G), spans);
+  if (layer.D % 4 == 0) {
+    SDA_LAUNCH(attend<true>, grid, kThreads, shared, stream, heads, tokens, scratch.projected, spans, scratch.partial,
+               scratch.ended, scratch.hidden);
+  } else {
+    SDA_LAUNCH(attend<false>, grid, kThreads, shared, stream, heads, tokens, scratch.projected, spans, scratch.partial,
+               scratch.ended, scratch.hidden);
+  }
+  linear(layer.o, attended, layer.o_bias, x, scratch.between, scratch.linear, stream);
+  gated_linear(layer.gate_up, between, layer.gate_up_bias, scratch.active, scratch.linear, stream);
+  linear(layer.down, active, layer.down_bias, scratch.between, y, scratch.linear, stream);
 }
 
 }  // namespace cuda

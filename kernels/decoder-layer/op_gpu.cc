@@ -3,9 +3,11 @@
 #if defined(SDA_CUDA)
 
 #include <algorithm>
+#include <vector>
 
 #include "../gpu.h"
 #include "../linear/gpu_weights.h"
+#include "../upload/cuda.h"
 #include "cuda.h"
 #include "kernel.h"
 
@@ -26,12 +28,12 @@ class DecoderLayerGpuOp : public LayerKernel {
           "SdaDecoderLayer: a GPU takes heads of at most ", cuda::kMostHeadSize, " values, ", cuda::kMostGroup,
           " to a key-value head, but there are ", layer.D, " and ", layer.H / layer.G, "."));
     }
-    Tensor position_at, row_at, scratch;
-    TF_RETURN_IF_ERROR(to_device(ctx, positions, &position_at));
-    TF_RETURN_IF_ERROR(to_device(ctx, rows, &row_at));
+    Tensor places, scratch;
+    TF_RETURN_IF_ERROR(to_device(ctx, positions, rows, &places));
     const int32_t* position = positions.flat<int32_t>().data();
-    const cuda::Tokens tokens = {position_at.flat<int32_t>().data(),
-                                 row_at.flat<int32_t>().data(),
+    const int32_t* on_device = places.flat<int32_t>().data();
+    const cuda::Tokens tokens = {on_device,
+                                 on_device + N,
                                  ctx->input(4).flat<float>().data(),
                                  N,
                                  positions.dim_size(1),
@@ -58,12 +60,26 @@ class DecoderLayerGpuOp : public LayerKernel {
     return launched("SdaDecoderLayer");
   }
 
-  // The host's memory is pageable: it is copied aside before the call returns, and may change after.
-  static absl::Status to_device(OpKernelContext* ctx, const Tensor& host, Tensor* device) {
-    TF_RETURN_IF_ERROR(ctx->allocate_temp(host.dtype(), host.shape(), device));
-    cudaMemcpyAsync(device->data(), host.data(), host.TotalBytes(), cudaMemcpyHostToDevice, stream_of(ctx));
-    return launched("SdaDecoderLayer");
+  // Positions, then rows. The layers of a step share this object and are given the same: they travel once.
+  absl::Status to_device(OpKernelContext* ctx, const Tensor& positions, const Tensor& rows, Tensor* places) const {
+    const int32_t* position = positions.flat<int32_t>().data();
+    const int32_t* row = rows.flat<int32_t>().data();
+    std::vector<int32_t> wanted(position, position + positions.NumElements());
+    wanted.insert(wanted.end(), row, row + rows.NumElements());
+    tensorflow::mutex_lock lock(mutex_);
+    if (wanted != sent_) {
+      const auto count = static_cast<int64_t>(wanted.size());
+      TF_RETURN_IF_ERROR(ctx->allocate_temp(tensorflow::DT_INT32, TensorShape({count}), &places_));
+      cuda::upload(wanted.data(), count, places_.flat<int32_t>().data(), stream_of(ctx));
+      sent_ = std::move(wanted);
+    }
+    *places = places_;
+    return absl::OkStatus();
   }
+
+  mutable tensorflow::mutex mutex_;
+  mutable std::vector<int32_t> sent_;
+  mutable Tensor places_;
 };
 
 REGISTER_KERNEL_BUILDER(Name("SdaDecoderLayerWeights").Device(tensorflow::DEVICE_GPU).HostMemory("layer"),

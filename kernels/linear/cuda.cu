@@ -1,13 +1,15 @@
-// Linear layers for few rows of x on an NVIDIA GPU: op.cc says what they compute.
+// Linear layers on an NVIDIA GPU: op.cc says what they compute. Few rows of x here, many in many.cu.
 //
-// A warp takes kRows rows of weights and up to kGroup rows of x: every weight is read from memory once for each kGroup
-// rows, 16 bytes a lane at a time, and x comes from the caches. Sums are float32, in an order that depends on K alone: a
-// row of x has the same result whatever other rows there are.
-// Bytes: those of the weights; x and y are small. Launches: rms_norm 1, linear and gated_linear 1 for each kGroup rows.
+// A warp takes kRows rows of weights, or a part of their columns, and up to kGroup rows of x: every weight is read from
+// memory once for each kGroup rows, 16 bytes a lane at a time, and x comes from the caches. RMSNorm costs no launch:
+// norm(x) W^T = scale * ((x * norm) W^T), and the squares for `scale` are summed beside the products. Sums are float32,
+// in an order that depends on the weights' shape alone: a row of x has the same result whatever other rows there are.
+// Bytes: those of the weights; x and y are small. Launches: 1 for each kGroup rows.
 
 #include "cuda.h"
 
 #include "../math.h"
+#include "many.h"
 #include "stored.h"
 
 namespace sda {
@@ -19,6 +21,17 @@ constexpr int kWarps = kThreads / kWarp;
 constexpr int kRows = 2;
 constexpr int kGroup = 8;
 
+// Weights are read once: they do not push x out of the caches.
+__device__ uint4 load_once(const void* at) { return __ldcs(static_cast<const uint4*>(at)); }
+
+template <int kCount>
+__device__ void load_floats(const float* from, float out[kCount]) {
+  for (int i = 0; i < kCount; i += 4) {
+    const float4 four = *reinterpret_cast<const float4*>(from + i);
+    out[i] = four.x, out[i + 1] = four.y, out[i + 2] = four.z, out[i + 3] = four.w;
+  }
+}
+
 __global__ void rms_norm_rows(const float* x, const float* norm, float epsilon, int64_t K, float* out) {
   __shared__ float scratch[kWarps];
   const float* line = x + blockIdx.x * K;
@@ -29,129 +42,205 @@ __global__ void rms_norm_rows(const float* x, const float* norm, float epsilon, 
   for (int64_t k = threadIdx.x; k < K; k += kThreads) out[blockIdx.x * K + k] = line[k] * scale * norm[k];
 }
 
-// dots[r][m] = weight row r . x row m, for every lane. kWide: rows of weights and of x begin at multiples of 16 bytes.
-template <typename W, int M, bool kWide>
-__device__ void dot_rows(const typename W::Stored* const rows[kRows], const float* x, int64_t K, float dots[kRows][M]) {
+// A sum a warp hands over: kRows x M products, then the squares of M rows of x.
+template <int M>
+constexpr int kSums = kRows * M + M;
+
+// Sums over the columns of this warp: every `split`-th step of kWarp * kCount, from the `part`-th on. kWide: rows of
+// weights, of x and norm begin at multiples of 16 bytes. Rows of x after the `count`-th are taken as the last.
+template <typename W, int M, bool kNorm, bool kWide>
+__device__ void sum_rows(const typename W::Stored* const rows[kRows], const float* x, int count, const float* norm,
+                         int64_t K, int part, int split, float* sums) {
   const int lane = threadIdx.x % kWarp;
-  for (int r = 0; r < kRows; r++)
-    for (int m = 0; m < M; m++) dots[r][m] = 0.0f;
+  float dots[kRows][M] = {}, squares[M] = {};
+  const float* lines[M];
+  for (int m = 0; m < M; m++) lines[m] = x + (m < count ? m : count - 1) * K;
   if constexpr (kWide) {
-    for (int64_t k = lane * W::kCount; k < K; k += kWarp * W::kCount) {
-      float w[kRows][W::kCount];
-      for (int r = 0; r < kRows; r++) W::unpack(*reinterpret_cast<const uint4*>(rows[r] + k), w[r]);
+    const int64_t step = static_cast<int64_t>(split) * kWarp * W::kCount;
+#pragma unroll(M <= 2 ? 4 : 1)
+    for (int64_t k = (part * kWarp + lane) * W::kCount; k < K; k += step) {
+      float w[kRows][W::kCount], g[W::kCount];
+      for (int r = 0; r < kRows; r++) W::unpack(load_once(rows[r] + k), w[r]);
+      if constexpr (kNorm) load_floats<W::kCount>(norm + k, g);
       for (int m = 0; m < M; m++) {
         float v[W::kCount];
-        for (int i = 0; i < W::kCount; i += 4) {
-          const float4 four = *reinterpret_cast<const float4*>(x + m * K + k + i);
-          v[i] = four.x, v[i + 1] = four.y, v[i + 2] = four.z, v[i + 3] = four.w;
+        load_floats<W::kCount>(lines[m] + k, v);
+        for (int i = 0; i < W::kCount; i++) {
+          if constexpr (kNorm) squares[m] += v[i] * v[i], v[i] *= g[i];
+          for (int r = 0; r < kRows; r++) dots[r][m] += w[r][i] * v[i];
         }
-        for (int r = 0; r < kRows; r++)
-          for (int i = 0; i < W::kCount; i++) dots[r][m] += w[r][i] * v[i];
       }
     }
   } else {
-    for (int64_t k = lane; k < K; k += kWarp)
-      for (int r = 0; r < kRows; r++)
-        for (int m = 0; m < M; m++) dots[r][m] += W::value(rows[r][k]) * x[m * K + k];
+    for (int64_t k = part * kWarp + lane; k < K; k += split * kWarp) {
+      for (int m = 0; m < M; m++) {
+        float v = lines[m][k];
+        if constexpr (kNorm) squares[m] += v * v, v *= norm[k];
+        for (int r = 0; r < kRows; r++) dots[r][m] += W::value(rows[r][k]) * v;
+      }
+    }
   }
-  for (int r = 0; r < kRows; r++)
-    for (int m = 0; m < M; m++) dots[r][m] = reduce_warp(dots[r][m], Sum());
-}
-
-struct Output {
-  const float *bias, *residual;
-  float* y;
-};
-
-template <typename W, int M, bool kWide>
-__global__ void linear_rows(const typename W::Stored* weight, const float* x, int64_t N, int64_t K, Output out) {
-  const int64_t n = (static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / kWarp) * kRows;
-  if (n >= N) return;
-  const typename W::Stored* rows[kRows];
-  for (int r = 0; r < kRows; r++) rows[r] = weight + (n + r < N ? n + r : N - 1) * K;
-  float dots[kRows][M];
-  dot_rows<W, M, kWide>(rows, x, K, dots);
-  if (threadIdx.x % kWarp > 0) return;
-  for (int r = 0; r < kRows && n + r < N; r++) {
-    for (int m = 0; m < M; m++) {
-      float value = dots[r][m];
-      if (out.bias) value += out.bias[n + r];
-      if (out.residual) value += out.residual[m * N + n + r];
-      out.y[m * N + n + r] = value;
+  for (int m = 0; m < M; m++) {
+    for (int r = 0; r < kRows; r++) {
+      const float dot = reduce_warp(dots[r][m], Sum());
+      if (lane == 0) sums[r * M + m] = dot;
+    }
+    if constexpr (kNorm) {
+      const float sum = reduce_warp(squares[m], Sum());
+      if (lane == 0) sums[kRows * M + m] = sum;
     }
   }
 }
 
-// A warp has row n of gate and row n of up.
-template <typename W, int M, bool kWide>
-__global__ void gated_rows(const typename W::Stored* weight, const float* x, int64_t N, int64_t K, Output out) {
+// What the warps of a block that share rows summed up, in their order.
+template <int M>
+__device__ float total(const float (*sums)[kSums<M>], int split, int which) {
+  float sum = 0.0f;
+  for (int part = 0; part < split; part++) sum += sums[part][which];
+  return sum;
+}
+
+struct Call {
+  int64_t N, K;
+  const float *x, *norm, *bias, *residual;
+  float epsilon;
+  int count;  // rows of x
+  float* y;
+};
+
+// `split` warps share a unit, and a block has kWarps / split units. A unit is two neighbouring rows of weights, or
+// gated the rows n and N / 2 + n.
+template <typename W, int M, bool kGated, bool kNorm, bool kWide>
+__global__ void few_rows(const typename W::Stored* weight, Call call, int split) {
   static_assert(kRows == 2, "gate and up");
-  const int64_t I = N / 2, n = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / kWarp;
-  if (n >= I) return;
-  const typename W::Stored* rows[kRows] = {weight + n * K, weight + (I + n) * K};
-  float dots[kRows][M];
-  dot_rows<W, M, kWide>(rows, x, K, dots);
-  if (threadIdx.x % kWarp > 0) return;
-  for (int m = 0; m < M; m++) {
-    const float gate = dots[0][m] + (out.bias ? out.bias[n] : 0.0f);
-    const float up = dots[1][m] + (out.bias ? out.bias[I + n] : 0.0f);
-    out.y[m * I + n] = silu(gate) * up;
+  __shared__ float sums[kWarps][kSums<M>];
+  const int64_t N = call.N, K = call.K, units = kGated ? N / 2 : (N + 1) / 2;
+  const int64_t first = static_cast<int64_t>(blockIdx.x) * (kWarps / split);
+  const auto row = [=](int64_t unit, int r) { return kGated ? r * units + unit : unit * kRows + r; };
+  const int warp = threadIdx.x / kWarp;
+  const int64_t unit = first + warp / split < units ? first + warp / split : units - 1;
+  const typename W::Stored* rows[kRows];
+  for (int r = 0; r < kRows; r++) rows[r] = weight + (row(unit, r) < N ? row(unit, r) : N - 1) * K;
+  sum_rows<W, M, kNorm, kWide>(rows, call.x, call.count, call.norm, K, warp % split, split, sums[warp]);
+  __syncthreads();
+
+  constexpr int kOutputs = kGated ? M : kRows * M;  // of a unit
+  for (int i = threadIdx.x; i < kWarps / split * kOutputs; i += kThreads) {
+    const int m = i % M, r = i / M % (kOutputs / M);
+    const int64_t at = first + i / kOutputs, n = row(at, r);
+    if (at >= units || n >= N || m >= call.count) continue;
+    const float (*mine)[kSums<M>] = sums + i / kOutputs * split;
+    float scale = 1.0f;
+    if constexpr (kNorm)
+      scale = 1.0f / sqrtf(total<M>(mine, split, kRows * M + m) / static_cast<float>(K) + call.epsilon);
+    float value = scale * total<M>(mine, split, r * M + m);
+    if (call.bias) value += call.bias[n];
+    if constexpr (kGated) {
+      float up = scale * total<M>(mine, split, M + m);
+      if (call.bias) up += call.bias[units + n];
+      call.y[m * units + n] = silu(value) * up;
+    } else {
+      if (call.residual) value += call.residual[m * N + n];
+      call.y[m * N + n] = value;
+    }
+  }
+}
+
+// How many warps share a unit: more where there are few units, so that the device has enough loads on their way.
+int split_of(int64_t units, int64_t K, int step) {
+  constexpr int64_t kEnough = 4096;  // 32 warps on each of 128 multiprocessors
+  int split = 1;
+  while (split < 4 && split * units < kEnough && split * step < K) split *= 2;
+  return split;
+}
+
+template <typename W, int M, bool kGated, bool kNorm>
+void launch(const Weights& weights, const Call& call, cudaStream_t stream) {
+  using Stored = typename W::Stored;
+  const Stored* weight = static_cast<const Stored*>(weights.data);
+  const auto aligned = [](const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; };
+  const bool wide = call.K % W::kCount == 0 && call.K % 4 == 0 && aligned(weight) && aligned(call.x) &&
+                    aligned(call.norm);
+  const int64_t units = kGated ? call.N / 2 : (call.N + 1) / 2;
+  const int split = split_of(units, call.K, kWarp * W::kCount);
+  const unsigned blocks = ceil_div(units, kWarps / split);
+  if (wide) {
+    SDA_LAUNCH((few_rows<W, M, kGated, kNorm, true>), blocks, kThreads, 0, stream, weight, call, split);
+  } else {
+    SDA_LAUNCH((few_rows<W, M, kGated, kNorm, false>), blocks, kThreads, 0, stream, weight, call, split);
   }
 }
 
 template <typename W, int M>
-void launch(bool gated, const Weights& weights, const float* x, const Output& out, cudaStream_t stream) {
-  using Stored = typename W::Stored;
-  const Stored* weight = static_cast<const Stored*>(weights.data);
-  const int64_t N = weights.N, K = weights.K;
-  const auto aligned = [](const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; };
-  const bool wide = K % W::kCount == 0 && K % 4 == 0 && aligned(weight) && aligned(x);
-  const unsigned blocks = ceil_div(gated ? N / 2 : N, gated ? kWarps : kWarps * kRows);
-  if (gated && wide) SDA_LAUNCH((gated_rows<W, M, true>), blocks, kThreads, 0, stream, weight, x, N, K, out);
-  if (gated && !wide) SDA_LAUNCH((gated_rows<W, M, false>), blocks, kThreads, 0, stream, weight, x, N, K, out);
-  if (!gated && wide) SDA_LAUNCH((linear_rows<W, M, true>), blocks, kThreads, 0, stream, weight, x, N, K, out);
-  if (!gated && !wide) SDA_LAUNCH((linear_rows<W, M, false>), blocks, kThreads, 0, stream, weight, x, N, K, out);
+void launch(bool gated, const Weights& weights, const Call& call, cudaStream_t stream) {
+  if (gated) return call.norm ? launch<W, M, true, true>(weights, call, stream)
+                              : launch<W, M, true, false>(weights, call, stream);
+  return call.norm ? launch<W, M, false, true>(weights, call, stream)
+                   : launch<W, M, false, false>(weights, call, stream);
 }
 
-template <typename W, int Most>
-void launch_upto(int64_t M, bool gated, const Weights& weights, const float* x, const Output& out,
-                 cudaStream_t stream) {
-  if constexpr (Most > 1) {
-    if (M < Most) return launch_upto<W, Most - 1>(M, gated, weights, x, out, stream);
-  }
-  launch<W, Most>(gated, weights, x, out, stream);
+template <typename W>
+void launch(bool gated, const Weights& weights, const Call& call, cudaStream_t stream) {
+  if (call.count > 4) return launch<W, 8>(gated, weights, call, stream);
+  if (call.count > 2) return launch<W, 4>(gated, weights, call, stream);
+  if (call.count > 1) return launch<W, 2>(gated, weights, call, stream);
+  launch<W, 1>(gated, weights, call, stream);
 }
 
-void run(bool gated, const Weights& weights, const float* x, const float* bias, const float* residual, int64_t M,
-         float* y, cudaStream_t stream) {
-  const int64_t width = gated ? weights.N / 2 : weights.N;
-  for (int64_t m = 0; m < M; m += kGroup) {
-    const int64_t rows = M - m < kGroup ? M - m : kGroup;
-    const Output out = {bias, residual ? residual + m * width : nullptr, y + m * width};
-    const float* from = x + m * weights.K;
+void run(bool gated, const Weights& weights, const Rows& rows, const float* bias, const float* residual, float* y,
+         cudaStream_t stream) {
+  const int64_t N = weights.N, K = weights.K, width = gated ? N / 2 : N;
+  for (int64_t m = 0; m < rows.M; m += kGroup) {
+    const Call call = {N,    K,
+                       rows.x + m * K,
+                       rows.norm,
+                       bias,
+                       residual ? residual + m * width : nullptr,
+                       rows.epsilon,
+                       static_cast<int>(rows.M - m < kGroup ? rows.M - m : kGroup),
+                       y + m * width};
     switch (weights.type) {
-      case WeightType::kFloat32: launch_upto<Float32, kGroup>(rows, gated, weights, from, out, stream); break;
-      case WeightType::kBfloat16: launch_upto<Bfloat16, kGroup>(rows, gated, weights, from, out, stream); break;
-      case WeightType::kFloat16: launch_upto<Float16, kGroup>(rows, gated, weights, from, out, stream); break;
+      case WeightType::kFloat32: launch<Float32>(gated, weights, call, stream); break;
+      case WeightType::kBfloat16: launch<Bfloat16>(gated, weights, call, stream); break;
+      case WeightType::kFloat16: launch<Float16>(gated, weights, call, stream); break;
     }
   }
 }
 
+// Many rows go to the tensor cores, with the norm before.
+bool is_many(const Weights& weights, int64_t M) { return M >= kManyRows && takes_many(weights); }
+
+// norm(x) in the scratch, and what is left of it.
+const float* normed(const Rows& rows, int64_t K, void* scratch, void** rest, cudaStream_t stream) {
+  *rest = scratch;
+  if (!rows.norm) return rows.x;
+  float* out = static_cast<float*>(scratch);
+  *rest = out + (rows.M * K + 3) / 4 * 4;
+  SDA_LAUNCH(rms_norm_rows, static_cast<unsigned>(rows.M), kThreads, 0, stream, rows.x, rows.norm, rows.epsilon, K, out);
+  return out;
+}
+
 }  // namespace
 
-void rms_norm(const float* x, const float* norm, float epsilon, int64_t M, int64_t K, float* out,
-              cudaStream_t stream) {
-  SDA_LAUNCH(rms_norm_rows, static_cast<unsigned>(M), kThreads, 0, stream, x, norm, epsilon, K, out);
+size_t linear_scratch_bytes(const Weights& weights, int64_t M) {
+  if (!is_many(weights, M)) return 0;
+  return (M * weights.K + 3) / 4 * 4 * sizeof(float) + many_scratch_bytes(M, weights.K);
 }
 
-void linear(const Weights& weights, const float* x, const float* bias, const float* residual, int64_t M, float* y,
-            cudaStream_t stream) {
-  run(false, weights, x, bias, residual, M, y, stream);
+void linear(const Weights& weights, const Rows& rows, const float* bias, const float* residual, float* y,
+            void* scratch, cudaStream_t stream) {
+  if (!is_many(weights, rows.M)) return run(false, weights, rows, bias, residual, y, stream);
+  void* rest;
+  const float* x = normed(rows, weights.K, scratch, &rest, stream);
+  linear_many(weights, x, bias, residual, rows.M, y, rest, stream);
 }
 
-void gated_linear(const Weights& weights, const float* x, const float* bias, int64_t M, float* y,
+void gated_linear(const Weights& weights, const Rows& rows, const float* bias, float* y, void* scratch,
                   cudaStream_t stream) {
-  run(true, weights, x, bias, nullptr, M, y, stream);
+  if (!is_many(weights, rows.M)) return run(true, weights, rows, bias, nullptr, y, stream);
+  void* rest;
+  const float* x = normed(rows, weights.K, scratch, &rest, stream);
+  gated_linear_many(weights, x, bias, rows.M, y, rest, stream);
 }
 
 }  // namespace cuda

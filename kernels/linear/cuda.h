@@ -1,6 +1,7 @@
-// Launches of linear layers for few rows on an NVIDIA GPU; see cuda.cu.
+// Launches of linear layers on an NVIDIA GPU; see cuda.cu.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "../device.h"
@@ -17,16 +18,23 @@ struct Weights {
   int64_t N, K;
 };
 
-// out [M, K] = x / sqrt(mean(x^2) + epsilon) * norm, line by line.
-void rms_norm(const float* x, const float* norm, float epsilon, int64_t M, int64_t K, float* out,
-              cudaStream_t stream);
+// M rows of K values, normalised first where `norm` [K] is there: x / sqrt(mean(x^2) + epsilon) * norm.
+struct Rows {
+  const float* x;
+  int64_t M;
+  const float* norm;
+  float epsilon;
+};
 
-// y [M, N] = x W^T + bias + residual for M rows of x; bias [N] and residual [M, N] may be null.
-void linear(const Weights& weights, const float* x, const float* bias, const float* residual, int64_t M, float* y,
-            cudaStream_t stream);
+// Bytes of device memory that a call below works in; it begins at a multiple of 16 bytes.
+size_t linear_scratch_bytes(const Weights& weights, int64_t M);
 
-// y [M, N / 2] = silu(gate) * up, where gate is the first half of x W^T + bias and up the second.
-void gated_linear(const Weights& weights, const float* x, const float* bias, int64_t M, float* y,
+// y [M, N] = norm(x) W^T + bias + residual; bias [N] and residual [M, N] may be null.
+void linear(const Weights& weights, const Rows& rows, const float* bias, const float* residual, float* y,
+            void* scratch, cudaStream_t stream);
+
+// y [M, N / 2] = silu(gate) * up, where gate is the first half of norm(x) W^T + bias and up the second.
+void gated_linear(const Weights& weights, const Rows& rows, const float* bias, float* y, void* scratch,
                   cudaStream_t stream);
 
 }  // namespace cuda

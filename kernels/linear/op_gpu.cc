@@ -15,16 +15,11 @@ class LinearGpuOp : public LinearKernel {
  private:
   absl::Status run(OpKernelContext* ctx, const Linear& call) const override {
     const auto& [x, weight, bias, norm, residual, epsilon, M, y] = call;
-    const int64_t K = weight->dim_size(1);
     if (M == 0 || weight->dim_size(0) == 0) return absl::OkStatus();
-    Tensor normed;
-    const float* from = x;
-    if (norm) {
-      TF_RETURN_IF_ERROR(ctx->allocate_temp(DT_FLOAT, TensorShape({M, K}), &normed));
-      cuda::rms_norm(x, norm, epsilon, M, K, normed.flat<float>().data(), stream_of(ctx));
-      from = normed.flat<float>().data();
-    }
-    cuda::linear(weights_of(*weight), from, bias, residual, M, y, stream_of(ctx));
+    const cuda::Weights weights = weights_of(*weight);
+    Tensor scratch;
+    TF_RETURN_IF_ERROR(allocate_bytes(ctx, cuda::linear_scratch_bytes(weights, M), &scratch));
+    cuda::linear(weights, {x, M, norm, epsilon}, bias, residual, y, scratch.data(), stream_of(ctx));
     return launched("SdaLinear");
   }
 };

@@ -191,6 +191,11 @@ void decoder_layer() {
   check_layer("a window of one", {4, 2, 16, 32, 48, 1, false, false}, pair);
   check_layer("new tokens with padding", {6, 2, 16, 48, 80, 0, true, true}, prompt);
   check_layer("odd sizes", {2, 1, 10, 21, 13, 0, true, false}, prompt);
+  Batch long_prompt = {{}, {1, 0}, 37, 2, 200};
+  for (int i = 0; i < 74; i++) long_prompt.position.push_back(i < 37 ? 90 + i : i - 39);
+  check_layer("a long prompt, and one with padding", {6, 2, 16, 48, 80, 0, true, true}, long_prompt);
+  check_layer("a long prompt, a window", {5, 1, 12, 20, 10, 50, false, false}, long_prompt);
+  check_layer("a long prompt, float32", {4, 2, 16, 32, 48, 0, true, false}, long_prompt, sda::cuda::WeightType::kFloat32);
   check_layer("float32", {4, 2, 16, 32, 48, 0, false, false}, pair, sda::cuda::WeightType::kFloat32);
   check_layer("float16", {4, 2, 16, 32, 48, 0, true, false}, pair, sda::cuda::WeightType::kFloat16);
   if (!kOnDevice) return;

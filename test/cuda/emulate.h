@@ -264,4 +264,6 @@ inline float __uint_as_float(unsigned i) { float x; std::memcpy(&x, &i, 4); retu
 inline int __clzll(long long x) { return x == 0 ? 64 : __builtin_clzll(static_cast<unsigned long long>(x)); }
 template <typename T>
 T __ldg(const T* at) { return *at; }
+template <typename T>
+T __ldcs(const T* at) { return *at; }
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }

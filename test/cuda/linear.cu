@@ -1,11 +1,12 @@
 // Checks of kernels/linear/cuda.cu against float64 products.
 
+#include "../../kernels/linear/many.h"
 #include "linear.h"
 
 namespace check {
 namespace {
 
-std::vector<double> expected(const HostWeights& w, const std::vector<float>& x, const std::vector<float>& bias,
+std::vector<double> expected(const HostWeights& w, const std::vector<double>& x, const std::vector<float>& bias,
                              const std::vector<float>& residual, int64_t M) {
   std::vector<double> y(M * w.N);
   for (int64_t m = 0; m < M; m++) {
@@ -18,48 +19,75 @@ std::vector<double> expected(const HostWeights& w, const std::vector<float>& x, 
   return y;
 }
 
-void check_linear(int64_t M, int64_t N, int64_t K, sda::cuda::WeightType type, bool more) {
-  const std::string name = "linear " + std::to_string(M) + " x " + std::to_string(N) + " x " + std::to_string(K) +
-                           ", " + name_of(type) + (more ? ", bias, residual" : "");
-  HostWeights w(N, K, type);
-  const std::vector<float> x = normal(M * K, 1.0f);
-  const std::vector<float> bias = more ? normal(N, 1.0f) : std::vector<float>();
-  const std::vector<float> residual = more ? normal(M * N, 1.0f) : std::vector<float>();
-  Buffer<float> x_at(x), bias_at(bias), residual_at(residual), y(M * N);
-  sda::cuda::linear(w.on_device(), x_at.data(), more ? bias_at.data() : nullptr,
-                    more ? residual_at.data() : nullptr, M, y.data(), nullptr);
-  const double apart = difference(y.read(name), expected(w, x, bias, residual, M));
-  expect(apart <= kLinear, name, number(apart));
-
-  if (N % 2 != 0) return;
-  Buffer<float> gated(M * N / 2);
-  sda::cuda::gated_linear(w.on_device(), x_at.data(), more ? bias_at.data() : nullptr, M, gated.data(), nullptr);
-  const std::vector<double> both = expected(w, x, bias, {}, M);
-  std::vector<double> want(M * N / 2);
-  for (int64_t m = 0; m < M; m++) {
-    for (int64_t i = 0; i < N / 2; i++) {
-      const double gate = both[m * N + i];
-      want[m * N / 2 + i] = gate / (1 + std::exp(-gate)) * both[m * N + N / 2 + i];
-    }
+// x, normalised where there is a norm.
+std::vector<double> normalised(const std::vector<float>& x, const std::vector<float>& norm, int64_t M, int64_t K) {
+  std::vector<double> y(x.begin(), x.end());
+  for (int64_t m = 0; m < M && !norm.empty(); m++) {
+    double squares = 0;
+    for (int64_t k = 0; k < K; k++) squares += y[m * K + k] * y[m * K + k];
+    const double scale = 1 / std::sqrt(squares / K + 1e-5);
+    for (int64_t k = 0; k < K; k++) y[m * K + k] *= scale * norm[k];
   }
-  const double off = difference(gated.read(name), want);
-  expect(off <= kLinear, "gated " + name, number(off));
+  return y;
 }
 
-void check_norm(int64_t M, int64_t K) {
-  const std::string name = "norm " + std::to_string(M) + " x " + std::to_string(K);
-  const std::vector<float> x = normal(M * K, 2.0f), norm = normal(K, 1.0f);
-  Buffer<float> x_at(x), norm_at(norm), y(M * K);
-  sda::cuda::rms_norm(x_at.data(), norm_at.data(), 1e-5f, M, K, y.data(), nullptr);
-  std::vector<double> want(M * K);
-  for (int64_t m = 0; m < M; m++) {
-    double squares = 0;
-    for (int64_t k = 0; k < K; k++) squares += static_cast<double>(x[m * K + k]) * x[m * K + k];
-    const double scale = 1 / std::sqrt(squares / K + 1e-5);
-    for (int64_t k = 0; k < K; k++) want[m * K + k] = x[m * K + k] * scale * norm[k];
+struct Case {
+  int64_t M, N, K;
+  sda::cuda::WeightType type;
+  bool norm, more;  // more: bias and residual
+};
+
+void check_linear(const Case& c) {
+  const auto& [M, N, K, type, has_norm, more] = c;
+  const std::string name = "linear " + std::to_string(M) + " x " + std::to_string(N) + " x " + std::to_string(K) +
+                           ", " + name_of(type) + (has_norm ? ", norm" : "") + (more ? ", bias, residual" : "");
+  HostWeights w(N, K, type);
+  const sda::cuda::Weights weights = w.on_device();
+  const double tolerance = M >= sda::cuda::kManyRows && sda::cuda::takes_many(weights) ? kTwoParts : kLinear;
+  const std::vector<float> none, x = normal(M * K, 1.0f), norm = has_norm ? normal(K, 0.5f, 1) : none;
+  const std::vector<float> bias = more ? normal(N, 1.0f) : none, residual = more ? normal(M * N, 1.0f) : none;
+  const std::vector<double> from = normalised(x, norm, M, K);
+  Buffer<float> x_at(x), norm_at(norm), bias_at(bias), residual_at(residual), y(M * N);
+  Buffer<unsigned char> scratch(sda::cuda::linear_scratch_bytes(weights, M));
+  const sda::cuda::Rows rows = {x_at.data(), M, has_norm ? norm_at.data() : nullptr, 1e-5f};
+  sda::cuda::linear(weights, rows, more ? bias_at.data() : nullptr, more ? residual_at.data() : nullptr, y.data(),
+                    scratch.data(), nullptr);
+  const double apart = difference(y.read(name), expected(w, from, bias, residual, M));
+  expect(apart <= tolerance, name, number(apart));
+
+  if (N % 2 == 0) {
+    Buffer<float> gated(M * N / 2);
+    sda::cuda::gated_linear(weights, rows, more ? bias_at.data() : nullptr, gated.data(), scratch.data(), nullptr);
+    const std::vector<double> both = expected(w, from, bias, {}, M);
+    std::vector<double> want(M * N / 2);
+    for (int64_t m = 0; m < M; m++) {
+      for (int64_t i = 0; i < N / 2; i++) {
+        const double gate = both[m * N + i];
+        want[m * N / 2 + i] = gate / (1 + std::exp(-gate)) * both[m * N + N / 2 + i];
+      }
+    }
+    const double off = difference(gated.read(name), want);
+    expect(off <= tolerance, "gated " + name, number(off));
   }
-  const double apart = difference(y.read(name), want);
-  expect(apart <= kLinear, name, number(apart));
+  scratch.read(name);
+}
+
+// A row of x has the same bits whatever other rows there are.
+void check_rows(int64_t N, int64_t K, sda::cuda::WeightType type) {
+  HostWeights w(N, K, type);
+  Buffer<float> x(normal(8 * K, 1.0f)), norm(normal(K, 0.5f, 1));
+  const auto first_row = [&](int64_t M) {
+    Buffer<float> y(M * N);
+    sda::cuda::linear(w.on_device(), {x.data(), M, norm.data(), 1e-5f}, nullptr, nullptr, y.data(), nullptr, nullptr);
+    std::vector<float> row = y.read("linear, rows");
+    row.resize(N);
+    return row;
+  };
+  const std::vector<float> alone = first_row(1);
+  for (int64_t M : {2, 3, 4, 5, 8}) {
+    const bool same = std::memcmp(alone.data(), first_row(M).data(), N * sizeof(float)) == 0;
+    expect(same, "linear, " + name_of(type) + ": a row alone and among " + std::to_string(M), same ? "same" : "different");
+  }
 }
 
 }  // namespace
@@ -67,27 +95,34 @@ void check_norm(int64_t M, int64_t K) {
 void linear() {
   using sda::cuda::WeightType;
   for (WeightType type : {WeightType::kFloat32, WeightType::kBfloat16, WeightType::kFloat16}) {
-    for (int64_t M : {1, 2, 3, 8, 16}) {
-      check_linear(M, 38, 96, type, true);
-      check_linear(M, 5, 64, type, false);
-      check_linear(M, 34, 67, type, true);  // rows that do not begin at multiples of 16 bytes
-      check_linear(M, 1, 1, type, false);
+    for (int64_t M : {1, 2, 3, 5, 8, 11}) {
+      for (bool norm : {false, true}) {
+        check_linear({M, 38, 96, type, norm, true});
+        check_linear({M, 5, 64, type, norm, false});
+        check_linear({M, 34, 67, type, norm, true});  // rows that do not begin at multiples of 16 bytes
+        check_linear({M, 1, 1, type, norm, false});
+      }
+      check_linear({M, 19, 1304, type, true, true});  // several warps a unit, with columns left over
+      check_linear({M, 6, 301, type, true, false});
     }
-    check_linear(2, 64, 576, type, true);
+    check_linear({2, 64, 576, type, true, true});
+    check_linear({33, 38, 96, type, true, true});  // many rows
+    check_linear({40, 10, 67, type, true, false});
+    check_rows(10, 600, type);
+    check_rows(10, 599, type);
   }
-  for (int64_t K : {1, 7, 576}) check_norm(3, K);
   if (!kOnDevice) return;
   const std::vector<std::pair<int64_t, int64_t>> shapes = {
       {2048, 1536}, {17920, 1536}, {1536, 8960}, {151936, 1536}, {12288, 4096}, {22016, 4096}, {4096, 11008}};
   for (const auto& [N, K] : shapes) {
     for (int64_t M : {1, 2, 8}) {
-      if (M == 2 && N < 20000) check_linear(M, N, K, WeightType::kBfloat16, true);
+      if (M == 2 && N < 20000) check_linear({M, N, K, WeightType::kBfloat16, true, true});
       HostWeights w(N, K, WeightType::kBfloat16);
-      Buffer<float> x(normal(M * K, 1.0f)), y(M * N);
+      Buffer<float> x(normal(M * K, 1.0f)), norm(normal(K, 0.5f, 1)), y(M * N);
       const sda::cuda::Weights at = w.on_device();
-      report("linear bf16 " + std::to_string(M) + " x " + std::to_string(N) + " x " + std::to_string(K),
-             time_of([&] { sda::cuda::linear(at, x.data(), nullptr, nullptr, M, y.data(), nullptr); }),
-             2.0 * N * K);
+      const sda::cuda::Rows rows = {x.data(), M, norm.data(), 1e-5f};
+      report("norm, linear bf16 " + std::to_string(M) + " x " + std::to_string(N) + " x " + std::to_string(K),
+             time_of([&] { sda::cuda::linear(at, rows, nullptr, nullptr, y.data(), nullptr, nullptr); }), 2.0 * N * K);
     }
   }
 }
