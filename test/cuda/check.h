@@ -177,6 +177,7 @@ void sample();
 void linear();
 void linear_many();
 void decoder_layer();
+void decode_step();
 void embed();
 void upload();
 

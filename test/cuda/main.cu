@@ -65,6 +65,7 @@ int main() {
   check::linear_many();
   check::decoder_layer();
   check::embed();
+  check::decode_step();
   std::printf("%d passed, %d failed\n", check::passed, check::failed);
   return check::failed > 0;
 }

@@ -50,10 +50,13 @@ const PACKAGES = [
 const cache =
   process.env.SDA_CACHE_DIR ??
   join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'sda-tfjs');
-const toolkit = join(cache, 'cuda-13.0');
+const isComplete = (folder) => existsSync(join(folder, 'complete.json'));
+/** Set-up's copy where there is one, else our own. */
+const toolkits = [join(cache, 'cuda', 'nvcc-13.0'), join(cache, 'cuda-13.0')];
+const toolkit = toolkits.find(isComplete) ?? toolkits[1];
 
 function fetchToolkit() {
-  if (existsSync(join(toolkit, 'complete'))) return;
+  if (isComplete(toolkit)) return;
   rmSync(toolkit, { recursive: true, force: true });
   const pip = [
     '-m',
@@ -66,7 +69,7 @@ function fetchToolkit() {
     toolkit,
   ];
   run('python3', [...pip, ...PACKAGES]);
-  writeFileSync(join(toolkit, 'complete'), '');
+  writeFileSync(join(toolkit, 'complete.json'), '{}');
 }
 
 function nvcc() {
@@ -75,7 +78,7 @@ function nvcc() {
     ...PATH.split(':'),
     ...(CUDA_HOME ? [join(CUDA_HOME, 'bin')] : []),
     '/usr/local/cuda/bin',
-    ...(existsSync(join(toolkit, 'complete')) ? [join(toolkit, 'nvidia', 'cu13', 'bin')] : []),
+    ...(isComplete(toolkit) ? [join(toolkit, 'nvidia', 'cu13', 'bin')] : []),
   ];
   return folders.map((folder) => join(folder, 'nvcc')).find((file) => existsSync(file));
 }
