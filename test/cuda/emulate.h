@@ -2,8 +2,9 @@
 // fibers that switch at barriers and warp operations; blocks run one after another, in a shuffled order, so that a
 // kernel that counts on an order fails. A barrier that not all threads reach ends the program with a message.
 //
-// Not modelled: speed, memory ordering between blocks that run at the same time, and races between threads that
-// no barrier separates (fibers of a block run in a shuffled order as well, which finds some of them).
+// Not modelled: speed, and memory ordering between blocks that run at the same time. Races between threads that no
+// barrier separates are found by chance: threads run in a shuffled order, and some warps are held back while others run
+// ahead to the next barrier.
 #pragma once
 
 #include <setjmp.h>
@@ -139,6 +140,24 @@ inline bool release() {
   return any;
 }
 
+// Warps that stand still in this round of a block, so that others get ahead of them; not all of those that can go on.
+inline std::vector<bool> held_warps() {
+  const auto& fibers = block->fibers;
+  std::vector<bool> held((fibers.size() + kLanes - 1) / kLanes);
+  std::vector<size_t> ready;
+  for (size_t warp = 0; warp < held.size(); warp++) {
+    const auto first = fibers.begin() + warp * kLanes;
+    const auto last = fibers.begin() + std::min(fibers.size(), (warp + 1) * kLanes);
+    const bool can = std::any_of(first, last, [](const Fiber& f) { return f.waits == Waits::kNothing; });
+    if (can) ready.push_back(warp);
+  }
+  if (ready.size() < 2) return held;
+  const unsigned bits = dice()();
+  for (size_t i = 0; i < ready.size(); i++) held[ready[i]] = bits >> i % 32 & 1;
+  held[ready[dice()() % ready.size()]] = false;
+  return held;
+}
+
 inline void run_block(const char* kernel) {
   auto& fibers = block->fibers;
   std::vector<unsigned> order(fibers.size());
@@ -147,8 +166,9 @@ inline void run_block(const char* kernel) {
   for (Fiber& fiber : fibers) fiber.waits = Waits::kNothing;
   for (;;) {
     bool ran = false;
+    const std::vector<bool> held = held_warps();
     for (unsigned i : order) {
-      if (fibers[i].waits != Waits::kNothing) continue;
+      if (fibers[i].waits != Waits::kNothing || held[i / kLanes]) continue;
       block->current = i;
       threadIdx = dim3(i % blockDim.x, i / blockDim.x % blockDim.y, i / blockDim.x / blockDim.y);
       resume(fibers[i]);
