@@ -5,14 +5,16 @@ import { messageOf } from '../src/errors.js';
 import { packageRoot } from '../src/runtime/paths.js';
 import { type BenchRow, type KernelBench, runCase } from './harness.js';
 
-const KERNELS = ['sda-step', 'sample', 'linear', 'decoder-layer'];
+const KERNELS = ['sda-step', 'sample', 'linear', 'decoder-layer', 'embed', 'upload', 'read-back'];
+const USAGE = `npm run bench -- [KERNEL ...] [--quick]; kernels: ${KERNELS.join(', ')}`;
 
-/** `npm run bench [-- KERNEL ...] [--quick]`: times every kernel; a table on stdout, JSON in bench/results/. */
+/** Times every kernel; a table on stdout, JSON in bench/results/. */
 async function main(args: readonly string[]): Promise<void> {
   const quick = args.includes('--quick');
   const wanted = args.filter((arg) => !arg.startsWith('--'));
-  const unknown = wanted.find((kernel) => !KERNELS.includes(kernel));
-  if (unknown) throw new Error(`No kernel is named "${unknown}": use ${KERNELS.join(', ')}.`);
+  if (args.includes('--help')) return print(USAGE);
+  const unknown = args.find((arg) => arg !== '--quick' && !KERNELS.includes(arg));
+  if (unknown) throw new Error(`"${unknown}" is no kernel and no option: ${USAGE}.`);
 
   const environment = await describeEnvironment();
   const { machine, versions, kernels } = environment;

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
-import { decoderLayer, makeDecoderLayer } from '../../kernels/decoder-layer/index.js';
-import { decoderLayerReference } from '../../kernels/decoder-layer/reference.js';
+import { decoderLayers, makeDecoderLayer } from '../../kernels/decoder-layer/index.js';
+import { decoderLayersReference } from '../../kernels/decoder-layer/reference.js';
 import type { ModelConfig } from '../../src/model/config.js';
 import { KvCache } from '../../src/model/kv-cache.js';
 import { castTo, float32Tensor, int32Tensor } from '../../src/runtime/device-tensors.js';
@@ -55,14 +55,14 @@ function makeCase(sizes: (typeof LAYERS)[number], past: number, T: number): Benc
     rotation: float32Tensor(angles, [length, headDim]) as tf.Tensor2D,
   };
   const x = tf.randomNormal<tf.Rank.R2>([2 * T, hidden], 0, 1, 'float32', 1);
-  const inputs = { x, ...places, keys: cache.keys, values: cache.values };
+  const one = { layers: [layer], caches: [cache] };
   return {
     label: `bfloat16 hidden ${hidden}, past=${past} new=${T}`,
     bytes: bytes + 4 * numKeyValueHeads * length * headDim * 4,
     tolerance: 1e-5,
     variants: [
-      { name: 'product', run: () => [decoderLayer({ x, layer, places, cache })] },
-      { name: 'reference', run: () => decoderLayerReference(inputs, { layer, cache }) },
+      { name: 'product', run: () => [decoderLayers({ x, places, ...one })] },
+      { name: 'reference', run: () => decoderLayersReference({ x, ...places }, one) },
     ],
     dispose: () => {
       const weights = Object.values(layer.tensors).filter((tensor) => tensor !== undefined);

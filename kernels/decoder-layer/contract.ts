@@ -61,20 +61,23 @@ export interface TokenPlaces {
   readonly rotation: Tensor2D;
 }
 
-export interface DecoderLayerArgs {
+export interface DecoderLayersArgs {
   /** float32 [R * T, K] */
   readonly x: Tensor2D;
-  readonly layer: DecoderLayer;
+  /** Run one after the other, at least one */
+  readonly layers: readonly DecoderLayer[];
   readonly places: TokenPlaces;
-  readonly cache: LayerCache;
+  /** One for each layer */
+  readonly caches: readonly LayerCache[];
 }
 
-export type DecoderLayerInputs = {
+export type DecoderLayersInputs = {
   x: Tensor2D;
   positions: Tensor2D;
   rows: Tensor1D;
   rotation: Tensor2D;
-  keys: Tensor;
-  values: Tensor;
 };
-export type DecoderLayerAttrs = { layer: DecoderLayer; cache: LayerCache };
+export type DecoderLayersAttrs = {
+  layers: readonly DecoderLayer[];
+  caches: readonly LayerCache[];
+};

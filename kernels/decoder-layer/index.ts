@@ -6,23 +6,35 @@ import { defineKernel } from '../define.js';
 import { checkShape } from '../shapes.js';
 import type {
   DecoderLayer,
-  DecoderLayerArgs,
-  DecoderLayerAttrs,
-  DecoderLayerInputs,
+  DecoderLayersArgs,
+  DecoderLayersAttrs,
+  DecoderLayersInputs,
   LayerShape,
   LayerTensors,
 } from './contract.js';
-import { decoderLayerReference } from './reference.js';
+import { decoderLayersReference } from './reference.js';
 
 export * from './contract.js';
 
-const NAME = 'SdaDecoderLayer';
+const NAME = 'SdaDecoderLayers';
 
-const run = defineKernel<DecoderLayerInputs, DecoderLayerAttrs>({
+const run = defineKernel<DecoderLayersInputs, DecoderLayersAttrs>({
   name: NAME,
-  native: ({ x, positions, rows, rotation, keys, values }, { layer }) =>
-    executeOp(NAME, [], [x, layer.handle!, positions, rows, rotation, keys, values]),
-  reference: decoderLayerReference,
+  native: ({ x, positions, rows, rotation }, { layers, caches }) =>
+    executeOp(
+      NAME,
+      [attr.int('L', layers.length)],
+      [
+        x,
+        positions,
+        rows,
+        rotation,
+        ...layers.map(({ handle }) => handle!),
+        ...caches.map(({ keys }) => keys),
+        ...caches.map(({ values }) => values),
+      ],
+    ),
+  reference: decoderLayersReference,
 });
 
 /**
@@ -64,24 +76,32 @@ export function makeDecoderLayer(tensors: LayerTensors, shape: LayerShape): Deco
 }
 
 /**
- * One decoder layer for new tokens over a key-value cache. With `h = norm(x)`: projects h to q, k and v,
- * normalises (optional) and rotates queries and keys, writes keys and values into their cache slots, attends to
- * every slot at or before each token's position, `softmax(q k^T / sqrt(D)) v`, projects the result with `o` and
- * adds x; then adds `(silu(h gate^T) * (h up^T)) down^T` with `h` the norm of that.
+ * Decoder layers, one after the other, for new tokens over a key-value cache of each. With `h = norm(x)` a layer
+ * projects h to q, k and v, normalises (optional) and rotates queries and keys, writes keys and values into their cache
+ * slots, attends to every slot at or before each token's position, `softmax(q k^T / sqrt(D)) v`, projects the result with
+ * `o` and adds x; then it adds `(silu(h gate^T) * (h up^T)) down^T` with `h` the norm of that. Its result is the x of the
+ * next. All in one call: calls cost time of their own.
  *
  * @returns float32 [R * T, K]; lines of padding hold no meaning. The caller disposes it.
  * @throws SdaError `bad-tensor` when shapes disagree. Positions must lie in -1..capacity-1 and below
  *   the lines of rotation, and rows in 0..cache.rows-1; anything else is an error of the operation, nothing is written.
  */
-export function decoderLayer({ x, layer, places, cache }: DecoderLayerArgs): Tensor2D {
+export function decoderLayers({ x, layers, places, caches }: DecoderLayersArgs): Tensor2D {
   const { positions, rows, rotation } = places;
-  checkShape('decoderLayer', 'positions', positions, [null, null]);
+  checkShape('decoderLayers', 'positions', positions, [null, null]);
   const tokens = positions.shape[0] * positions.shape[1];
-  checkShape('decoderLayer', 'x', x, [tokens, layer.tensors.inputNorm.shape[0]]);
-  checkShape('decoderLayer', 'rows', rows, [positions.shape[0]]);
-  checkShape('decoderLayer', 'rotation', rotation, [null, layer.shape.headDim]);
-  const { keys, values } = cache;
-  const [y] = run({ x, positions, rows, rotation, keys, values }, { layer, cache });
+  if (layers.length === 0 || caches.length !== layers.length) {
+    throw new SdaError(
+      'bad-tensor',
+      `decoderLayers: there must be a cache for each layer, and a layer, but there are ${layers.length} layers and ${caches.length} caches.`,
+    );
+  }
+  for (const { tensors, shape } of layers) {
+    checkShape('decoderLayers', 'x', x, [tokens, tensors.inputNorm.shape[0]]);
+    checkShape('decoderLayers', 'rotation', rotation, [null, shape.headDim]);
+  }
+  checkShape('decoderLayers', 'rows', rows, [positions.shape[0]]);
+  const [y] = run({ x, positions, rows, rotation }, { layers, caches });
   return y as Tensor as Tensor2D;
 }
 
@@ -90,12 +110,12 @@ function checkLayer(tensors: LayerTensors, shape: LayerShape): void {
   if (numHeads % numKeyValueHeads !== 0 || headDim % 2 !== 0) {
     throw new SdaError(
       'bad-tensor',
-      `decoderLayer: the number of heads (${numHeads}) must be a multiple of the number of key-value heads (${numKeyValueHeads}), and their size (${headDim}) even.`,
+      `makeDecoderLayer: the number of heads (${numHeads}) must be a multiple of the number of key-value heads (${numKeyValueHeads}), and their size (${headDim}) even.`,
     );
   }
   const check = (name: keyof LayerTensors, expected: (number | null)[]) => {
     const tensor = tensors[name];
-    if (tensor) checkShape('decoderLayer', name, tensor, expected);
+    if (tensor) checkShape('makeDecoderLayer', name, tensor, expected);
   };
   const width = (numHeads + 2 * numKeyValueHeads) * headDim;
   check('inputNorm', [null]);

@@ -1,4 +1,4 @@
-// What SdaDecoderLayerWeights and SdaDecoderLayer are on every device: attributes, checks and resources. See op.cc, and
+// What SdaDecoderLayerWeights and SdaDecoderLayers are on every device: attributes, checks and resources. See op.cc, and
 // op_gpu.cc for the GPU.
 #pragma once
 
@@ -75,63 +75,88 @@ class DecoderLayerWeightsOp : public OpKernel {
   float epsilon_;
 };
 
-class LayerKernel : public OpKernel {
+class LayersKernel : public OpKernel {
  public:
-  explicit LayerKernel(OpKernelConstruction* ctx) : OpKernel(ctx) {}
+  explicit LayersKernel(OpKernelConstruction* ctx) : OpKernel(ctx) {
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("L", &L_));
+  }
 
   void Compute(OpKernelContext* ctx) override {
-    tensorflow::core::RefCountPtr<DecoderLayer> layer;
-    tensorflow::core::RefCountPtr<Var> key_var, value_var;
-    OP_REQUIRES_OK(ctx, LookupResource(ctx, HandleFromInput(ctx, 1), &layer));
-    OP_REQUIRES_OK(ctx, LookupResource(ctx, HandleFromInput(ctx, 5), &key_var));
-    OP_REQUIRES_OK(ctx, LookupResource(ctx, HandleFromInput(ctx, 6), &value_var));
-    tensorflow::mutex_lock key_lock(*key_var->mu());
-    tensorflow::mutex_lock value_lock(*value_var->mu());
-    Tensor &keys = *key_var->tensor(), &values = *value_var->tensor();
-    OP_REQUIRES_OK(ctx, check_cache(*layer, keys, values));
-    OP_REQUIRES_OK(ctx, check_inputs(ctx, *layer, keys.shape()));
-    OP_REQUIRES_OK(ctx, make_exclusive(ctx, keys));
-    OP_REQUIRES_OK(ctx, make_exclusive(ctx, values));
+    std::vector<Bound> layers(L_);
+    for (int i = 0; i < L_; i++) OP_REQUIRES_OK(ctx, bind(ctx, i, layers[i]));
     Tensor* y = nullptr;
     OP_REQUIRES_OK(ctx, ctx->allocate_output(0, ctx->input(0).shape(), &y));
-    OP_REQUIRES_OK(ctx, run(ctx, *layer, keys, values, y));
+    Tensor from = ctx->input(0);
+    for (int i = 0; i < L_; i++) {
+      Tensor to = *y;
+      if (i + 1 < L_) OP_REQUIRES_OK(ctx, ctx->allocate_temp(DT_FLOAT, from.shape(), &to));
+      OP_REQUIRES_OK(ctx, run_one(ctx, layers[i], from, &to));
+      from = to;
+    }
   }
 
  protected:
-  // Inputs 0 (x) and 4 (rotation), the cache and y are the device's; inputs 2 (positions) and 3 (rows) the host's.
-  virtual absl::Status run(OpKernelContext* ctx, const DecoderLayer& layer, Tensor& keys, Tensor& values,
-                           Tensor* y) const = 0;
+  // x, input 3 (rotation), the cache and y are the device's; inputs 1 (positions) and 2 (rows) the host's.
+  virtual absl::Status run(OpKernelContext* ctx, const DecoderLayer& layer, const Tensor& x, Tensor& keys,
+                           Tensor& values, Tensor* y) const = 0;
   virtual absl::Status copy(OpKernelContext* ctx, const Tensor& from, Tensor* to) const = 0;
 
  private:
+  struct Bound {
+    tensorflow::core::RefCountPtr<DecoderLayer> layer;
+    tensorflow::core::RefCountPtr<Var> keys, values;
+  };
+
+  // Finds layer `index` and its cache, and checks them against the other inputs.
+  absl::Status bind(OpKernelContext* ctx, int index, Bound& bound) const {
+    constexpr int kFirst = 4;  // after x, positions, rows and rotation: layers, keys, values
+    TF_RETURN_IF_ERROR(LookupResource(ctx, HandleFromInput(ctx, kFirst + index), &bound.layer));
+    TF_RETURN_IF_ERROR(LookupResource(ctx, HandleFromInput(ctx, kFirst + L_ + index), &bound.keys));
+    TF_RETURN_IF_ERROR(LookupResource(ctx, HandleFromInput(ctx, kFirst + 2 * L_ + index), &bound.values));
+    tensorflow::mutex_lock key_lock(*bound.keys->mu());
+    tensorflow::mutex_lock value_lock(*bound.values->mu());
+    const Tensor& keys = *bound.keys->tensor();
+    TF_RETURN_IF_ERROR(check_cache(*bound.layer, keys, *bound.values->tensor()));
+    return check_inputs(ctx, *bound.layer, keys.shape());
+  }
+
+  absl::Status run_one(OpKernelContext* ctx, const Bound& bound, const Tensor& x, Tensor* y) const {
+    tensorflow::mutex_lock key_lock(*bound.keys->mu());
+    tensorflow::mutex_lock value_lock(*bound.values->mu());
+    Tensor &keys = *bound.keys->tensor(), &values = *bound.values->tensor();
+    TF_RETURN_IF_ERROR(make_exclusive(ctx, keys));
+    TF_RETURN_IF_ERROR(make_exclusive(ctx, values));
+    return run(ctx, *bound.layer, x, keys, values, y);
+  }
+
   static absl::Status check_cache(const DecoderLayer& layer, const Tensor& keys, const Tensor& values) {
     for (const Tensor* cache : {&keys, &values}) {
-      TF_RETURN_IF_ERROR(check_shape("SdaDecoderLayer", "cache", *cache, {-1, layer.G, -1, layer.D}));
+      TF_RETURN_IF_ERROR(check_shape("SdaDecoderLayers", "cache", *cache, {-1, layer.G, -1, layer.D}));
       if (cache->dtype() != DT_FLOAT)
-        return absl::InvalidArgumentError("SdaDecoderLayer: the cache must be float32.");
+        return absl::InvalidArgumentError("SdaDecoderLayers: the cache must be float32.");
     }
     if (keys.shape() == values.shape()) return absl::OkStatus();
-    return absl::InvalidArgumentError("SdaDecoderLayer: keys and values differ in shape.");
+    return absl::InvalidArgumentError("SdaDecoderLayers: keys and values differ in shape.");
   }
 
   static absl::Status check_inputs(OpKernelContext* ctx, const DecoderLayer& layer,
                                    const TensorShape& cache) {
-    constexpr const char* kOp = "SdaDecoderLayer";
-    const Tensor &x = ctx->input(0), &positions = ctx->input(2), &rows = ctx->input(3);
+    constexpr const char* kOp = "SdaDecoderLayers";
+    const Tensor &x = ctx->input(0), &positions = ctx->input(1), &rows = ctx->input(2);
     TF_RETURN_IF_ERROR(check_shape(kOp, "positions", positions, {-1, -1}));
     const int64_t R = positions.dim_size(0), N = positions.NumElements();
     TF_RETURN_IF_ERROR(check_shape(kOp, "x", x, {N, layer.hidden()}));
     TF_RETURN_IF_ERROR(check_shape(kOp, "rows", rows, {R}));
-    TF_RETURN_IF_ERROR(check_shape(kOp, "rotation", ctx->input(4), {-1, layer.D}));
-    const int64_t angles = ctx->input(4).dim_size(0);
+    TF_RETURN_IF_ERROR(check_shape(kOp, "rotation", ctx->input(3), {-1, layer.D}));
+    const int64_t angles = ctx->input(3).dim_size(0);
     const int32_t* position = positions.flat<int32_t>().data();
     for (int64_t i = 0; i < N; i++) {
       if (position[i] < -1 || position[i] >= cache.dim_size(2))
         return absl::InvalidArgumentError(absl::StrCat(
-            "decoderLayer: positions must lie in -1..", cache.dim_size(2) - 1,
+            "decoderLayers: positions must lie in -1..", cache.dim_size(2) - 1,
             " (the cache's capacity), but one is ", position[i], "."));
       if (position[i] >= angles)
-        return absl::InvalidArgumentError(absl::StrCat("decoderLayer: rotation has ", angles,
+        return absl::InvalidArgumentError(absl::StrCat("decoderLayers: rotation has ", angles,
                                                        " lines, but a token stands at ", position[i], "."));
     }
     const int32_t* row = rows.flat<int32_t>().data();
@@ -139,7 +164,7 @@ class LayerKernel : public OpKernel {
     for (int64_t r = 0; r < R; r++) {
       if (row[r] < 0 || row[r] >= cache.dim_size(0) || used[row[r]])
         return absl::InvalidArgumentError(
-            absl::StrCat("decoderLayer: rows must be different numbers in 0..",
+            absl::StrCat("decoderLayers: rows must be different numbers in 0..",
                          cache.dim_size(0) - 1, ", but one is ", row[r], "."));
       used[row[r]] = true;
     }
@@ -155,6 +180,8 @@ class LayerKernel : public OpKernel {
     tensor = own;
     return absl::OkStatus();
   }
+
+  int L_;
 };
 
 }  // namespace sda

@@ -1,12 +1,12 @@
-// SdaDecoderLayer: one layer of a Llama- or Qwen-like decoder, for new tokens over a key-value cache.
+// SdaDecoderLayers: L layers of a Llama- or Qwen-like decoder, for new tokens over a key-value cache of each.
 //
-//   y = mlp(attention(x)), each with its RMSNorm and residual: attention.h, mlp.h
+//   y = mlp(attention(x)), each with its RMSNorm and residual: attention.h, mlp.h; y is the x of the next layer
 //
 //   x [R T, K], rotation [P, D] float32, a line a position; positions [R, T], rows [R] int32;
-//   layer: a handle made by SdaDecoderLayerWeights, matrices float32, bfloat16 or float16;
+//   layers: handles made by SdaDecoderLayerWeights, matrices float32, bfloat16 or float16;
 //   keys, values: resource variables float32 [cache rows, G, capacity, D], written in place; y [R T, K]
 //
-// Fused: everything, as eight phases that all threads go through together. One pass over the weights, and one over the
+// Fused: a layer, as eight phases that all threads go through together. One pass over the weights, and one over the
 // cached keys and values per token and key-value head. Bytes of a decoding call: the weights and
 // 8 R G D (position + 1) of the cache. Padding (position -1) writes nothing; its lines hold no meaning.
 //
@@ -49,15 +49,16 @@ REGISTER_OP("SdaDecoderLayerWeights")
       return absl::OkStatus();
     });
 
-REGISTER_OP("SdaDecoderLayer")
+REGISTER_OP("SdaDecoderLayers")
     .Input("x: float")
-    .Input("layer: resource")
     .Input("positions: int32")
     .Input("rows: int32")
     .Input("rotation: float")
-    .Input("keys: resource")
-    .Input("values: resource")
+    .Input("layers: L * resource")
+    .Input("keys: L * resource")
+    .Input("values: L * resource")
     .Output("y: float")
+    .Attr("L: int >= 1")
     .SetIsStateful()
     .SetShapeFn([](InferenceContext* c) {
       ShapeHandle x;
@@ -66,18 +67,18 @@ REGISTER_OP("SdaDecoderLayer")
       return absl::OkStatus();
     });
 
-class DecoderLayerOp : public LayerKernel {
+class DecoderLayersOp : public LayersKernel {
  public:
-  using LayerKernel::LayerKernel;
+  using LayersKernel::LayersKernel;
 
  private:
-  absl::Status run(OpKernelContext* ctx, const DecoderLayer& layer, Tensor& keys, Tensor& values,
+  absl::Status run(OpKernelContext* ctx, const DecoderLayer& layer, const Tensor& x, Tensor& keys, Tensor& values,
                    Tensor* y) const override {
-    const Tensor &x = ctx->input(0), &positions = ctx->input(2);
+    const Tensor& positions = ctx->input(1);
     const int64_t tokens = x.dim_size(0);
     const TokenPlaces places = {positions.flat<int32_t>().data(),
-                                ctx->input(3).flat<int32_t>().data(),
-                                ctx->input(4).flat<float>().data(),
+                                ctx->input(2).flat<int32_t>().data(),
+                                ctx->input(3).flat<float>().data(),
                                 positions.dim_size(1),
                                 keys.dim_size(2),
                                 keys.flat<float>().data(),
@@ -104,7 +105,7 @@ class DecoderLayerOp : public LayerKernel {
 
 REGISTER_KERNEL_BUILDER(Name("SdaDecoderLayerWeights").Device(tensorflow::DEVICE_CPU),
                         DecoderLayerWeightsOp);
-REGISTER_KERNEL_BUILDER(Name("SdaDecoderLayer").Device(tensorflow::DEVICE_CPU), DecoderLayerOp);
-SDA_OPERATION(SdaDecoderLayer);
+REGISTER_KERNEL_BUILDER(Name("SdaDecoderLayers").Device(tensorflow::DEVICE_CPU), DecoderLayersOp);
+SDA_OPERATION(SdaDecoderLayers);
 
 }  // namespace sda

@@ -1,4 +1,4 @@
-// SdaDecoderLayer on an NVIDIA GPU: cuda.cu on TensorFlow's stream. Compiled only; it has not run.
+// SdaDecoderLayers on an NVIDIA GPU: cuda.cu on TensorFlow's stream. Compiled only; it has not run.
 
 #if defined(SDA_CUDA)
 
@@ -13,19 +13,19 @@
 
 namespace sda {
 
-class DecoderLayerGpuOp : public LayerKernel {
+class DecoderLayersGpuOp : public LayersKernel {
  public:
-  using LayerKernel::LayerKernel;
+  using LayersKernel::LayersKernel;
 
  private:
-  absl::Status run(OpKernelContext* ctx, const DecoderLayer& layer, Tensor& keys, Tensor& values,
+  absl::Status run(OpKernelContext* ctx, const DecoderLayer& layer, const Tensor& x, Tensor& keys, Tensor& values,
                    Tensor* y) const override {
-    const Tensor &x = ctx->input(0), &positions = ctx->input(2), &rows = ctx->input(3);
+    const Tensor &positions = ctx->input(1), &rows = ctx->input(2);
     const int64_t N = x.dim_size(0);
     if (N == 0) return absl::OkStatus();
     if (layer.D > cuda::kMostHeadSize || layer.H / layer.G > cuda::kMostGroup) {
       return absl::UnimplementedError(absl::StrCat(
-          "SdaDecoderLayer: a GPU takes heads of at most ", cuda::kMostHeadSize, " values, ", cuda::kMostGroup,
+          "SdaDecoderLayers: a GPU takes heads of at most ", cuda::kMostHeadSize, " values, ", cuda::kMostGroup,
           " to a key-value head, but there are ", layer.D, " and ", layer.H / layer.G, "."));
     }
     Tensor places, scratch;
@@ -34,7 +34,7 @@ class DecoderLayerGpuOp : public LayerKernel {
     const int32_t* on_device = places.flat<int32_t>().data();
     const cuda::Tokens tokens = {on_device,
                                  on_device + N,
-                                 ctx->input(4).flat<float>().data(),
+                                 ctx->input(3).flat<float>().data(),
                                  N,
                                  positions.dim_size(1),
                                  keys.dim_size(2),
@@ -52,12 +52,12 @@ class DecoderLayerGpuOp : public LayerKernel {
     TF_RETURN_IF_ERROR(allocate_bytes(ctx, cuda::layer_scratch_bytes(weights, tokens), &scratch));
     cuda::decoder_layer(weights, tokens, x.flat<float>().data(), y->flat<float>().data(), scratch.data(),
                         stream_of(ctx));
-    return launched("SdaDecoderLayer");
+    return launched("SdaDecoderLayers");
   }
 
   absl::Status copy(OpKernelContext* ctx, const Tensor& from, Tensor* to) const override {
     cudaMemcpyAsync(to->data(), from.data(), from.TotalBytes(), cudaMemcpyDeviceToDevice, stream_of(ctx));
-    return launched("SdaDecoderLayer");
+    return launched("SdaDecoderLayers");
   }
 
   // Positions, then rows. The layers of a step share this object and are given the same: they travel once.
@@ -84,15 +84,15 @@ class DecoderLayerGpuOp : public LayerKernel {
 
 REGISTER_KERNEL_BUILDER(Name("SdaDecoderLayerWeights").Device(tensorflow::DEVICE_GPU).HostMemory("layer"),
                         DecoderLayerWeightsOp);
-REGISTER_KERNEL_BUILDER(Name("SdaDecoderLayer")
+REGISTER_KERNEL_BUILDER(Name("SdaDecoderLayers")
                             .Device(tensorflow::DEVICE_GPU)
-                            .HostMemory("layer")
+                            .HostMemory("layers")
                             .HostMemory("positions")
                             .HostMemory("rows")
                             .HostMemory("keys")
                             .HostMemory("values"),
-                        DecoderLayerGpuOp);
-SDA_GPU_OPERATION(SdaDecoderLayer);
+                        DecoderLayersGpuOp);
+SDA_GPU_OPERATION(SdaDecoderLayers);
 
 }  // namespace sda
 

@@ -22,24 +22,34 @@ import { gatherLines, int32Tensor } from '../../src/runtime/device-tensors.js';
 import { linearReference, rmsNormReference } from '../linear/reference.js';
 import type {
   DecoderLayer,
-  DecoderLayerAttrs,
-  DecoderLayerInputs,
+  DecoderLayersAttrs,
+  DecoderLayersInputs,
   LayerCache,
 } from './contract.js';
 
 /** Added to the score of a slot that a token may not see: finite, so that no softmax is 0 / 0. */
 const MASKED = -1e30;
 
-/** `decoderLayer` composed of TensorFlow operations: attention, then the gated MLP. */
-export function decoderLayerReference(
-  inputs: DecoderLayerInputs,
-  { layer, cache }: DecoderLayerAttrs,
+/** `decoderLayers` composed of TensorFlow operations: attention, then the gated MLP, of each layer. */
+export function decoderLayersReference(
+  inputs: DecoderLayersInputs,
+  { layers, caches }: DecoderLayersAttrs,
 ): Tensor[] {
-  return tidy(() => [gatedMlp(attention(inputs, layer, cache), layer)]);
+  const positions = inputs.positions.dataSync() as Int32Array;
+  const rows = inputs.rows.dataSync() as Int32Array;
+  const angles = inputs.rotation.shape[0];
+  for (const cache of caches) checkIndices(positions, rows, cache, angles);
+  let { x } = inputs;
+  layers.forEach((layer, index) => {
+    const y = tidy(() => gatedMlp(attention({ ...inputs, x }, layer, caches[index]!), layer));
+    if (index > 0) x.dispose();
+    x = y;
+  });
+  return [x];
 }
 
 /** x + o(attention(norm(x))); the caches are TensorFlow variables updated in place. */
-function attention(inputs: DecoderLayerInputs, layer: DecoderLayer, cache: LayerCache): Tensor2D {
+function attention(inputs: DecoderLayersInputs, layer: DecoderLayer, cache: LayerCache): Tensor2D {
   return tidy(() => {
     const { x } = inputs;
     const { inputNorm, queryNorm, keyNorm, qkvProj, qkvBias, oProj, oBias } = layer.tensors;
@@ -48,7 +58,6 @@ function attention(inputs: DecoderLayerInputs, layer: DecoderLayer, cache: Layer
     const [R, T] = inputs.positions.shape;
     const positions = inputs.positions.dataSync() as Int32Array;
     const rows = inputs.rows.dataSync() as Int32Array;
-    checkIndices(positions, rows, cache, inputs.rotation.shape[0]);
     const rotation = gatherLines(
       inputs.rotation,
       positions.map((p) => Math.max(p, 0)),
@@ -63,11 +72,11 @@ function attention(inputs: DecoderLayerInputs, layer: DecoderLayer, cache: Layer
     const v = heads(flatV!, kvHeads);
 
     const slots = slotIndices(positions, rows, T, kvHeads);
-    append(inputs.keys, k, slots);
-    append(inputs.values, v, slots);
+    append(cache.keys, k, slots);
+    append(cache.values, v, slots);
 
-    const keys = gatherRows(readVariable(inputs.keys), rows, cache.rows); // [R, kvHeads, C, D]
-    const values = gatherRows(readVariable(inputs.values), rows, cache.rows);
+    const keys = gatherRows(readVariable(cache.keys), rows, cache.rows); // [R, kvHeads, C, D]
+    const values = gatherRows(readVariable(cache.values), rows, cache.rows);
     const group = numHeads / kvHeads;
     // [R, T, kvHeads, group, D] -> [R, kvHeads, group * T, D]: the queries that share a key-value head
     const grouped = reshape(
@@ -181,21 +190,21 @@ function checkIndices(
   if (position !== undefined) {
     throw new SdaError(
       'bad-tensor',
-      `decoderLayer: positions must lie in -1..${capacity - 1} (the cache's capacity), but one is ${position}.`,
+      `decoderLayers: positions must lie in -1..${capacity - 1} (the cache's capacity), but one is ${position}.`,
     );
   }
   const beyond = positions.find((p) => p >= angles);
   if (beyond !== undefined) {
     throw new SdaError(
       'bad-tensor',
-      `decoderLayer: rotation has ${angles} lines, but a token stands at ${beyond}.`,
+      `decoderLayers: rotation has ${angles} lines, but a token stands at ${beyond}.`,
     );
   }
   const row = rows.find((r) => r < 0 || r >= cacheRows);
   if (row !== undefined || new Set(rows).size !== rows.length) {
     throw new SdaError(
       'bad-tensor',
-      `decoderLayer: rows must be different numbers in 0..${cacheRows - 1}, but are [${[...rows].join(', ')}].`,
+      `decoderLayers: rows must be different numbers in 0..${cacheRows - 1}, but are [${[...rows].join(', ')}].`,
     );
   }
 }

@@ -1,6 +1,6 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { executeOp } from '../../src/runtime/backend.js';
-import { int32Tensor } from '../../src/runtime/device-tensors.js';
+import { executeOp, onGpu } from '../../src/runtime/backend.js';
+import { float32Tensor, int32Tensor } from '../../src/runtime/device-tensors.js';
 import { defineKernel } from '../define.js';
 import { uploadReference } from './reference.js';
 
@@ -8,7 +8,8 @@ export type UploadInputs = { bits: Tensor };
 
 const NAME = 'SdaUpload';
 
-const run = defineKernel<UploadInputs, object>({
+/** The bits of float32 numbers, int32 on the host, as float32 on the device. */
+export const uploadBits = defineKernel<UploadInputs, object>({
   name: NAME,
   native: ({ bits }) => executeOp(NAME, [], [bits]),
   reference: uploadReference,
@@ -25,8 +26,9 @@ export function upload(
   shape: readonly number[] = [values.length],
 ): Tensor {
   const floats = Float32Array.from(values);
+  if (!onGpu()) return float32Tensor(floats, shape); // nothing to wait for
   const bits = int32Tensor(new Int32Array(floats.buffer), shape); // int32 stays on the host
-  const [tensor] = run({ bits }, {});
+  const [tensor] = uploadBits({ bits }, {});
   bits.dispose();
   return tensor!;
 }

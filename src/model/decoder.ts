@@ -1,5 +1,5 @@
 import { reshape, slice, type Tensor1D, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
-import { type DecoderLayer, decoderLayer } from '../../kernels/decoder-layer/index.js';
+import { type DecoderLayer, decoderLayers } from '../../kernels/decoder-layer/index.js';
 import { embed } from '../../kernels/embed/index.js';
 import { linear } from '../../kernels/linear/index.js';
 import { int32Tensor } from '../runtime/device-tensors.js';
@@ -69,14 +69,16 @@ export function forward(
       rotation,
     };
 
+    const { layers } = weights;
+    const caches = layers.map((_, index) => cache.layer(index));
     let x = embed({ table: weights.embedTokens, ids: batch.ids, drawn: batch.drawn }); // [N, hidden]
-    weights.layers.forEach((layer, index) => {
-      const next = decoderLayer({ x, layer, places, cache: cache.layer(index) }); // [N, hidden]
-      x.dispose();
-      x = next;
-      options.onLayer?.(index, x);
+    const { onLayer } = options;
+    if (!onLayer) return lastOfEach(decoderLayers({ x, layers, places, caches }), R, T); // [R, hidden]
+    layers.forEach((layer, index) => {
+      x = decoderLayers({ x, layers: [layer], places, caches: [caches[index]!] });
+      onLayer(index, x);
     });
-    return lastOfEach(x, R, T); // [R, hidden]
+    return lastOfEach(x, R, T);
   });
   try {
     if (options.logits === 'none') return null;

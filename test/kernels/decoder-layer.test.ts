@@ -12,14 +12,14 @@ import {
 import { describe, expect, test } from 'vitest';
 import {
   type DecoderLayer,
-  type DecoderLayerArgs,
-  decoderLayer,
+  decoderLayers,
   type LayerCache,
   type LayerShape,
   type LayerTensors,
   makeDecoderLayer,
+  type TokenPlaces,
 } from '../../kernels/decoder-layer/index.js';
-import { decoderLayerReference } from '../../kernels/decoder-layer/reference.js';
+import { decoderLayersReference } from '../../kernels/decoder-layer/reference.js';
 import type { ModelConfig } from '../../src/model/config.js';
 import { KvCache } from '../../src/model/kv-cache.js';
 import { rotations } from '../../src/model/rotation.js';
@@ -170,9 +170,20 @@ function withLayer(
   });
 }
 
+interface DecoderLayerArgs {
+  readonly x: Tensor2D;
+  readonly layer: DecoderLayer;
+  readonly places: TokenPlaces;
+  readonly cache: LayerCache;
+}
+
+/** One layer alone. */
+function decoderLayer({ x, layer, places, cache }: DecoderLayerArgs): Tensor2D {
+  return decoderLayers({ x, layers: [layer], places, caches: [cache] });
+}
+
 function runReference({ x, places, layer }: DecoderLayerArgs, cache: LayerCache): Tensor {
-  const { keys, values } = cache;
-  return decoderLayerReference({ x, ...places, keys, values }, { layer, cache })[0]!;
+  return decoderLayersReference({ x, ...places }, { layers: [layer], caches: [cache] })[0]!;
 }
 
 const HEADS: readonly Heads[] = [
@@ -238,7 +249,7 @@ test.each([11, 12, 40])('a prompt of %i tokens is its reference', (length) => {
   for (const cache of [own!, reference!]) cache.dispose();
 });
 
-describe('decoderLayer', () => {
+describe('decoderLayers', () => {
   const heads = { numHeads: 2, numKeyValueHeads: 1, headDim: 4 };
   const noMlp = () => ({ gateUpProj: zeros([2, 2]), downProj: zeros([2, 1]) }) as const;
 
@@ -338,7 +349,7 @@ describe('decoderLayer', () => {
         }),
       );
       expect(error).toBeInstanceOf(Error);
-      expect((error as Error).message).toContain(`decoderLayer: ${message}`);
+      expect((error as Error).message).toContain(`decoderLayers: ${message}`);
       expect(read(cache.layer(0).keys)).toEqual(before);
       cache.dispose();
     });
@@ -371,7 +382,7 @@ describe('decoderLayer', () => {
         decoderLayer({ ...args, ...wrong(args) });
       }),
     );
-    expect(error).toMatchObject({ code: 'bad-tensor', message: `decoderLayer: ${message}` });
+    expect(error).toMatchObject({ code: 'bad-tensor', message: `decoderLayers: ${message}` });
     cache.dispose();
   });
 
@@ -396,7 +407,7 @@ describe('decoderLayer', () => {
     );
     expect(error).toMatchObject({
       code: 'bad-tensor',
-      message: `decoderLayer: ${name} must have the shape ${message}`,
+      message: `makeDecoderLayer: ${name} must have the shape ${message}`,
     });
   });
 
@@ -408,6 +419,65 @@ describe('decoderLayer', () => {
     expect(error).toMatchObject({
       code: 'bad-tensor',
       message: expect.stringMatching(/number of heads \(3\) must be a multiple/),
+    });
+  });
+});
+
+describe('several layers in one call', () => {
+  const heads = { numHeads: 4, numKeyValueHeads: 2, headDim: 12 };
+  const OF_LAYERS: readonly Options[] = [{}, { headNorms: true, dtype: 'bfloat16' }, { window: 2 }];
+
+  /** Layers of random weights, with a cache of their own. */
+  async function withLayers(
+    body: (layers: DecoderLayer[], caches: KvCache[], random: Random) => void,
+  ) {
+    await expectNoLeak(() => {
+      const caches = OF_LAYERS.map(() => new KvCache(configOf(heads), 3, 9, 9));
+      tidy(() => {
+        const random = new Random(11);
+        const layers = OF_LAYERS.map((options) =>
+          makeDecoderLayer(weightsOf(heads, random, options), shapeOf(heads, options.window)),
+        );
+        body(layers, caches, random);
+        for (const { handle } of layers) handle?.dispose();
+      });
+      for (const cache of caches) cache.dispose();
+    });
+  }
+
+  test('give what they give one after another, to the bit', async () => {
+    await withLayers((layers, caches, random) => {
+      const others = layers.map(() => new KvCache(configOf(heads), 3, 9, 9));
+      for (const call of CALLS) {
+        const { x, places } = inputsOf(call, heads, random);
+        const together = decoderLayers({
+          x,
+          layers,
+          places,
+          caches: caches.map((cache) => cache.layer(0)),
+        });
+        const alone = layers.reduce(
+          (y, layer, i) => decoderLayer({ x: y, layer, places, cache: others[i]!.layer(0) }),
+          x,
+        );
+        const lines = (tensor: Tensor) => realLines(valuesOf(tensor), call, HIDDEN);
+        expect(lines(together)).toEqual(lines(alone));
+      }
+      for (const cache of others) cache.dispose();
+    });
+  });
+
+  test('are checked before any of them writes', async () => {
+    await withLayers((layers, caches, random) => {
+      const before = read(caches[0]!.layer(0).keys);
+      const short = new KvCache(configOf(heads), 3, 3, 3);
+      const { x, places } = inputsOf({ rows: [0], positions: [[4]] }, heads, random);
+      const of = (given: readonly KvCache[]) => () =>
+        decoderLayers({ x, layers, places, caches: given.map((cache) => cache.layer(0)) });
+      expect(of([caches[0]!, caches[1]!, short])).toThrow('positions must lie in -1..2');
+      expect(read(caches[0]!.layer(0).keys)).toEqual(before);
+      expect(of(caches.slice(1))).toThrow('there are 3 layers and 2 caches');
+      short.dispose();
     });
   });
 });
