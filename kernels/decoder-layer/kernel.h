@@ -86,19 +86,22 @@ class LayersKernel : public OpKernel {
     for (int i = 0; i < L_; i++) OP_REQUIRES_OK(ctx, bind(ctx, i, layers[i]));
     Tensor* y = nullptr;
     OP_REQUIRES_OK(ctx, ctx->allocate_output(0, ctx->input(0).shape(), &y));
-    Tensor from = ctx->input(0);
+    Tensor from = ctx->input(0), places;
+    OP_REQUIRES_OK(ctx, send_places(ctx, &places));
     for (int i = 0; i < L_; i++) {
       Tensor to = *y;
       if (i + 1 < L_) OP_REQUIRES_OK(ctx, ctx->allocate_temp(DT_FLOAT, from.shape(), &to));
-      OP_REQUIRES_OK(ctx, run_one(ctx, layers[i], from, &to));
+      OP_REQUIRES_OK(ctx, run_one(ctx, layers[i], places, from, &to));
       from = to;
     }
   }
 
  protected:
-  // x, input 3 (rotation), the cache and y are the device's; inputs 1 (positions) and 2 (rows) the host's.
-  virtual absl::Status run(OpKernelContext* ctx, const DecoderLayer& layer, const Tensor& x, Tensor& keys,
-                           Tensor& values, Tensor* y) const = 0;
+  // Once a call: positions and rows, inputs 1 and 2, which are the host's, in the device's memory.
+  virtual absl::Status send_places(OpKernelContext*, Tensor*) const { return absl::OkStatus(); }
+  // x, input 3 (rotation), the cache and y are the device's.
+  virtual absl::Status run(OpKernelContext* ctx, const DecoderLayer& layer, const Tensor& places, const Tensor& x,
+                           Tensor& keys, Tensor& values, Tensor* y) const = 0;
   virtual absl::Status copy(OpKernelContext* ctx, const Tensor& from, Tensor* to) const = 0;
 
  private:
@@ -120,13 +123,14 @@ class LayersKernel : public OpKernel {
     return check_inputs(ctx, *bound.layer, keys.shape());
   }
 
-  absl::Status run_one(OpKernelContext* ctx, const Bound& bound, const Tensor& x, Tensor* y) const {
+  absl::Status run_one(OpKernelContext* ctx, const Bound& bound, const Tensor& places, const Tensor& x,
+                       Tensor* y) const {
     tensorflow::mutex_lock key_lock(*bound.keys->mu());
     tensorflow::mutex_lock value_lock(*bound.values->mu());
     Tensor &keys = *bound.keys->tensor(), &values = *bound.values->tensor();
     TF_RETURN_IF_ERROR(make_exclusive(ctx, keys));
     TF_RETURN_IF_ERROR(make_exclusive(ctx, values));
-    return run(ctx, *bound.layer, x, keys, values, y);
+    return run(ctx, *bound.layer, places, x, keys, values, y);
   }
 
   static absl::Status check_cache(const DecoderLayer& layer, const Tensor& keys, const Tensor& values) {

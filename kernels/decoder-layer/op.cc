@@ -72,8 +72,8 @@ class DecoderLayersOp : public LayersKernel {
   using LayersKernel::LayersKernel;
 
  private:
-  absl::Status run(OpKernelContext* ctx, const DecoderLayer& layer, const Tensor& x, Tensor& keys, Tensor& values,
-                   Tensor* y) const override {
+  absl::Status run(OpKernelContext* ctx, const DecoderLayer& layer, const Tensor&, const Tensor& x, Tensor& keys,
+                   Tensor& values, Tensor* y) const override {
     const Tensor& positions = ctx->input(1);
     const int64_t tokens = x.dim_size(0);
     const TokenPlaces places = {positions.flat<int32_t>().data(),

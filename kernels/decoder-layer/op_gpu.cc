@@ -3,7 +3,6 @@
 #if defined(SDA_CUDA)
 
 #include <algorithm>
-#include <vector>
 
 #include "../gpu.h"
 #include "../linear/gpu_weights.h"
@@ -18,9 +17,20 @@ class DecoderLayersGpuOp : public LayersKernel {
   using LayersKernel::LayersKernel;
 
  private:
-  absl::Status run(OpKernelContext* ctx, const DecoderLayer& layer, const Tensor& x, Tensor& keys, Tensor& values,
-                   Tensor* y) const override {
+  // Positions, then rows.
+  absl::Status send_places(OpKernelContext* ctx, Tensor* places) const override {
     const Tensor &positions = ctx->input(1), &rows = ctx->input(2);
+    const int64_t N = positions.NumElements(), R = rows.NumElements();
+    TF_RETURN_IF_ERROR(ctx->allocate_temp(tensorflow::DT_INT32, TensorShape({N + R}), places));
+    int32_t* to = places->flat<int32_t>().data();
+    cuda::upload(positions.flat<int32_t>().data(), N, to, stream_of(ctx));
+    cuda::upload(rows.flat<int32_t>().data(), R, to + N, stream_of(ctx));
+    return launched("SdaDecoderLayers");
+  }
+
+  absl::Status run(OpKernelContext* ctx, const DecoderLayer& layer, const Tensor& places, const Tensor& x,
+                   Tensor& keys, Tensor& values, Tensor* y) const override {
+    const Tensor& positions = ctx->input(1);
     const int64_t N = x.dim_size(0);
     if (N == 0) return absl::OkStatus();
     if (layer.D > cuda::kMostHeadSize || layer.H / layer.G > cuda::kMostGroup) {
@@ -28,8 +38,7 @@ class DecoderLayersGpuOp : public LayersKernel {
           "SdaDecoderLayers: a GPU takes heads of at most ", cuda::kMostHeadSize, " values, ", cuda::kMostGroup,
           " to a key-value head, but there are ", layer.D, " and ", layer.H / layer.G, "."));
     }
-    Tensor places, scratch;
-    TF_RETURN_IF_ERROR(to_device(ctx, positions, rows, &places));
+    Tensor scratch;
     const int32_t* position = positions.flat<int32_t>().data();
     const int32_t* on_device = places.flat<int32_t>().data();
     const cuda::Tokens tokens = {on_device,
@@ -59,27 +68,6 @@ class DecoderLayersGpuOp : public LayersKernel {
     cudaMemcpyAsync(to->data(), from.data(), from.TotalBytes(), cudaMemcpyDeviceToDevice, stream_of(ctx));
     return launched("SdaDecoderLayers");
   }
-
-  // Positions, then rows. The layers of a step share this object and are given the same: they travel once.
-  absl::Status to_device(OpKernelContext* ctx, const Tensor& positions, const Tensor& rows, Tensor* places) const {
-    const int32_t* position = positions.flat<int32_t>().data();
-    const int32_t* row = rows.flat<int32_t>().data();
-    std::vector<int32_t> wanted(position, position + positions.NumElements());
-    wanted.insert(wanted.end(), row, row + rows.NumElements());
-    tensorflow::mutex_lock lock(mutex_);
-    if (wanted != sent_) {
-      const auto count = static_cast<int64_t>(wanted.size());
-      TF_RETURN_IF_ERROR(ctx->allocate_temp(tensorflow::DT_INT32, TensorShape({count}), &places_));
-      cuda::upload(wanted.data(), count, places_.flat<int32_t>().data(), stream_of(ctx));
-      sent_ = std::move(wanted);
-    }
-    *places = places_;
-    return absl::OkStatus();
-  }
-
-  mutable tensorflow::mutex mutex_;
-  mutable std::vector<int32_t> sent_;
-  mutable Tensor places_;
 };
 
 REGISTER_KERNEL_BUILDER(Name("SdaDecoderLayerWeights").Device(tensorflow::DEVICE_GPU).HostMemory("layer"),
