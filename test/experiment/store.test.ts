@@ -203,6 +203,21 @@ describe('the lock of a folder', () => {
     expect(readdirSync(dir)).toEqual([]);
   });
 
+  test('of a process that was killed while it took over is taken over at once', async () => {
+    const dir = temporaryFolder();
+    const gone = { pid: 2 ** 22 - 1, started: '1' };
+    lockFolder(dir);
+    write(dir, gone);
+    lockFolder(dir); // succeeds the one that is gone
+    const [successor] = readdirSync(dir).filter((name) => name !== 'lock');
+    expect(String(await errorOf(() => lockFolder(dir)))).toContain(`process ${process.pid} on`);
+    const file = join(dir, successor!);
+    const text = JSON.parse(readFileSync(file, 'utf8')) as object;
+    writeFileSync(file, JSON.stringify({ ...text, ...gone }));
+    lockFolder(dir)();
+    expect(readdirSync(dir)).toEqual([]);
+  });
+
   test('of another machine is left alone', async () => {
     const dir = temporaryFolder();
     const release = lockFolder(dir);
@@ -218,7 +233,7 @@ describe('the lock of a folder', () => {
     lockFolder(dir)();
   });
 
-  test('of two processes that race for a stale one, exactly one gets it', async () => {
+  test('of three processes that race for a stale one, or for its stale successor, exactly one gets it', async () => {
     const racer = join(temporaryFolder(), 'racer.mjs');
     const lock = join(packageRoot(), 'dist/src/experiment/store/lock.js');
     writeFileSync(
@@ -237,10 +252,13 @@ process.send('ready');`,
     for (let round = 0; round < 40; round++) {
       const dir = join(folder, String(round));
       mkdirSync(dir);
-      writeFileSync(
-        join(dir, 'lock'),
-        JSON.stringify({ pid: 2 ** 22 - 1, host: hostname(), since: '', started: '1' }),
-      );
+      const gone = { pid: 2 ** 22 - 1, host: hostname(), since: '', started: '1' };
+      writeFileSync(join(dir, 'lock'), JSON.stringify(gone));
+      if (round % 2 === 1) {
+        lockFolder(dir);
+        const [successor] = readdirSync(dir).filter((name) => name !== 'lock');
+        writeFileSync(join(dir, successor!), JSON.stringify(gone));
+      }
       const answers = racers.map(next);
       for (const child of racers) child.send(dir);
       expect((await Promise.all(answers)).filter((answer) => answer === 'won')).toHaveLength(1);

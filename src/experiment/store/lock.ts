@@ -1,7 +1,7 @@
-import { randomUUID } from 'node:crypto';
-import { linkSync, readFileSync, rmSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
+import { createHash, randomUUID } from 'node:crypto';
+import { linkSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { z } from 'zod';
 import { messageOf, SdaError } from '../../errors.js';
 
@@ -15,44 +15,46 @@ const ownerSchema = z.object({
 });
 type Owner = z.infer<typeof ownerSchema>;
 
-/** A guard file older than this was left by a process that died within its few microseconds. */
-const GUARD_MS = 10_000;
-
 /**
  * Takes a folder for this process: of several writers exactly one gets it. The lock of a process that is gone is
- * taken over.
+ * succeeded: by a file that is named after it and what it says, so that it has one successor, whose own may follow.
+ * Nothing is deleted to take a folder; whoever gives it back deletes `lock` first and the successors after it.
  *
  * @returns gives the folder back
  * @throws SdaError `bad-input` where another process has it, naming it; where the folder cannot be written
  */
 export function lockFolder(dir: string): () => void {
-  const file = join(dir, 'lock');
-  const mine: Owner = {
+  const root = join(dir, 'lock');
+  const mine: Owner & { id: string } = {
     pid: process.pid,
     host: hostname(),
     since: new Date().toISOString(),
     started: startOf(process.pid),
+    id: randomUUID(),
   };
   const text = `${JSON.stringify(mine)}\n`;
-  const release = () => {
-    if (readText(file) === text) rmSync(file, { force: true });
-  };
-  if (create(file, text)) return release;
-  const guard = `${file}.takeover`;
-  if (!create(guard, text)) {
-    if (Date.now() - (modifiedAt(guard) ?? Date.now()) > GUARD_MS) rmSync(guard, { force: true });
-    throw taken(dir, null);
-  }
-  try {
-    const found = readText(file);
+  const chain = [root]; // of processes that are gone, then mine
+  let first: string | null = text; // what `lock` says
+  while (!create(chain.at(-1)!, text)) {
+    const found = readText(chain.at(-1)!);
     const owner = found === null ? null : parseOwner(found);
-    if (owner && isAlive(owner)) throw taken(dir, owner);
-    if (found !== null) unlinkSync(file);
-    if (create(file, text)) return release;
-    throw taken(dir, null);
-  } finally {
-    rmSync(guard, { force: true });
+    if (found === null || (owner && isAlive(owner))) throw taken(dir, owner);
+    if (chain.length === 1) first = found;
+    chain.push(`${root}.${successorOf(basename(chain.at(-1)!), found)}`);
   }
+  if (readText(root) !== first) {
+    // a successor gave the folder back meanwhile, and another may have taken it
+    rmSync(chain.at(-1)!, { force: true });
+    throw taken(dir, null);
+  }
+  return () => {
+    if (readText(root) !== first) return;
+    for (const file of chain) rmSync(file, { force: true });
+  };
+}
+
+function successorOf(file: string, text: string): string {
+  return createHash('sha256').update(`${file}\n${text}`).digest('hex').slice(0, 16);
 }
 
 /** Makes a file with its whole content, or none; false where there is one. */
@@ -115,14 +117,6 @@ function parseOwner(text: string): Owner | null {
 function readText(file: string): string | null {
   try {
     return readFileSync(file, 'utf8');
-  } catch {
-    return null;
-  }
-}
-
-function modifiedAt(file: string): number | null {
-  try {
-    return statSync(file).mtimeMs;
   } catch {
     return null;
   }
