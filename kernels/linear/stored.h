@@ -1,8 +1,6 @@
 // How the CUDA kernels read stored weights: one struct a type.
 #pragma once
 
-#include <cmath>
-
 #include "../device.h"
 #include "../math.h"
 
@@ -14,15 +12,7 @@ namespace sda {
 namespace cuda {
 
 __device__ inline float half_to_float(unsigned bits) {
-#if defined(SDA_CUDA_EMULATE)
-  const unsigned exponent = bits >> 10 & 31, mantissa = bits & 1023;
-  const float size = exponent == 0    ? std::ldexp(static_cast<float>(mantissa), -24)
-                     : exponent == 31 ? (mantissa ? NAN : INFINITY)
-                                      : std::ldexp(static_cast<float>(mantissa | 1024), static_cast<int>(exponent) - 25);
-  return bits & 0x8000 ? -size : size;
-#else
   return __half2float(__ushort_as_half(static_cast<unsigned short>(bits)));
-#endif
 }
 
 // How 16 bytes of a stored type become floats.

@@ -287,3 +287,13 @@ T __ldg(const T* at) { return *at; }
 template <typename T>
 T __ldcs(const T* at) { return *at; }
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
+
+struct __half { uint16_t bits; };
+inline __half __ushort_as_half(unsigned short bits) { return {bits}; }
+inline float __half2float(__half x) {
+  const int exponent = x.bits >> 10 & 31, mantissa = x.bits & 1023;
+  const float size = exponent == 0    ? std::ldexp(static_cast<float>(mantissa), -24)
+                     : exponent == 31 ? (mantissa ? NAN : INFINITY)
+                                      : std::ldexp(static_cast<float>(mantissa | 1024), exponent - 25);
+  return x.bits & 0x8000 ? -size : size;
+}

@@ -13,21 +13,12 @@
 #include "emulate.h"
 
 struct __nv_bfloat16 { uint16_t bits; };
-struct __half { uint16_t bits; };
 
 inline float __bfloat162float(__nv_bfloat16 x) { return __uint_as_float(static_cast<unsigned>(x.bits) << 16); }
 inline __nv_bfloat16 __float2bfloat16_rn(float x) {
   const unsigned bits = __float_as_uint(x);
   if (x != x) return {0x7fff};
   return {static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16)};
-}
-inline __half __ushort_as_half(unsigned short bits) { return {bits}; }
-inline float __half2float(__half x) {
-  const int exponent = x.bits >> 10 & 31, mantissa = x.bits & 1023;
-  const float size = exponent == 0    ? std::ldexp(static_cast<float>(mantissa), -24)
-                     : exponent == 31 ? (mantissa ? NAN : INFINITY)
-                                      : std::ldexp(static_cast<float>(mantissa | 1024), exponent - 25);
-  return x.bits & 0x8000 ? -size : size;
 }
 
 namespace emulate {
