@@ -153,7 +153,8 @@ function read(
   try {
     choices = alive.map(([line]) => step.choice(line));
   } catch (error) {
-    throw explained(error, step.running, model);
+    const running = alive.map(([, each]) => each);
+    throw explained(error, running, model);
   }
   return alive.map(([, each], i) => take(each, choices[i]!, options));
 }

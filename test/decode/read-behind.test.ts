@@ -117,6 +117,8 @@ test('what is drawn after a stop is dropped, unusable logits too', async () => {
   expect(sound[0]).toEqual(greedy.slice(0, at + 1));
   expect(sound[1]!.length).toBeGreaterThan(at + 2);
   expect(await textsOf(damaging(at + 1, 0))).toEqual(sound);
+  const error = await errorOf(() => textsOf(damaging(at + 1, 1)));
+  expect((error as Error).message).toMatch(/^At step 4, .* stream of query 1: /);
 });
 
 test('unusable logits name their own step', async () => {
