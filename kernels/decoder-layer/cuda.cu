@@ -2,7 +2,8 @@
 //
 // Six launches for few tokens: norm and qkv, append (head norms, rotary embedding, cache), attend, o + residual, norm,
 // gate and up with SiLU, down + residual. attend splits the positions into spans of kSpan, a block for each token,
-// key-value head and span; the last block of a head to end puts the spans together, in their order.
+// key-value head and span; the last block of a head to end puts the spans together, in their order. Long prompts over a
+// long past take several launches of attend, and prompts two or three for a linear layer (linear/many.cu).
 // Bytes of a decoding call: the weights (linear/cuda.cu) and 8 G D (position + 1) of the cache a row.
 
 #include "cuda.h"
@@ -17,18 +18,31 @@ constexpr int kThreads = 256;
 constexpr int kSpan = 64;
 constexpr int kLanes = 8;    // that share a position's key
 constexpr int kQueries = 4;  // heads that a thread has at a time
+#if defined(SDA_CUDA_EMULATE)
+constexpr int64_t kPartialBytes = 20 * 1024;  // so that small cases need several launches
+#else
+constexpr int64_t kPartialBytes = 64 << 20;  // of the partial results of one launch of attend
+#endif
 
 struct Scratch {
   float* hidden;     // [N, H D]: the heads' outputs
   float* projected;  // [N, (H + 2 G) D]
   float* between;    // [N, K]
   float* active;     // [N, I]
-  float* partial;    // [N, H, spans, D + 2]: unnormalised output, largest score, sum
+  float* partial;    // [tokens of a launch, H, spans, D + 2]: unnormalised output, largest score, sum
   unsigned* ended;   // [N, G]: spans that are done
   void* linear;      // what the linear layers work in
 };
 
 int64_t spans_of(const Tokens& tokens) { return ceil_div(tokens.longest > 0 ? tokens.longest : 1, kSpan); }
+
+// What attend has for each token of a launch, and how many tokens a launch takes: long prompts over long pasts take
+// several.
+int64_t partial_floats(const Layer& layer, const Tokens& tokens) { return layer.H * spans_of(tokens) * (layer.D + 2); }
+int64_t tokens_a_launch(const Layer& layer, const Tokens& tokens) {
+  const int64_t most = kPartialBytes / static_cast<int64_t>(sizeof(float)) / partial_floats(layer, tokens);
+  return most < 1 ? 1 : most < tokens.N ? most : tokens.N;
+}
 
 // Floats of a part of the scratch, so that each begins at a multiple of 16 bytes.
 int64_t padded(int64_t floats) { return (floats + 3) / 4 * 4; }
@@ -41,7 +55,7 @@ Scratch layout(const Layer& layer, const Tokens& tokens, void* memory) {
   scratch.between = scratch.projected + padded(N * (layer.H + 2 * layer.G) * layer.D);
   scratch.active = scratch.between + padded(N * layer.K);
   scratch.partial = scratch.active + padded(N * layer.I);
-  float* const ended = scratch.partial + padded(N * layer.H * spans_of(tokens) * (layer.D + 2));
+  float* const ended = scratch.partial + padded(tokens_a_launch(layer, tokens) * partial_floats(layer, tokens));
   scratch.ended = reinterpret_cast<unsigned*>(ended);
   scratch.linear = ended + padded(N * layer.G);
   return scratch;
@@ -164,15 +178,15 @@ __device__ void mix(const float* weight, const float* values, int group, int que
   __syncthreads();
 }
 
-// Query heads of one key-value head over one span of positions.
+// Query heads of one key-value head over one span of positions, of the tokens from `first` on.
 template <bool kWide>
-__global__ void attend(Heads heads, Tokens tokens, const float* projected, int spans, float* partial,
-                       unsigned* ended, float* out) {
+__global__ void attend(Heads heads, Tokens tokens, int64_t first, const float* projected, int spans,
+                       float* partial, unsigned* ended, float* out) {
   SDA_DYNAMIC_SHARED(float, shared);
   __shared__ float sums[kThreads * kQueries * Values<kWide>::kCount];
   __shared__ unsigned before;
   const int H = heads.H, G = heads.G, D = heads.D, group = H / G;
-  const int64_t token = blockIdx.x / G, g = blockIdx.x % G;
+  const int64_t token = first + blockIdx.x / G, g = blockIdx.x % G;
   const int span = static_cast<int>(blockIdx.y);
   const int32_t position = tokens.position[token];
   float* const query = shared;              // [group, D]
@@ -191,7 +205,7 @@ __global__ void attend(Heads heads, Tokens tokens, const float* projected, int s
   score<kWide>(query, tokens.keys + slot, group, D, count, 1.0f / sqrtf(static_cast<float>(D)), weight);
   __syncthreads();
 
-  float* const parts = partial + (token * H + g * group) * spans * (D + 2);
+  float* const parts = partial + ((token - first) * H + g * group) * spans * (D + 2);
   float* const mine = parts + static_cast<int64_t>(span) * (D + 2);
   const int64_t stride = static_cast<int64_t>(spans) * (D + 2);  // of a head
   for (int q = threadIdx.x / kWarp; q < group; q += kThreads / kWarp) {
@@ -236,7 +250,8 @@ size_t layer_scratch_bytes(const Layer& layer, const Tokens& tokens) {
   const int64_t N = tokens.N;
   const int64_t floats = padded(N * layer.H * layer.D) + padded(N * (layer.H + 2 * layer.G) * layer.D) +
                          padded(N * layer.K) + padded(N * layer.I) +
-                         padded(N * layer.H * spans_of(tokens) * (layer.D + 2)) + padded(N * layer.G);
+                         padded(tokens_a_launch(layer, tokens) * partial_floats(layer, tokens)) +
+                         padded(N * layer.G);
   size_t most = 0;
   for (const Weights& weights : {layer.qkv, layer.o, layer.gate_up, layer.down}) {
     const size_t bytes = linear_scratch_bytes(weights, N);
@@ -252,19 +267,24 @@ void decoder_layer(const Layer& layer, const Tokens& tokens, const float* x, flo
   const Heads heads = {static_cast<int>(layer.H),      static_cast<int>(layer.G), static_cast<int>(layer.D),
                        static_cast<int>(layer.window), layer.epsilon,             layer.query_norm,
                        layer.key_norm};
-  const Rows input = {x, N, layer.input_norm, layer.epsilon}, attended = {scratch.hidden, N, nullptr, 0.0f},
-             between = {scratch.between, N, layer.post_norm, layer.epsilon}, active = {scratch.active, N, nullptr, 0.0f};
+  const Rows input = {x, N, layer.input_norm, layer.epsilon}, attended = {scratch.hidden, N, nullptr, 0.0f};
+  const Rows between = {scratch.between, N, layer.post_norm, layer.epsilon};
+  const Rows active = {scratch.active, N, nullptr, 0.0f};
   linear(layer.qkv, input, layer.qkv_bias, nullptr, scratch.projected, scratch.linear, stream);
   SDA_LAUNCH(append, static_cast<unsigned>(N), kThreads, 0, stream, heads, tokens, scratch.projected, scratch.ended);
   const int spans = static_cast<int>(spans_of(tokens));
   const size_t shared = (layer.H / layer.G) * (layer.D + kSpan) * sizeof(float);
-  const dim3 grid(static_cast<unsigned>(N * layer.G), spans);
-  if (layer.D % 4 == 0) {
-    SDA_LAUNCH(attend<true>, grid, kThreads, shared, stream, heads, tokens, scratch.projected, spans, scratch.partial,
-               scratch.ended, scratch.hidden);
-  } else {
-    SDA_LAUNCH(attend<false>, grid, kThreads, shared, stream, heads, tokens, scratch.projected, spans, scratch.partial,
-               scratch.ended, scratch.hidden);
+  const int64_t some = tokens_a_launch(layer, tokens);
+  for (int64_t first = 0; first < N; first += some) {
+    const int64_t count = N - first < some ? N - first : some;
+    const dim3 grid(static_cast<unsigned>(count * layer.G), spans);
+    if (layer.D % 4 == 0) {
+      SDA_LAUNCH(attend<true>, grid, kThreads, shared, stream, heads, tokens, first, scratch.projected, spans,
+                 scratch.partial, scratch.ended, scratch.hidden);
+    } else {
+      SDA_LAUNCH(attend<false>, grid, kThreads, shared, stream, heads, tokens, first, scratch.projected, spans,
+                 scratch.partial, scratch.ended, scratch.hidden);
+    }
   }
   linear(layer.o, attended, layer.o_bias, x, scratch.between, scratch.linear, stream);
   gated_linear(layer.gate_up, between, layer.gate_up_bias, scratch.active, scratch.linear, stream);

@@ -216,7 +216,8 @@ const float* normed(const Rows& rows, int64_t K, void* scratch, void** rest, cud
   if (!rows.norm) return rows.x;
   float* out = static_cast<float*>(scratch);
   *rest = out + (rows.M * K + 3) / 4 * 4;
-  SDA_LAUNCH(rms_norm_rows, static_cast<unsigned>(rows.M), kThreads, 0, stream, rows.x, rows.norm, rows.epsilon, K, out);
+  SDA_LAUNCH(rms_norm_rows, static_cast<unsigned>(rows.M), kThreads, 0, stream, rows.x, rows.norm, rows.epsilon, K,
+             out);
   return out;
 }
 
