@@ -1,3 +1,4 @@
+import { expect } from 'vitest';
 import {
   type DecodeEvent,
   type DecodeOptions,
@@ -8,6 +9,9 @@ import type { Streams } from '../../src/decode/streams.js';
 import { resolveSettings, type SdaSettings } from '../../src/method/settings.js';
 import { sdaRule } from '../../src/method/step.js';
 import type { DecoderModel } from '../../src/model/decoder.js';
+import { hasNativeKernel } from '../../src/runtime/native.js';
+import { expectClose } from './close.js';
+import { TOLERANCE } from './tolerances.js';
 
 export const MAX_CONTEXT = 128;
 
@@ -40,4 +44,21 @@ export async function run(
     for (const event of batch) events[event.query]!.push(event);
   }
   return { events, ids: events.map((list) => list.map(({ choice }) => choice.id)) };
+}
+
+/**
+ * That queries have the same ids and ends, and the same numbers: to the bit with the native kernels, which promise it;
+ * up to rounding without them, since TensorFlow's own products depend on the batch.
+ */
+export function expectSameTexts(
+  found: readonly (readonly DecodeEvent[])[],
+  expected: readonly (readonly DecodeEvent[])[],
+): void {
+  const texts = (lists: typeof found) =>
+    lists.map((list) => list.map(({ choice, finishReason }) => [choice.id, finishReason]));
+  const numbers = (lists: typeof found) =>
+    lists.flat().flatMap(({ choice: { id: _, ...rest } }) => Object.values(rest));
+  expect(texts(found)).toEqual(texts(expected));
+  if (hasNativeKernel('SdaDecoderLayers')) expect(numbers(found)).toEqual(numbers(expected));
+  else expectClose(numbers(found), numbers(expected), TOLERANCE.sameModel);
 }
