@@ -46,7 +46,7 @@ describe('a file of rows', () => {
   });
 
   test('cut at any byte holds the rows that are whole, and takes more', () => {
-    const whole = row('a', 1) + `${JSON.stringify(failure)}\n` + row('ü', 3);
+    const whole = `${row('a', 1)}${JSON.stringify(failure)}\n${row('ü', 3)}`;
     const bytes = Buffer.from(whole);
     fc.assert(
       fc.property(fc.integer({ min: 0, max: bytes.length }), (length) => {
