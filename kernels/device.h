@@ -21,6 +21,7 @@ namespace sda {
 namespace cuda {
 
 inline int ceil_div(int64_t n, int64_t d) { return static_cast<int>((n + d - 1) / d); }
+inline int64_t round_up(int64_t n, int64_t d) { return (n + d - 1) / d * d; }
 
 #if defined(__CUDACC__) || defined(SDA_CUDA_EMULATE)
 
@@ -39,6 +40,19 @@ struct Least {
   template <typename T>
   __device__ T operator()(T a, T b) const { return a < b ? a : b; }
 };
+
+// kCount floats: one, or fours that begin at a multiple of 16 bytes.
+template <int kCount>
+__device__ void load_floats(const float* from, float out[kCount]) {
+  if constexpr (kCount == 1) {
+    out[0] = *from;
+  } else {
+    for (int i = 0; i < kCount; i += 4) {
+      const float4 four = *reinterpret_cast<const float4*>(from + i);
+      out[i] = four.x, out[i + 1] = four.y, out[i + 2] = four.z, out[i + 3] = four.w;
+    }
+  }
+}
 
 // The reduction of one value a thread over a warp; every lane has it.
 template <typename T, typename Op>

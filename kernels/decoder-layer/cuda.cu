@@ -32,6 +32,7 @@ struct Scratch {
   float* partial;    // [tokens of a launch, H, spans, D + 2]: unnormalised output, largest score, sum
   unsigned* ended;   // [N, G]: spans that are done
   void* linear;      // what the linear layers work in
+  int64_t floats;    // of all before that
 };
 
 int64_t spans_of(const Tokens& tokens) { return ceil_div(tokens.longest > 0 ? tokens.longest : 1, kSpan); }
@@ -44,20 +45,23 @@ int64_t tokens_a_launch(const Layer& layer, const Tokens& tokens) {
   return most < 1 ? 1 : most < tokens.N ? most : tokens.N;
 }
 
-// Floats of a part of the scratch, so that each begins at a multiple of 16 bytes.
-int64_t padded(int64_t floats) { return (floats + 3) / 4 * 4; }
-
-Scratch layout(const Layer& layer, const Tokens& tokens, void* memory) {
-  const int64_t N = tokens.N;
+// Each part begins at a multiple of 16 bytes. Without memory, how much it takes.
+Scratch layout(const Layer& layer, const Tokens& tokens, float* memory) {
   Scratch scratch;
-  scratch.hidden = static_cast<float*>(memory);
-  scratch.projected = scratch.hidden + padded(N * layer.H * layer.D);
-  scratch.between = scratch.projected + padded(N * (layer.H + 2 * layer.G) * layer.D);
-  scratch.active = scratch.between + padded(N * layer.K);
-  scratch.partial = scratch.active + padded(N * layer.I);
-  float* const ended = scratch.partial + padded(tokens_a_launch(layer, tokens) * partial_floats(layer, tokens));
-  scratch.ended = reinterpret_cast<unsigned*>(ended);
-  scratch.linear = ended + padded(N * layer.G);
+  scratch.floats = 0;
+  const auto take = [&](int64_t floats) {
+    float* const at = memory ? memory + scratch.floats : nullptr;
+    scratch.floats += round_up(floats, 4);
+    return at;
+  };
+  const int64_t N = tokens.N;
+  scratch.hidden = take(N * layer.H * layer.D);
+  scratch.projected = take(N * (layer.H + 2 * layer.G) * layer.D);
+  scratch.between = take(N * layer.K);
+  scratch.active = take(N * layer.I);
+  scratch.partial = take(tokens_a_launch(layer, tokens) * partial_floats(layer, tokens));
+  scratch.ended = reinterpret_cast<unsigned*>(take(N * layer.G));
+  scratch.linear = take(0);
   return scratch;
 }
 
@@ -103,39 +107,26 @@ __global__ void append(Heads heads, Tokens tokens, float* projected, unsigned* e
   }
 }
 
-// D values of a row, four at a time where rows begin at multiples of 16 bytes.
+// Values that a thread has at a time: four where rows begin at multiples of 16 bytes.
 template <bool kWide>
-struct Values;
-template <>
-struct Values<true> {
-  static constexpr int kCount = 4;
-  static __device__ void load(const float* from, float out[kCount]) {
-    const float4 four = *reinterpret_cast<const float4*>(from);
-    out[0] = four.x, out[1] = four.y, out[2] = four.z, out[3] = four.w;
-  }
-};
-template <>
-struct Values<false> {
-  static constexpr int kCount = 1;
-  static __device__ void load(const float* from, float out[kCount]) { out[0] = *from; }
-};
+constexpr int kCount = kWide ? 4 : 1;
 
 // weight[q][j] = scale * query q . key j. kLanes threads share a key, each with a part of its columns.
 template <bool kWide>
 __device__ void score(const float* query, const float* keys, int group, int D, int count, float scale, float* weight) {
-  using V = Values<kWide>;
+  constexpr int kAt = kCount<kWide>;
   const int lane = threadIdx.x % kLanes;
   for (int first = 0; first < count; first += kThreads / kLanes) {
     const int j = first + static_cast<int>(threadIdx.x) / kLanes;
     const float* key = keys + static_cast<int64_t>(j < count ? j : count - 1) * D;
     for (int q = 0; q < group; q += kQueries) {
       float dots[kQueries] = {};
-      for (int d = lane * V::kCount; d < D; d += kLanes * V::kCount) {
-        float k[V::kCount], v[V::kCount];
-        V::load(key + d, k);
+      for (int d = lane * kAt; d < D; d += kLanes * kAt) {
+        float k[kAt], v[kAt];
+        load_floats<kAt>(key + d, k);
         for (int i = 0; i < kQueries; i++) {
-          V::load(query + (q + i < group ? q + i : group - 1) * D + d, v);
-          for (int c = 0; c < V::kCount; c++) dots[i] += k[c] * v[c];
+          load_floats<kAt>(query + (q + i < group ? q + i : group - 1) * D + d, v);
+          for (int c = 0; c < kAt; c++) dots[i] += k[c] * v[c];
         }
       }
       for (int i = 0; i < kQueries; i++) {
@@ -152,21 +143,21 @@ __device__ void score(const float* query, const float* keys, int group, int D, i
 template <bool kWide>
 __device__ void mix(const float* weight, const float* values, int group, int query, int D, int count, float* sums,
                     float* out, int64_t stride) {
-  using V = Values<kWide>;
-  const int columns = D / V::kCount, parts = kThreads / columns;
-  const int part = static_cast<int>(threadIdx.x) / columns, d = static_cast<int>(threadIdx.x) % columns * V::kCount;
+  constexpr int kAt = kCount<kWide>;
+  const int columns = D / kAt, parts = kThreads / columns;
+  const int part = static_cast<int>(threadIdx.x) / columns, d = static_cast<int>(threadIdx.x) % columns * kAt;
   if (part < parts) {
-    float mixed[kQueries][V::kCount] = {};
+    float mixed[kQueries][kAt] = {};
     for (int j = part; j < count; j += parts) {
-      float v[V::kCount];
-      V::load(values + static_cast<int64_t>(j) * D + d, v);
+      float v[kAt];
+      load_floats<kAt>(values + static_cast<int64_t>(j) * D + d, v);
       for (int i = 0; i < kQueries; i++) {
         const float w = weight[(query + i < group ? query + i : group - 1) * kSpan + j];
-        for (int c = 0; c < V::kCount; c++) mixed[i][c] += w * v[c];
+        for (int c = 0; c < kAt; c++) mixed[i][c] += w * v[c];
       }
     }
     for (int i = 0; i < kQueries; i++)
-      for (int c = 0; c < V::kCount; c++) sums[(part * kQueries + i) * D + d + c] = mixed[i][c];
+      for (int c = 0; c < kAt; c++) sums[(part * kQueries + i) * D + d + c] = mixed[i][c];
   }
   __syncthreads();
   const int heads = group - query < kQueries ? group - query : kQueries;
@@ -183,7 +174,7 @@ template <bool kWide>
 __global__ void attend(Heads heads, Tokens tokens, int64_t first, const float* projected, int spans,
                        float* partial, unsigned* ended, float* out) {
   SDA_DYNAMIC_SHARED(float, shared);
-  __shared__ float sums[kThreads * kQueries * Values<kWide>::kCount];
+  __shared__ float sums[kThreads * kQueries * kCount<kWide>];
   __shared__ unsigned before;
   const int H = heads.H, G = heads.G, D = heads.D, group = H / G;
   const int64_t token = first + blockIdx.x / G, g = blockIdx.x % G;
@@ -247,22 +238,17 @@ __global__ void attend(Heads heads, Tokens tokens, int64_t first, const float* p
 }  // namespace
 
 size_t layer_scratch_bytes(const Layer& layer, const Tokens& tokens) {
-  const int64_t N = tokens.N;
-  const int64_t floats = padded(N * layer.H * layer.D) + padded(N * (layer.H + 2 * layer.G) * layer.D) +
-                         padded(N * layer.K) + padded(N * layer.I) +
-                         padded(tokens_a_launch(layer, tokens) * partial_floats(layer, tokens)) +
-                         padded(N * layer.G);
   size_t most = 0;
   for (const Weights& weights : {layer.qkv, layer.o, layer.gate_up, layer.down}) {
-    const size_t bytes = linear_scratch_bytes(weights, N);
+    const size_t bytes = linear_scratch_bytes(weights, tokens.N);
     most = bytes > most ? bytes : most;
   }
-  return floats * sizeof(float) + most;
+  return layout(layer, tokens, nullptr).floats * sizeof(float) + most;
 }
 
 void decoder_layer(const Layer& layer, const Tokens& tokens, const float* x, float* y, void* memory,
                    cudaStream_t stream) {
-  const Scratch scratch = layout(layer, tokens, memory);
+  const Scratch scratch = layout(layer, tokens, static_cast<float*>(memory));
   const int64_t N = tokens.N;
   const Heads heads = {static_cast<int>(layer.H),      static_cast<int>(layer.G), static_cast<int>(layer.D),
                        static_cast<int>(layer.window), layer.epsilon,             layer.query_norm,

@@ -24,14 +24,6 @@ constexpr int kGroup = 8;
 // Weights are read once: they do not push x out of the caches.
 __device__ uint4 load_once(const void* at) { return __ldcs(static_cast<const uint4*>(at)); }
 
-template <int kCount>
-__device__ void load_floats(const float* from, float out[kCount]) {
-  for (int i = 0; i < kCount; i += 4) {
-    const float4 four = *reinterpret_cast<const float4*>(from + i);
-    out[i] = four.x, out[i + 1] = four.y, out[i + 2] = four.z, out[i + 3] = four.w;
-  }
-}
-
 __global__ void rms_norm_rows(const float* x, const float* norm, float epsilon, int64_t K, float* out) {
   __shared__ float scratch[kWarps];
   const float* line = x + blockIdx.x * K;
@@ -215,7 +207,7 @@ const float* normed(const Rows& rows, int64_t K, void* scratch, void** rest, cud
   *rest = scratch;
   if (!rows.norm) return rows.x;
   float* out = static_cast<float*>(scratch);
-  *rest = out + (rows.M * K + 3) / 4 * 4;
+  *rest = out + round_up(rows.M * K, 4);
   SDA_LAUNCH(rms_norm_rows, static_cast<unsigned>(rows.M), kThreads, 0, stream, rows.x, rows.norm, rows.epsilon, K,
              out);
   return out;
@@ -225,7 +217,7 @@ const float* normed(const Rows& rows, int64_t K, void* scratch, void** rest, cud
 
 size_t linear_scratch_bytes(const Weights& weights, int64_t M) {
   if (!is_many(weights, M)) return 0;
-  return (M * weights.K + 3) / 4 * 4 * sizeof(float) + many_scratch_bytes(M, weights.K);
+  return round_up(M * weights.K, 4) * sizeof(float) + many_scratch_bytes(M, weights.K);
 }
 
 void linear(const Weights& weights, const Rows& rows, const float* bias, const float* residual, float* y,

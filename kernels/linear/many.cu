@@ -64,8 +64,6 @@ Device device() {
 #endif
 }
 
-int64_t round_up(int64_t n, int64_t d) { return (n + d - 1) / d * d; }
-
 template <WeightType kType, bool kWide, int kRows>
 void launch(const Problem& problem, cudaStream_t stream) {
   constexpr size_t kBytes = Tile<kType, kRows>::kBytes;

@@ -86,6 +86,10 @@ export async function* decode(
   const waiting = [...queries.entries()].reverse();
   const freeRows = Array.from({ length: places }, (_, place) => streams * place).reverse();
   let running: Running[] = []; // those that take part in the next step
+  const release = (ended: (each: Running) => boolean) => {
+    freeRows.push(...running.filter(ended).map(({ row }) => row));
+    running = running.filter((each) => !ended(each));
+  };
   let parts: Tensor2D[] = []; // logits [streams * queries, V] of those that go on, then of each new one
   const unread: DrawnStep<Running>[] = [];
   try {
@@ -110,20 +114,15 @@ export async function* decode(
       }
       unread.push(await draw(options.rule, parts[0]!, running, model));
       parts.pop()!.dispose();
-      for (const each of running) {
-        each.steps++;
-        if (isLast(each, options)) freeRows.push(each.row);
-      }
-      running = running.filter((each) => !isLast(each, options));
+      for (const each of running) each.steps++;
+      release((each) => limitOf(each, each.steps, options.maxContext) !== null);
 
       const behind = readBehind && running.length > 0 && unread.at(-1)!.lines ? 1 : 0;
       while (unread.length > behind) {
         const events = read(unread[0]!, options, model);
         unread.shift()!.dispose();
         if (events.length > 0) yield events;
-        const stopped = running.filter(({ over }) => over);
-        freeRows.push(...stopped.map(({ row }) => row));
-        running = running.filter(({ over }) => !over);
+        release(({ over }) => over);
       }
     }
   } catch (error) {
@@ -137,10 +136,6 @@ export async function* decode(
 
 /** Thrown inside the loop when the caller's signal fires. */
 class Stopped extends Error {}
-
-function isLast(each: Running, options: DecodeOptions): boolean {
-  return limitOf(each, each.steps, options.maxContext) !== null;
-}
 
 /** The tokens of a step, each added to its query. */
 function read(

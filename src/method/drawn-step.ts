@@ -1,6 +1,6 @@
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import { type ReadBack, readBack } from '../../kernels/read-back/index.js';
-import type { Draw, TokenChoice } from './step.js';
+import { choiceOf, type Draw, type TokenChoice } from './step.js';
 
 /** A step whose tokens have been drawn: on their way from the device, or known to the host at once. */
 export class DrawnStep<Line> {
@@ -33,8 +33,7 @@ export class DrawnStep<Line> {
   choice(index: number): TokenChoice {
     if (Array.isArray(this.drawn)) return this.drawn[index]!;
     this.values ??= this.reading!.values();
-    const width = this.drawn.lines.shape[1];
-    return this.drawn.choice(this.values.subarray(index * width, (index + 1) * width), index);
+    return choiceOf(this.drawn, this.values, index);
   }
 
   dispose(): void {

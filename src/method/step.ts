@@ -70,13 +70,21 @@ export function sdaRule(settings: SdaSettings): (logits: Tensor2D, draws: StepDr
 }
 
 /** Reads a draw, and disposes it: for a rule that looks at the choices of another. */
-export async function readDraw({ lines, choice }: Draw): Promise<TokenChoice[]> {
-  const [count, width] = lines.shape;
-  const values = (await lines.data()) as Float32Array;
-  lines.dispose();
-  return Array.from({ length: count }, (_, index) =>
-    choice(values.subarray(index * width, (index + 1) * width), index),
-  );
+export async function readDraw(draw: Draw): Promise<TokenChoice[]> {
+  const count = draw.lines.shape[0];
+  const values = (await draw.lines.data()) as Float32Array;
+  draw.lines.dispose();
+  return Array.from({ length: count }, (_, index) => choiceOf(draw, values, index));
+}
+
+/** What line `index` of a draw says, of all its values. */
+export function choiceOf(
+  { lines, choice }: Draw,
+  values: Float32Array,
+  index: number,
+): TokenChoice {
+  const width = lines.shape[1];
+  return choice(values.subarray(index * width, (index + 1) * width), index);
 }
 
 /**

@@ -27,7 +27,6 @@ export class KvCache {
   readonly rows: number;
   private readonly layers: { keys: Tensor; values: Tensor }[];
   private readonly config: ModelConfig;
-  private readonly headShape: { heads: number; headDim: number };
   private readonly maxCapacity: number;
   private slots: number;
   private angles: { readonly table: Tensor2D; readonly length: number } | undefined;
@@ -41,7 +40,6 @@ export class KvCache {
     this.rows = rows;
     this.maxCapacity = maxCapacity;
     this.slots = Math.min(roundUp(Math.max(capacity, 1)), maxCapacity);
-    this.headShape = { heads: config.numKeyValueHeads, headDim: config.headDim };
     this.layers = Array.from({ length: config.numLayers }, () => ({
       keys: this.allocate(),
       values: this.allocate(),
@@ -77,7 +75,7 @@ export class KvCache {
   ensure(length: number): void {
     if (length <= this.slots) return;
     const grown = Math.min(roundUp(Math.max(length, 2 * this.slots)), this.maxCapacity);
-    const { heads, headDim } = this.headShape;
+    const { numKeyValueHeads: heads, headDim } = this.config;
     const added = [this.rows, heads, grown - this.slots, headDim] as const;
     for (const variable of this.variables()) {
       tidy(() => assign(variable, concat([read(variable), zeros([...added])], 2)));
@@ -87,7 +85,7 @@ export class KvCache {
 
   /** Copies positions 0..length-1 of one row to another, in every layer. */
   copyRow(from: number, to: number, length: number): void {
-    const { heads, headDim } = this.headShape;
+    const { numKeyValueHeads: heads, headDim } = this.config;
     for (const variable of this.variables()) {
       const part = tidy(() => slice(read(variable), [from, 0, 0, 0], [1, heads, length, headDim]));
       withInt32([to, 0, 0, 0], (begin) =>
@@ -111,7 +109,7 @@ export class KvCache {
   }
 
   private allocate(): Tensor {
-    const { heads, headDim } = this.headShape;
+    const { numKeyValueHeads: heads, headDim } = this.config;
     const [variable] = executeOp(
       'VarHandleOp',
       [

@@ -8,7 +8,7 @@
 #include "../../kernels/embed/cuda.h"
 #include "../../kernels/sample/cuda.h"
 #include "../../kernels/sda-step/cuda.h"
-#include "check.h"
+#include "linear.h"
 
 namespace check {
 namespace {
@@ -22,6 +22,7 @@ struct Sizes {
 struct Model {
   Sizes sizes;
   bool random;  // else whatever values the memory has: enough for a timing
+  std::deque<HostWeights> drawn;
   std::deque<Buffer<uint16_t>> matrices;
   std::deque<Buffer<float>> floats;
   Weights table, head;
@@ -46,18 +47,9 @@ struct Model {
   }
 
   Weights matrix(int64_t N, int64_t K) {
-    if (!random) {
-      matrices.emplace_back(static_cast<size_t>(N * K));
-    } else {
-      std::vector<uint16_t> bits;
-      for (float value : normal(N * K, 1.0f / std::sqrt(static_cast<float>(K)))) {
-        uint32_t word;
-        std::memcpy(&word, &value, 4);
-        bits.push_back(static_cast<uint16_t>(word >> 16));
-      }
-      matrices.emplace_back(bits);
-    }
-    return {matrices.back().data(), sda::cuda::WeightType::kBfloat16, N, K};
+    constexpr auto kType = sda::cuda::WeightType::kBfloat16;
+    if (random) return drawn.emplace_back(N, K, kType).on_device();
+    return {matrices.emplace_back(static_cast<size_t>(N * K)).data(), kType, N, K};
   }
   float* vector(int64_t n) {
     floats.emplace_back(normal(n, 0.5f));

@@ -34,7 +34,7 @@ export function lockFolder(dir: string): () => void {
   };
   const text = `${JSON.stringify(mine)}\n`;
   const chain = [root]; // of processes that are gone, then mine
-  let first: string | null = text; // what `lock` says
+  let first = text; // what `lock` says
   while (!create(chain.at(-1)!, text)) {
     const found = readText(chain.at(-1)!);
     const owner = found === null ? null : parseOwner(found);
