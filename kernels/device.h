@@ -1,5 +1,10 @@
 // What the CUDA kernels share: one way to launch, and reductions in a fixed order. Free of TensorFlow.
 //
+// Launches overlap: from compute capability 9.0 on, the blocks of a launch take their places while the launch before it
+// still runs (programmatic dependent launch), so that what it costs to begin is hidden. Therefore every kernel calls
+// await_previous() before it reads what an earlier launch writes, or writes anything; before that it may read what never
+// changes, as weights. All blocks of all kernels call it, so that a launch that is through has all earlier ones behind it.
+//
 // With SDA_CUDA_EMULATE a plain C++ compiler takes the same files, and test/cuda/emulate.h runs them on the CPU.
 #pragma once
 
@@ -9,8 +14,13 @@
 #include "../test/cuda/emulate.h"
 #else
 #include <cuda_runtime.h>
+
+#include <mutex>
+#include <utility>
+#include <vector>
+
 #define SDA_LAUNCH(kernel, grid, block, shared, stream, ...) \
-  kernel<<<grid, block, shared, stream>>>(__VA_ARGS__)
+  sda::cuda::launch(kernel, grid, block, shared, stream, __VA_ARGS__)
 // Shared memory whose size the launch gives, as an array of `type`.
 #define SDA_DYNAMIC_SHARED(type, name)                         \
   extern __shared__ __align__(16) unsigned char sda_dynamic[]; \
@@ -23,10 +33,69 @@ namespace cuda {
 inline int ceil_div(int64_t n, int64_t d) { return static_cast<int>((n + d - 1) / d); }
 inline int64_t round_up(int64_t n, int64_t d) { return (n + d - 1) / d * d; }
 
+struct Device {
+  int capability, processors;  // capability 8.0 as 80; 0 where there is no device
+};
+
+#if defined(SDA_CUDA_EMULATE)
+inline Device device() { return {90, 2}; }
+#else
+// The current device; each is asked once.
+inline Device device() {
+  static std::mutex mutex;
+  static std::vector<Device> known;
+  int id;
+  if (cudaGetDevice(&id) != cudaSuccess) return {0, 1};
+  const std::lock_guard<std::mutex> lock(mutex);
+  while (static_cast<int>(known.size()) <= id) {
+    const int next = static_cast<int>(known.size());
+    int major, minor, processors;
+    const bool all = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, next) == cudaSuccess &&
+                     cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, next) == cudaSuccess &&
+                     cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, next) == cudaSuccess;
+    known.push_back(all ? Device{10 * major + minor, processors} : Device{0, 1});
+  }
+  return known[id];
+}
+
+// A refused launch is told by cudaGetLastError.
+template <typename... Parameters, typename... Arguments>
+void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream,
+            Arguments&&... arguments) {
+  cudaLaunchAttribute overlap = {};
+  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  overlap.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config = {};
+  config.gridDim = grid;
+  config.blockDim = block;
+  config.dynamicSmemBytes = shared;
+  config.stream = stream;
+  config.attrs = &overlap;
+  config.numAttrs = device().capability >= 90 ? 1 : 0;
+  cudaLaunchKernelEx(&config, kernel, std::forward<Arguments>(arguments)...);
+}
+#endif
+
 #if defined(__CUDACC__) || defined(SDA_CUDA_EMULATE)
 
 constexpr unsigned kWholeWarp = 0xffffffffu;
 constexpr int kWarp = 32;
+
+// Lets the next launch take its places, once all blocks of this one are there; then waits until all earlier launches
+// are through and what they wrote is seen.
+__device__ inline void await_previous() {
+#if !defined(SDA_CUDA_EMULATE) && defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+// Orders what a thread has read and written before what it does after, for all blocks of the device.
+__device__ inline void fence_device() {
+#if !defined(SDA_CUDA_EMULATE) && defined(__CUDA_ARCH__)
+  asm volatile("fence.acq_rel.gpu;" ::: "memory");
+#endif
+}
 
 struct Sum {
   template <typename T>
@@ -47,6 +116,7 @@ __device__ void load_floats(const float* from, float out[kCount]) {
   if constexpr (kCount == 1) {
     out[0] = *from;
   } else {
+#pragma unroll
     for (int i = 0; i < kCount; i += 4) {
       const float4 four = *reinterpret_cast<const float4*>(from + i);
       out[i] = four.x, out[i + 1] = four.y, out[i + 2] = four.z, out[i + 3] = four.w;
@@ -75,18 +145,19 @@ __device__ T reduce_block(T value, Op op, T* scratch) {
   return all;
 }
 
-// Whether a block is the last of its line of the grid (blockIdx.x) to call this; what the others wrote before is then
-// visible to it. Every thread calls it. `arrived` is 0 before the launch, and again after it.
-__device__ inline bool last_block(unsigned* arrived) {
+// Whether a block is the last of `blocks` to call this; what the others wrote before is then visible to it. Every thread
+// calls it. `arrived` is 0 before the launch, and again after it. One thread's fences serve all: what others of its block
+// wrote before the barrier goes with its own.
+__device__ inline bool last_block(unsigned* arrived, unsigned blocks) {
   __shared__ bool last;
-  __threadfence();
   __syncthreads();
   if (threadIdx.x == 0) {
-    last = atomicAdd(arrived, 1u) == gridDim.x - 1;
+    fence_device();
+    last = atomicAdd(arrived, 1u) == blocks - 1;
     if (last) *arrived = 0;
+    fence_device();
   }
   __syncthreads();
-  __threadfence();
   return last;
 }
 

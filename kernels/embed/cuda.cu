@@ -13,6 +13,7 @@ constexpr int kThreads = 256;
 template <typename W>
 __global__ void embed_lines(const typename W::Stored* table, int64_t V, int64_t K, const int32_t* ids,
                             const float* drawn, int64_t width, float* x) {
+  await_previous();
   const int32_t id = ids[blockIdx.x];
   const float token = id < 0 ? drawn[static_cast<int64_t>(~id) * width] : 0.0f;
   const int64_t wanted = id < 0 ? static_cast<int64_t>(token) : id;

@@ -1,31 +1,25 @@
-// Linear layers on an NVIDIA GPU: op.cc says what they compute. Few rows of x here, many in many.cu.
+// Linear layers on an NVIDIA GPU, op.cc says what they compute: which of three forms takes a call.
 //
-// A warp takes kRows rows of weights, or a part of their columns, and up to kGroup rows of x: every weight is read from
-// memory once for each kGroup rows, 16 bytes a lane at a time, and x comes from the caches. RMSNorm costs no launch:
-// norm(x) W^T = scale * ((x * norm) W^T), and the squares for `scale` are summed beside the products. Sums are float32,
-// in an order that depends on the weights' shape alone: a row of x has the same result whatever other rows there are.
-// Bytes: those of the weights; x and y are small. Launches: 1 for each kGroup rows.
+//   few.cu     up to kFewRows rows of x, on tensor cores: bound by the bytes of the weights
+//   many.cu    from kManyRows on, on tensor cores: bound by their arithmetic
+//   plain.cu   weights that neither takes
+// What few.cu takes between the two goes there in groups.
 
 #include "cuda.h"
 
-#include "../math.h"
+#include "few.h"
 #include "many.h"
-#include "stored.h"
+#include "plain.h"
 
 namespace sda {
 namespace cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kWarps = kThreads / kWarp;
-constexpr int kRows = 2;
-constexpr int kGroup = 8;
-
-// Weights are read once: they do not push x out of the caches.
-__device__ uint4 load_once(const void* at) { return __ldcs(static_cast<const uint4*>(at)); }
 
 __global__ void rms_norm_rows(const float* x, const float* norm, float epsilon, int64_t K, float* out) {
-  __shared__ float scratch[kWarps];
+  __shared__ float scratch[kThreads / kWarp];
+  await_previous();
   const float* line = x + blockIdx.x * K;
   float squares = 0.0f;
   for (int64_t k = threadIdx.x; k < K; k += kThreads) squares += line[k] * line[k];
@@ -34,172 +28,7 @@ __global__ void rms_norm_rows(const float* x, const float* norm, float epsilon, 
   for (int64_t k = threadIdx.x; k < K; k += kThreads) out[blockIdx.x * K + k] = line[k] * scale * norm[k];
 }
 
-// A sum a warp hands over: kRows x M products, then the squares of M rows of x.
-template <int M>
-constexpr int kSums = kRows * M + M;
-
-// Sums over the columns of this warp: every `split`-th step of kWarp * kCount, from the `part`-th on. kWide: rows of
-// weights, of x and norm begin at multiples of 16 bytes. Rows of x after the `count`-th are taken as the last.
-template <typename W, int M, bool kNorm, bool kWide>
-__device__ void sum_rows(const typename W::Stored* const rows[kRows], const float* x, int count, const float* norm,
-                         int64_t K, int part, int split, float* sums) {
-  const int lane = threadIdx.x % kWarp;
-  float dots[kRows][M] = {}, squares[M] = {};
-  const float* lines[M];
-  for (int m = 0; m < M; m++) lines[m] = x + (m < count ? m : count - 1) * K;
-  if constexpr (kWide) {
-    const int64_t step = static_cast<int64_t>(split) * kWarp * W::kCount;
-#pragma unroll(M <= 2 ? 4 : 1)
-    for (int64_t k = (part * kWarp + lane) * W::kCount; k < K; k += step) {
-      float w[kRows][W::kCount], g[W::kCount];
-      for (int r = 0; r < kRows; r++) W::unpack(load_once(rows[r] + k), w[r]);
-      if constexpr (kNorm) load_floats<W::kCount>(norm + k, g);
-      for (int m = 0; m < M; m++) {
-        float v[W::kCount];
-        load_floats<W::kCount>(lines[m] + k, v);
-        for (int i = 0; i < W::kCount; i++) {
-          if constexpr (kNorm) squares[m] += v[i] * v[i], v[i] *= g[i];
-          for (int r = 0; r < kRows; r++) dots[r][m] += w[r][i] * v[i];
-        }
-      }
-    }
-  } else {
-    for (int64_t k = part * kWarp + lane; k < K; k += split * kWarp) {
-      for (int m = 0; m < M; m++) {
-        float v = lines[m][k];
-        if constexpr (kNorm) squares[m] += v * v, v *= norm[k];
-        for (int r = 0; r < kRows; r++) dots[r][m] += W::value(rows[r][k]) * v;
-      }
-    }
-  }
-  for (int m = 0; m < M; m++) {
-    for (int r = 0; r < kRows; r++) {
-      const float dot = reduce_warp(dots[r][m], Sum());
-      if (lane == 0) sums[r * M + m] = dot;
-    }
-    if constexpr (kNorm) {
-      const float sum = reduce_warp(squares[m], Sum());
-      if (lane == 0) sums[kRows * M + m] = sum;
-    }
-  }
-}
-
-// What the warps of a block that share rows summed up, in their order.
-template <int M>
-__device__ float total(const float (*sums)[kSums<M>], int split, int which) {
-  float sum = 0.0f;
-  for (int part = 0; part < split; part++) sum += sums[part][which];
-  return sum;
-}
-
-struct Call {
-  int64_t N, K;
-  const float *x, *norm, *bias, *residual;
-  float epsilon;
-  int count;  // rows of x
-  float* y;
-};
-
-// `split` warps share a unit, and a block has kWarps / split units. A unit is two neighbouring rows of weights, or
-// gated the rows n and N / 2 + n.
-template <typename W, int M, bool kGated, bool kNorm, bool kWide>
-__global__ void few_rows(const typename W::Stored* weight, Call call, int split) {
-  static_assert(kRows == 2, "gate and up");
-  __shared__ float sums[kWarps][kSums<M>];
-  const int64_t N = call.N, K = call.K, units = kGated ? N / 2 : (N + 1) / 2;
-  const int64_t first = static_cast<int64_t>(blockIdx.x) * (kWarps / split);
-  const auto row = [=](int64_t unit, int r) { return kGated ? r * units + unit : unit * kRows + r; };
-  const int warp = threadIdx.x / kWarp;
-  const int64_t unit = first + warp / split < units ? first + warp / split : units - 1;
-  const typename W::Stored* rows[kRows];
-  for (int r = 0; r < kRows; r++) rows[r] = weight + (row(unit, r) < N ? row(unit, r) : N - 1) * K;
-  sum_rows<W, M, kNorm, kWide>(rows, call.x, call.count, call.norm, K, warp % split, split, sums[warp]);
-  __syncthreads();
-
-  constexpr int kOutputs = kGated ? M : kRows * M;  // of a unit
-  for (int i = threadIdx.x; i < kWarps / split * kOutputs; i += kThreads) {
-    const int m = i % M, r = i / M % (kOutputs / M);
-    const int64_t at = first + i / kOutputs, n = row(at, r);
-    if (at >= units || n >= N || m >= call.count) continue;
-    const float (*mine)[kSums<M>] = sums + i / kOutputs * split;
-    float scale = 1.0f;
-    if constexpr (kNorm)
-      scale = 1.0f / sqrtf(total<M>(mine, split, kRows * M + m) / static_cast<float>(K) + call.epsilon);
-    float value = scale * total<M>(mine, split, r * M + m);
-    if (call.bias) value += call.bias[n];
-    if constexpr (kGated) {
-      float up = scale * total<M>(mine, split, M + m);
-      if (call.bias) up += call.bias[units + n];
-      call.y[m * units + n] = silu(value) * up;
-    } else {
-      if (call.residual) value += call.residual[m * N + n];
-      call.y[m * N + n] = value;
-    }
-  }
-}
-
-// How many warps share a unit: more where there are few units, so that the device has enough loads on their way.
-int split_of(int64_t units, int64_t K, int step) {
-  constexpr int64_t kEnough = 4096;  // 32 warps on each of 128 multiprocessors
-  int split = 1;
-  while (split < 4 && split * units < kEnough && split * step < K) split *= 2;
-  return split;
-}
-
-template <typename W, int M, bool kGated, bool kNorm>
-void launch(const Weights& weights, const Call& call, cudaStream_t stream) {
-  using Stored = typename W::Stored;
-  const Stored* weight = static_cast<const Stored*>(weights.data);
-  const auto aligned = [](const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; };
-  const bool wide = call.K % W::kCount == 0 && call.K % 4 == 0 && aligned(weight) && aligned(call.x) &&
-                    aligned(call.norm);
-  const int64_t units = kGated ? call.N / 2 : (call.N + 1) / 2;
-  const int split = split_of(units, call.K, kWarp * W::kCount);
-  const unsigned blocks = ceil_div(units, kWarps / split);
-  if (wide) {
-    SDA_LAUNCH((few_rows<W, M, kGated, kNorm, true>), blocks, kThreads, 0, stream, weight, call, split);
-  } else {
-    SDA_LAUNCH((few_rows<W, M, kGated, kNorm, false>), blocks, kThreads, 0, stream, weight, call, split);
-  }
-}
-
-template <typename W, int M>
-void launch(bool gated, const Weights& weights, const Call& call, cudaStream_t stream) {
-  if (gated) return call.norm ? launch<W, M, true, true>(weights, call, stream)
-                              : launch<W, M, true, false>(weights, call, stream);
-  return call.norm ? launch<W, M, false, true>(weights, call, stream)
-                   : launch<W, M, false, false>(weights, call, stream);
-}
-
-template <typename W>
-void launch(bool gated, const Weights& weights, const Call& call, cudaStream_t stream) {
-  if (call.count > 4) return launch<W, 8>(gated, weights, call, stream);
-  if (call.count > 2) return launch<W, 4>(gated, weights, call, stream);
-  if (call.count > 1) return launch<W, 2>(gated, weights, call, stream);
-  launch<W, 1>(gated, weights, call, stream);
-}
-
-void run(bool gated, const Weights& weights, const Rows& rows, const float* bias, const float* residual, float* y,
-         cudaStream_t stream) {
-  const int64_t N = weights.N, K = weights.K, width = gated ? N / 2 : N;
-  for (int64_t m = 0; m < rows.M; m += kGroup) {
-    const Call call = {N,    K,
-                       rows.x + m * K,
-                       rows.norm,
-                       bias,
-                       residual ? residual + m * width : nullptr,
-                       rows.epsilon,
-                       static_cast<int>(rows.M - m < kGroup ? rows.M - m : kGroup),
-                       y + m * width};
-    switch (weights.type) {
-      case WeightType::kFloat32: launch<Float32>(gated, weights, call, stream); break;
-      case WeightType::kBfloat16: launch<Bfloat16>(gated, weights, call, stream); break;
-      case WeightType::kFloat16: launch<Float16>(gated, weights, call, stream); break;
-    }
-  }
-}
-
-// Many rows go to the tensor cores, with the norm before.
+// The norm comes before.
 bool is_many(const Weights& weights, int64_t M) { return M >= kManyRows && takes_many(weights); }
 
 // norm(x) in the scratch, and what is left of it.
@@ -213,6 +42,15 @@ const float* normed(const Rows& rows, int64_t K, void* scratch, void** rest, cud
   return out;
 }
 
+// kFewRows rows of x at a time, and from which on they are: x and y have K and `width` values a row.
+template <typename Few>
+void in_groups(const Rows& rows, int64_t K, const Few& few) {
+  for (int64_t m = 0; m < rows.M; m += kFewRows) {
+    const int64_t count = rows.M - m < kFewRows ? rows.M - m : kFewRows;
+    few(Rows{rows.x + m * K, count, rows.norm, rows.epsilon}, m);
+  }
+}
+
 }  // namespace
 
 size_t linear_scratch_bytes(const Weights& weights, int64_t M) {
@@ -222,18 +60,30 @@ size_t linear_scratch_bytes(const Weights& weights, int64_t M) {
 
 void linear(const Weights& weights, const Rows& rows, const float* bias, const float* residual, float* y,
             void* scratch, cudaStream_t stream) {
-  if (!is_many(weights, rows.M)) return run(false, weights, rows, bias, residual, y, stream);
-  void* rest;
-  const float* x = normed(rows, weights.K, scratch, &rest, stream);
-  linear_many(weights, x, bias, residual, rows.M, y, rest, stream);
+  const int64_t N = weights.N, K = weights.K;
+  if (is_many(weights, rows.M)) {
+    void* rest;
+    const float* x = normed(rows, K, scratch, &rest, stream);
+    return linear_many(weights, x, bias, residual, rows.M, y, rest, stream);
+  }
+  if (!takes_few(weights, rows)) return linear_plain(weights, rows, bias, residual, y, stream);
+  in_groups(rows, K, [&](const Rows& some, int64_t m) {
+    linear_few(weights, some, bias, residual ? residual + m * N : nullptr, y + m * N, stream);
+  });
 }
 
 void gated_linear(const Weights& weights, const Rows& rows, const float* bias, float* y, void* scratch,
                   cudaStream_t stream) {
-  if (!is_many(weights, rows.M)) return run(true, weights, rows, bias, nullptr, y, stream);
-  void* rest;
-  const float* x = normed(rows, weights.K, scratch, &rest, stream);
-  gated_linear_many(weights, x, bias, rows.M, y, rest, stream);
+  const int64_t K = weights.K;
+  if (is_many(weights, rows.M)) {
+    void* rest;
+    const float* x = normed(rows, K, scratch, &rest, stream);
+    return gated_linear_many(weights, x, bias, rows.M, y, rest, stream);
+  }
+  if (!takes_few(weights, rows)) return gated_linear_plain(weights, rows, bias, y, stream);
+  in_groups(rows, K, [&](const Rows& some, int64_t m) {
+    gated_linear_few(weights, some, bias, y + m * (weights.N / 2), stream);
+  });
 }
 
 }  // namespace cuda

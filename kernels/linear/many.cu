@@ -27,6 +27,7 @@ constexpr int kSplitThreads = 256;
 constexpr int kLargeRows = 128, kSmallRows = 64;  // of a tile
 
 __global__ void split_rows(const float* x, int64_t M, int64_t K, int64_t rows, int64_t depth, bfloat16* parts) {
+  await_previous();
   const int64_t m = blockIdx.x;
   for (int64_t k = threadIdx.x; k < depth; k += kSplitThreads) {
     const Parts both = split(m < M && k < K ? x[m * K + k] : 0.0f);
@@ -39,28 +40,9 @@ template <WeightType kType, bool kWide, int kRows>
 __global__ void __launch_bounds__((Tile<kType, kRows>::kThreads)) many_rows(Problem problem) {
 #if defined(SDA_CUDA_EMULATE) || !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
   SDA_DYNAMIC_SHARED(unsigned char, memory);
+  await_previous();
   unsigned char* const aligned = memory + (32 - reinterpret_cast<uintptr_t>(memory) % 32) % 32;
   Block<kType, kWide, kRows>(problem, reinterpret_cast<bfloat16*>(aligned)).run();
-#endif
-}
-
-struct Device {
-  int capability, processors;  // capability 8.0 as 80; 0 where there is no device
-};
-
-Device device() {
-#if defined(SDA_CUDA_EMULATE)
-  return {80, 2};
-#else
-  static const Device known = [] {
-    int id, major, minor, processors;
-    const bool all = cudaGetDevice(&id) == cudaSuccess &&
-                     cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, id) == cudaSuccess &&
-                     cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, id) == cudaSuccess &&
-                     cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, id) == cudaSuccess;
-    return all ? Device{10 * major + minor, processors} : Device{0, 1};
-  }();
-  return known;
 #endif
 }
 

@@ -1,64 +1,51 @@
-// Draws one token a query on an NVIDIA GPU: op.cc says what, select.h how the cuts are defined.
+// Draws one token a query on an NVIDIA GPU: op.cc says what, select.h how the cuts are defined, cuda_select.h the ranks
+// and masses here.
 //
-// Tokens are ranked by log-probability, equal ones by the lower id; a token's rank is one 64-bit number. A cut (top-k by
-// count, top-p by mass) keeps a prefix of the ranking, which its last rank tells. No sort of the vocabulary:
-//   1. histogram   counts or masses over kBins bins of log-probability; a query's last block finds the bin in which the
-//                  cut falls
-//   2. collect     the masses of tiles of tokens above that bin, whose own tokens become candidates; a query's last block
-//                  cuts among the candidates digit by digit (radix), then draws: over tiles, and within one
-// A memset and two launches, two more where top-k and top-p are both on; greedy is a memset and one launch.
-// Bytes per query and token: 4 a launch, from the second-level cache but the first time.
-// Masses are whole numbers in units of 2^-43, so that sums by atomics do not depend on their order; a token below one
-// unit (e^-29.8) is never drawn.
+// A cut (top-k by count, top-p by mass) keeps a prefix of the ranking, which its last rank tells. No sort of the
+// vocabulary, whose tokens are split into tiles, a block a tile and query:
+//   1. clear       the sums that the others add to
+//   2. histogram   counts or masses over kBins bins of log-probability
+//   3. collect     the bin in which the cut falls, each block for itself; the masses of tiles of tokens above it, whose
+//                  own tokens become candidates; a query's last block cuts among the candidates digit by digit (radix),
+//                  then draws: over tiles, and within one
+// Three launches, two more where top-k and top-p are both on. Greedy takes two: the best of each tile, the best of all.
+// Bytes per query and token: 4 a launch but `clear`, from the second-level cache where the step wrote them just before;
+// 8 written and some tens read for a candidate: few but where very many tokens are about as likely as the cut.
 
 #include "cuda.h"
 
-#include "../math.h"
+#include "../fours.h"
+#include "cuda_select.h"
 
 namespace sda {
 namespace cuda {
 namespace {
 
-constexpr int kThreads = 256;
-constexpr int kPerThread = 4;
+using namespace sampling;
+
 constexpr int kTile = kThreads * kPerThread;
-constexpr int kBins = 1024;
-constexpr float kBinsPerNat = 32.0f;  // the last bin starts at e^-31.97, where there is no mass
-constexpr int kDigitBits = 8, kDigits = 1 << kDigitBits;
-constexpr float kMassUnits = 8796093022208.0f;  // 2^43: the sum over kMostTokens fits
-constexpr unsigned long long kNoRank = ~0ull;
-
-using Mass = unsigned long long;
-using Rank = unsigned long long;
-
-// What a cut keeps: the bins before `bin`, and all ranks up to `last`.
-struct Kept {
-  int bin;
-  Rank last;
-};
+constexpr int kBinsPerThread = kBins / kThreads;
 
 // What is known of a query between launches; all of it 0 at first.
 struct State {
-  Rank best_inverted;   // the complement of the best rank
+  Rank best_inverted;   // the complement of the best rank, where min-p is on
   Kept limit;           // what top-k keeps, where top-p follows
-  int bin;              // the cut keeps all bins before this one,
-  Mass target;          // and this much of it
-  unsigned candidates;  // the bin's tokens, where that is not 0
+  unsigned candidates;  // tokens of the bin in which the cut falls
   unsigned arrived;     // blocks that are done with the launch
 };
 
 struct Scratch {
   State* states;     // [B]
   Mass* bins;        // [B, kBins]
-  Mass* masses;      // [B, tiles]: above the bin in which the cut falls
+  Mass* masses;      // [B, tiles]: above the bin in which the cut falls; where greedy, the best ranks
   Rank* candidates;  // [B, V]
 };
 
 Scratch layout(void* memory, int64_t B, int64_t tiles) {
   Scratch scratch;
-  scratch.states = static_cast<State*>(memory);
-  scratch.bins = reinterpret_cast<Mass*>(scratch.states + B);
-  scratch.masses = scratch.bins + B * kBins;
+  scratch.bins = static_cast<Mass*>(memory);
+  scratch.states = reinterpret_cast<State*>(scratch.bins + B * kBins);
+  scratch.masses = reinterpret_cast<Mass*>(scratch.states + B);
   scratch.candidates = scratch.masses + B * tiles;
   return scratch;
 }
@@ -76,274 +63,226 @@ struct Drawing {
   const float *log_probs, *logits, *stats, *uniforms;
   float* draw;
   int64_t S, V;
+  int tiles;
+  bool fours;  // of log_probs: see in_fours
 };
 
-__device__ bool possible(float log_prob) { return log_prob > -kInfinity && log_prob < kInfinity; }
-
-// Lower is better. Impossible tokens have none.
-__device__ Rank rank_of(float log_prob, int64_t token) {
-  if (!possible(log_prob)) return kNoRank;
-  const unsigned bits = static_cast<unsigned>(float_to_bits(log_prob + 0.0f));  // -0 becomes 0
-  const unsigned ascending = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
-  return static_cast<Rank>(~ascending) << 32 | static_cast<unsigned>(token);
-}
-__device__ unsigned token_of(Rank rank) { return static_cast<unsigned>(rank); }
-__device__ float log_prob_of(Rank rank) {
-  const unsigned ascending = ~static_cast<unsigned>(rank >> 32);
-  return bits_to_float(static_cast<int>(ascending & 0x80000000u ? ascending & 0x7fffffffu : ~ascending));
-}
-
-__device__ Mass mass_of(float log_prob) {
-  return possible(log_prob) ? static_cast<Mass>(exp_fast(min_of(log_prob, 0.0f)) * kMassUnits) : 0;
-}
-__device__ int bin_of(float log_prob) {
-  return static_cast<int>(min_of(max_of(-log_prob, 0.0f) * kBinsPerNat, kBins - 1.0f));
-}
-__device__ bool keeps(const Kept& kept, float log_prob, int64_t token) {
-  return bin_of(log_prob) < kept.bin || rank_of(log_prob, token) <= kept.last;
-}
 __device__ Kept limit_of(const Request& request, const State& state) {
   return request.within_limit ? state.limit : Kept{kBins, 0};
 }
 
-__device__ int64_t tile_token(int j) {
-  return static_cast<int64_t>(blockIdx.x) * kTile + j * kThreads + threadIdx.x;
-}
+// The first of a thread's neighbouring tokens of a tile.
+__device__ int64_t first_token(int tile) { return static_cast<int64_t>(tile) * kTile + kPerThread * threadIdx.x; }
 
-// Inclusive sums over the threads of a block, in their order.
-__device__ Mass scan_block(Mass value, Mass* scratch) {
-  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
-  for (int delta = 1; delta < kWarp; delta *= 2) {
-    const Mass before = __shfl_up_sync(kWholeWarp, value, delta);
-    if (lane >= delta) value += before;
-  }
-  if (lane == kWarp - 1) scratch[warp] = value;
-  __syncthreads();
-  for (int w = 0; w < warp; w++) value += scratch[w];
-  __syncthreads();
-  return value;
-}
-
-struct Place {
-  int bin;      // where the target is reached; the number of bins where it is not
-  Mass before;  // amount in the bins before it
-};
-
-// The first of n bins at which the running sum reaches `target`, at least 1; every thread has it.
-__device__ Place find_bin(const Mass* amounts, int n, Mass target) {
-  __shared__ Mass sums[kThreads / kWarp];
-  __shared__ Place found;
-  const int each = (n + kThreads - 1) / kThreads, first = static_cast<int>(threadIdx.x) * each;
-  const int end = first + each < n ? first + each : n;
-  if (threadIdx.x == 0) found = {n, 0};
-  Mass mine = 0;
-  for (int bin = first; bin < end; bin++) mine += amounts[bin];
-  Mass sum = scan_block(mine, sums) - mine;
-  if (sum < target && sum + mine >= target) {
-    int bin = first;
-    for (; sum + amounts[bin] < target; bin++) sum += amounts[bin];
-    found = {bin, sum};
-  }
-  __syncthreads();
-  const Place place = found;
-  __syncthreads();
-  return place;
-}
-
-__device__ Mass total_of(const Mass* amounts, int n) {
-  __shared__ Mass sums[kThreads / kWarp];
-  Mass mine = 0;
-  for (int i = threadIdx.x; i < n; i += kThreads) mine += amounts[i];
-  return reduce_block(mine, Sum(), sums);
-}
-
-// Adds a block's best rank to what is known of the query.
-__device__ void note_best(Rank best, State& state) {
-  __shared__ Rank ranks[kThreads / kWarp];
-  best = reduce_block(best, Least(), ranks);
-  if (threadIdx.x == 0) atomicMax(&state.best_inverted, ~best);
+__device__ void load_tile(const Drawing& in, int64_t q, int tile, float (&log_probs)[kPerThread]) {
+  load_four(in.log_probs + q * in.V, first_token(tile), in.V, in.fours, -kInfinity, log_probs);
 }
 
 __device__ void write_draw(const Drawing& in, int64_t q, int64_t token) {
   const float* stats = in.stats + q * kStatsWidth;
-  float* out = in.draw + q * kDrawWidth;
-  out[0] = static_cast<float>(token);
-  out[1] = in.log_probs[q * in.V + token];
-  out[2] = in.logits[q * in.S * in.V + token] - stats[2];
-  out[3] = in.logits[((q + 1) * in.S - 1) * in.V + token] - stats[3];
-  out[4] = stats[0];
-  out[5] = stats[1];
-  out[6] = stats[4];
-  out[7] = stats[5];
+  // all loads before a store that the compiler could not tell from them
+  const float row[kDrawWidth] = {static_cast<float>(token),
+                                 in.log_probs[q * in.V + token],
+                                 in.logits[q * in.S * in.V + token] - stats[2],
+                                 in.logits[((q + 1) * in.S - 1) * in.V + token] - stats[3],
+                                 stats[0],
+                                 stats[1],
+                                 stats[4],
+                                 stats[5]};
+  for (int i = 0; i < kDrawWidth; i++) in.draw[q * kDrawWidth + i] = row[i];
+}
+
+// The best rank of a block's tokens, by its first thread.
+__device__ Rank best_of_block(Rank best) {
+  __shared__ Rank ranks[kWarps];
+  return reduce_block(best, Least(), ranks);
+}
+
+__global__ void best_of_tiles(Drawing in, Scratch scratch) {
+  await_previous();
+  const int64_t q = blockIdx.y;
+  float log_probs[kPerThread];
+  load_tile(in, q, blockIdx.x, log_probs);
+  Rank best = kNoRank;
+  for (int j = 0; j < kPerThread; j++) best = Least()(best, rank_of(log_probs[j], first_token(blockIdx.x) + j));
+  best = best_of_block(best);
+  if (threadIdx.x == 0) scratch.masses[q * in.tiles + blockIdx.x] = best;
 }
 
 __global__ void take_best(Drawing in, Scratch scratch) {
-  const int64_t q = blockIdx.y;
-  State& state = scratch.states[q];
-  Rank best = kNoRank;
-  for (int j = 0; j < kPerThread; j++) {
-    const int64_t token = tile_token(j);
-    if (token < in.V) best = Least()(best, rank_of(in.log_probs[q * in.V + token], token));
-  }
-  note_best(best, state);
-  if (!last_block(&state.arrived) || threadIdx.x > 0) return;
-  write_draw(in, q, state.best_inverted == ~kNoRank ? 0 : token_of(~state.best_inverted));
+  await_previous();
+  const int64_t q = blockIdx.x;
+  const int tile = threadIdx.x;
+  const Rank best = best_of_block(tile < in.tiles ? scratch.masses[q * in.tiles + tile] : kNoRank);
+  if (threadIdx.x == 0) write_draw(in, q, best == kNoRank ? 0 : token_of(best));
 }
 
-__global__ void histogram(const float* log_probs, int64_t V, Request request, Scratch scratch) {
-  __shared__ Mass amounts[kBins];
+__global__ void clear(Scratch scratch) {
+  await_previous();
+  const int64_t q = blockIdx.x;
+  for (int bin = threadIdx.x; bin < kBins; bin += kThreads) scratch.bins[q * kBins + bin] = 0;
+  if (threadIdx.x == 0) scratch.states[q] = {};
+}
+
+__global__ void histogram(Drawing in, Request request, Scratch scratch) {
+  __shared__ Sums<kBins> sums;
+  sums.clear();
+  await_previous();
   const int64_t q = blockIdx.y;
   State& state = scratch.states[q];
-  Mass* bins = scratch.bins + q * kBins;
+  float log_probs[kPerThread];
+  load_tile(in, q, blockIdx.x, log_probs);
   const Kept limit = limit_of(request, state);
-  for (int bin = threadIdx.x; bin < kBins; bin += kThreads) amounts[bin] = 0;
-  __syncthreads();
   Rank best = kNoRank;
+  int bins[kPerThread];
+  Mass amounts[kPerThread];
   for (int j = 0; j < kPerThread; j++) {
-    const int64_t token = tile_token(j);
-    if (token >= V) continue;
-    const float log_prob = log_probs[q * V + token];
-    const Mass mass = mass_of(log_prob);
-    if (mass == 0 || !keeps(limit, log_prob, token)) continue;
-    best = Least()(best, rank_of(log_prob, token));
-    atomicAdd(&amounts[bin_of(log_prob)], request.by_count ? Mass(1) : mass);
+    const int64_t token = first_token(blockIdx.x) + j;
+    const Mass mass = mass_of(log_probs[j]);
+    const bool counts = mass > 0 && keeps(limit, log_probs[j], token);
+    bins[j] = counts ? bin_of(log_probs[j]) : 0;
+    amounts[j] = !counts ? 0 : request.by_count ? 1 : mass;
+    if (counts) best = Least()(best, rank_of(log_probs[j], token));
   }
-  note_best(best, state);  // and waits for `amounts`
+  __syncthreads();
+  sums.add_all(bins, amounts);
+  if (request.min_p > 0.0f) {
+    best = best_of_block(best);
+    if (threadIdx.x == 0) atomicMax(&state.best_inverted, ~best);
+  }
+  __syncthreads();
   for (int bin = threadIdx.x; bin < kBins; bin += kThreads)
-    if (amounts[bin] > 0) atomicAdd(&bins[bin], amounts[bin]);
-  if (!last_block(&state.arrived)) return;
-
-  Mass target = static_cast<Mass>(request.top_k);
-  if (!request.by_count) {
-    const double whole = static_cast<double>(total_of(bins, kBins));
-    target = Largest()(static_cast<Mass>(ceil(static_cast<double>(request.top_p) * whole)), Mass(1));
-  }
-  const Place cut = find_bin(bins, kBins, target);
-  if (threadIdx.x > 0) return;
-  const Mass rest = target - cut.before;
-  const bool cuts_bin = cut.bin < kBins && bins[cut.bin] > rest;
-  state.bin = cut.bin < kBins && !cuts_bin ? cut.bin + 1 : cut.bin;
-  state.target = cuts_bin ? rest : 0;
+    if (sums[bin] > 0) atomicAdd(&scratch.bins[q * kBins + bin], sums[bin]);
 }
 
-struct AnyBit {
-  __device__ Rank operator()(Rank a, Rank b) const { return a | b; }
+// Where the cut falls: all bins before `bin` are kept, and `rest` of that one.
+struct Cut {
+  int bin;
+  Mass rest;  // 0 where the cut falls between bins
 };
-__device__ bool same_above(int bits, Rank a, Rank b) { return bits >= 64 || (a ^ b) >> bits == 0; }
 
-// The candidate at which the running sum, in the order of ranks, reaches `target`: at least 1, at most the sum of all.
-// By count or by mass. Candidates are narrowed down by digits, from the first bit in which any two differ.
-__device__ Rank select(const Rank* candidates, unsigned n, Mass target, bool by_count) {
-  __shared__ Mass amounts[kDigits];
-  __shared__ unsigned counts[kDigits];
-  __shared__ Rank ranks[kThreads / kWarp], only;
-  Rank prefix = candidates[0], differ = 0;
-  for (unsigned i = threadIdx.x; i < n; i += kThreads) differ |= candidates[i] ^ prefix;
-  differ = reduce_block(differ, AnyBit(), ranks);
-  int open = differ == 0 ? 0 : 64 - __clzll(static_cast<long long>(differ));  // low bits not known yet
-  while (open > 0) {
-    const int width = open < kDigitBits ? open : kDigitBits, shift = open - width;
-    const Rank mask = (Rank(1) << width) - 1;
-    for (int digit = threadIdx.x; digit < kDigits; digit += kThreads) amounts[digit] = counts[digit] = 0;
-    __syncthreads();
-    for (unsigned i = threadIdx.x; i < n; i += kThreads) {
-      const Rank rank = candidates[i];
-      if (!same_above(open, rank, prefix)) continue;
-      atomicAdd(&amounts[rank >> shift & mask], by_count ? Mass(1) : mass_of(log_prob_of(rank)));
-      atomicAdd(&counts[rank >> shift & mask], 1u);
-    }
-    __syncthreads();
-    const Place cut = find_bin(amounts, kDigits, target);
-    const bool single = counts[cut.bin] == 1;
-    target -= cut.before;
-    prefix = (prefix & ~(mask << shift)) | static_cast<Rank>(cut.bin) << shift;
-    open = shift;
-    __syncthreads();
-    if (!single) continue;
-    for (unsigned i = threadIdx.x; i < n; i += kThreads)
-      if (same_above(open, candidates[i], prefix)) only = candidates[i];
-    __syncthreads();
-    return only;
-  }
-  return prefix;
+__device__ Cut find_cut(const Mass* bins, const Request& request) {
+  Mass mine[kBinsPerThread];
+  for (int i = 0; i < kBinsPerThread; i++) mine[i] = bins[threadIdx.x * kBinsPerThread + i];
+  const Place place = find(mine, [&](Mass whole) {
+    if (request.by_count) return static_cast<Mass>(request.top_k);
+    return static_cast<Mass>(ceil(static_cast<double>(request.top_p) * static_cast<double>(whole)));
+  });
+  if (place.index >= kBins) return {kBins, 0};
+  const bool within = place.amount > place.rest;
+  return {within ? place.index : place.index + 1, within ? place.rest : 0};
 }
 
-__global__ void collect(Drawing in, int tiles, Request request, Scratch scratch) {
-  __shared__ Mass sums[kThreads / kWarp], masses[kTile];
-  __shared__ Rank ranks[kTile];
-  __shared__ unsigned found, start;
-  const int64_t q = blockIdx.y, V = in.V;
-  const float* line = in.log_probs + q * V;
-  State& state = scratch.states[q];
-  Rank* candidates = scratch.candidates + q * V;
-  const Kept limit = limit_of(request, state);
-  const int bin = state.bin;
-  const Mass target = state.target;
-  const double best_mass = static_cast<double>(mass_of(log_prob_of(~state.best_inverted)));
-  const Mass least = Largest()(static_cast<Mass>(ceil(static_cast<double>(request.min_p) * best_mass)), Mass(1));
-  if (threadIdx.x == 0) found = 0;
-  __syncthreads();
-  Mass above = 0;
-  for (int j = 0; j < kPerThread; j++) {
-    const int64_t token = tile_token(j);
-    if (token >= V) continue;
-    const float log_prob = line[token];
-    const Mass mass = mass_of(log_prob);
-    if (mass == 0 || !keeps(limit, log_prob, token)) continue;
-    if (bin_of(log_prob) < bin && mass >= least) above += mass;
-    if (bin_of(log_prob) == bin && target > 0) ranks[atomicAdd(&found, 1u)] = rank_of(log_prob, token);
-  }
-  above = reduce_block(above, Sum(), sums);  // and waits for `found`
-  if (threadIdx.x == 0) {
-    scratch.masses[q * tiles + blockIdx.x] = above;
-    start = found > 0 ? atomicAdd(&state.candidates, found) : 0;
-  }
-  __syncthreads();
-  for (unsigned i = threadIdx.x; i < found; i += kThreads) candidates[start + i] = ranks[i];
-  if (!last_block(&state.arrived)) return;
+// The least mass that min-p lets pass.
+__device__ Mass least_mass(const Request& request, const State& state) {
+  if (request.min_p <= 0.0f) return 1;
+  const double best = static_cast<double>(mass_of(log_prob_of(~state.best_inverted)));
+  return Largest()(static_cast<Mass>(ceil(static_cast<double>(request.min_p) * best)), Mass(1));
+}
 
-  const unsigned n = state.candidates;
-  const Kept cut = {bin, n > 0 ? select(candidates, n, target, request.by_count) : 0};
-  if (!request.draws) {
-    __syncthreads();  // all have read the state
-    for (int i = threadIdx.x; i < kBins; i += kThreads) scratch.bins[q * kBins + i] = 0;
-    if (threadIdx.x > 0) return;
-    state.limit = cut;
-    state.candidates = 0;
-    return;
-  }
-
-  for (int tile = threadIdx.x; tile < tiles; tile += kThreads) masses[tile] = scratch.masses[q * tiles + tile];
+// Draws from what both cuts keep; all threads of a block.
+__device__ void draw(const Drawing& in, int64_t q, const Kept& limit, const Kept& cut, Mass least, const Rank* ranks,
+                     unsigned n, const Mass* above) {
+  __shared__ Sums<kThreads> tiles;  // of the candidates
+  tiles.clear();
+  const float uniform = in.uniforms[q];
+  Mass of_tile[] = {static_cast<int>(threadIdx.x) < in.tiles ? above[threadIdx.x] : 0};
   __syncthreads();
-  for (unsigned i = threadIdx.x; i < n; i += kThreads) {
-    const Mass mass = mass_of(log_prob_of(candidates[i]));
-    if (candidates[i] <= cut.last && mass >= least) atomicAdd(&masses[token_of(candidates[i]) / kTile], mass);
-  }
+  for_each(ranks, n, [&](const Rank (&some)[kPerThread]) {
+    int at[kPerThread];
+    Mass masses[kPerThread];
+    for (int j = 0; j < kPerThread; j++) {
+      const Mass mass = some[j] <= cut.last ? mass_of(log_prob_of(some[j])) : 0;
+      masses[j] = mass >= least ? mass : 0;
+      at[j] = masses[j] > 0 ? token_of(some[j]) / kTile : 0;
+    }
+    tiles.add_all(at, masses);
+  });
   __syncthreads();
-  const Mass whole = total_of(masses, tiles);
-  if (whole == 0) {
+  of_tile[0] += tiles[threadIdx.x];
+  // the first kept token, by id, at which the running mass exceeds the uniform number's share of the whole
+  const Place tile = find(of_tile, [&](Mass whole) {
+    const Mass share = static_cast<Mass>(static_cast<double>(uniform) * static_cast<double>(whole));
+    return whole == 0 ? 1 : Least()(share, whole - 1) + 1;
+  });
+  if (tile.whole == 0) {
     if (threadIdx.x == 0) write_draw(in, q, 0);
     return;
   }
-  // the first kept token, by id, at which the running mass exceeds the uniform number's share of the whole
-  const Mass share = static_cast<Mass>(static_cast<double>(in.uniforms[q]) * static_cast<double>(whole));
-  const Mass aim = Least()(share, whole - 1) + 1;
-  const Place tile = find_bin(masses, tiles, aim);
-  for (int i = threadIdx.x; i < kTile; i += kThreads) {
-    const int64_t token = static_cast<int64_t>(tile.bin) * kTile + i;
-    const float log_prob = token < V ? line[token] : -kInfinity;
-    const Mass mass = mass_of(log_prob);
-    const bool kept = mass >= least && keeps(limit, log_prob, token) && keeps(cut, log_prob, token);
-    masses[i] = kept ? mass : 0;
+  const int chosen = tile.index < in.tiles ? tile.index : in.tiles - 1;
+  float log_probs[kPerThread];
+  load_tile(in, q, chosen, log_probs);
+  Mass masses[kPerThread];
+  for (int j = 0; j < kPerThread; j++) {
+    const int64_t token = first_token(chosen) + j;
+    const Mass mass = mass_of(log_probs[j]);
+    const bool kept = mass >= least && keeps(limit, log_probs[j], token) && keeps(cut, log_probs[j], token);
+    masses[j] = kept ? mass : 0;
+  }
+  const Place place = find(masses, [&](Mass) { return tile.rest; });
+  if (threadIdx.x > 0) return;
+  const int64_t token = static_cast<int64_t>(chosen) * kTile + place.index;
+  write_draw(in, q, token < in.V ? token : in.V - 1);
+}
+
+__global__ void __launch_bounds__(kThreads, 3) collect(Drawing in, Request request, Scratch scratch) {
+  __shared__ Mass sums[kWarps];
+  __shared__ Rank ranks[kTile];
+  __shared__ unsigned found, start;
+  if (threadIdx.x == 0) found = 0;
+  await_previous();
+  const int64_t q = blockIdx.y;
+  State& state = scratch.states[q];
+  Rank* candidates = scratch.candidates + q * in.V;
+  float log_probs[kPerThread];
+  load_tile(in, q, blockIdx.x, log_probs);
+  const Kept limit = limit_of(request, state);
+  const Mass least = least_mass(request, state);
+  const Cut cut = find_cut(scratch.bins + q * kBins, request);  // and waits for `found`
+  Mass above = 0;
+  bool mine[kPerThread];
+  unsigned count = 0;
+  for (int j = 0; j < kPerThread; j++) {
+    const Mass mass = mass_of(log_probs[j]);
+    const bool counts = mass > 0 && keeps(limit, log_probs[j], first_token(blockIdx.x) + j);
+    const int bin = counts ? bin_of(log_probs[j]) : kBins;
+    if (bin < cut.bin && mass >= least) above += mass;
+    mine[j] = bin == cut.bin && cut.rest > 0;
+    count += mine[j];
+  }
+  if (count > 0) {
+    unsigned at = atomicAdd(&found, count);
+    for (int j = 0; j < kPerThread; j++)
+      if (mine[j]) ranks[at++] = rank_of(log_probs[j], first_token(blockIdx.x) + j);
+  }
+  above = reduce_block(above, Sum(), sums);  // and waits for `found`
+  if (threadIdx.x == 0) {
+    scratch.masses[q * in.tiles + blockIdx.x] = above;
+    if (found > 0) start = atomicAdd(&state.candidates, found);
   }
   __syncthreads();
-  const Place place = find_bin(masses, kTile, aim - tile.before);
-  if (threadIdx.x == 0) write_draw(in, q, static_cast<int64_t>(tile.bin) * kTile + place.bin);
+  for (unsigned i = threadIdx.x; i < found; i += kThreads) candidates[start + i] = ranks[i];
+  if (!last_block(&state.arrived, gridDim.x)) return;
+
+  const unsigned n = state.candidates;
+  const Rank* from = candidates;
+  if (n <= kTile) {
+    for (unsigned i = threadIdx.x; i < n; i += kThreads) ranks[i] = candidates[i];
+    from = ranks;
+    __syncthreads();
+  }
+  const Kept kept = {cut.bin, n > 0 ? select(from, n, cut.rest, request.by_count) : 0};
+  if (request.draws) return draw(in, q, limit, kept, least, from, n, scratch.masses + q * in.tiles);
+  __syncthreads();  // all have read the state
+  for (int bin = threadIdx.x; bin < kBins; bin += kThreads) scratch.bins[q * kBins + bin] = 0;
+  if (threadIdx.x > 0) return;
+  state.limit = kept;
+  state.candidates = 0;
 }
 
 }  // namespace
 
-static_assert(kMostTokens / kTile <= kTile, "the masses of tiles take as much shared memory as those of a tile");
+static_assert(kMostTokens / kTile <= kThreads, "a tile a thread");
 
 size_t sample_scratch_bytes(int64_t B, int64_t V) {
   const int64_t tiles = ceil_div(V, kTile);
@@ -356,16 +295,18 @@ void sample(const SampleSettings& settings, const float* log_probs, const float*
   const auto& [top_k, top_p, min_p, greedy] = settings;
   const int tiles = ceil_div(V, kTile);
   const Scratch parts = layout(scratch, B, tiles);
-  const Drawing drawing = {log_probs, logits, stats, uniforms, draw, S, V};
-  const dim3 grid(tiles, static_cast<unsigned>(B));
-  cudaMemsetAsync(scratch, 0, B * (sizeof(State) + (greedy ? 0 : kBins * sizeof(Mass))), stream);
+  const Drawing drawing = {log_probs, logits, stats, uniforms, draw, S, V, tiles, in_fours(log_probs, V)};
+  const unsigned queries = static_cast<unsigned>(B);
+  const dim3 grid(tiles, queries);
   if (greedy) {
-    SDA_LAUNCH(take_best, grid, kThreads, 0, stream, drawing, parts);
+    SDA_LAUNCH(best_of_tiles, grid, kThreads, 0, stream, drawing, parts);
+    SDA_LAUNCH(take_best, queries, kThreads, 0, stream, drawing, parts);
     return;
   }
+  SDA_LAUNCH(clear, queries, kThreads, 0, stream, parts);
   const auto cut = [&](const Request& request) {
-    SDA_LAUNCH(histogram, grid, kThreads, 0, stream, log_probs, V, request, parts);
-    SDA_LAUNCH(collect, grid, kThreads, 0, stream, drawing, tiles, request, parts);
+    SDA_LAUNCH(histogram, grid, kThreads, 0, stream, drawing, request, parts);
+    SDA_LAUNCH(collect, grid, kThreads, 0, stream, drawing, request, parts);
   };
   const bool by_count = top_k > 0 && top_k < V, by_mass = top_p < 1.0f || !by_count;
   if (by_count) cut({true, top_k, top_p, min_p, false, !by_mass});

@@ -8,214 +8,282 @@
 //   4. normalise      log P' = log P / T - log(sum); statistics
 // Bytes per query and token: 8 read, 8 read and 4 written, 4 read, 4 read and 4 written: 32, of which 8 + 4 must
 // touch device memory; the rest stays in the second-level cache. Sums over tiles are float64: no atomics.
+//
+// With about one tile a multiprocessor, a launch takes as long as its longest chain: the launch before, a load, the
+// warp that combines the tiles (of steer_tiles one a stream), two barriers. Tokens are loaded before that; exp, log and
+// pow in float64 are left to that warp.
 
 #include "cuda.h"
+
+#include "../fours.h"
 
 namespace sda {
 namespace cuda {
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kWarps = 12, kThreads = kWarps * kWarp;
 constexpr int kPerThread = 4;
 constexpr int kTile = kThreads * kPerThread;
+constexpr int kHeld = 4;  // tiles that a lane loads at once: 128 a warp, of 196,608 tokens
 constexpr int kNone = 0x7fffffff;
 
-struct StreamTile {
+// Of a part of a stream: a warp's tokens, a tile, all.
+struct alignas(16) StreamPart {
   double sum;  // of exp(logit - largest)
   float largest;
   int bad;  // the first NaN or +Infinity; kNone
 };
 
-struct QueryTile {
+// Of a part of a query.
+struct alignas(16) QueryPart {
   double js;
   float largest;  // of the steered log-probabilities
 };
 
 // What is known of a query: the first part after launch 2, the second after launch 3.
-struct Query {
-  float largest[2], log_sum[2];
-  double sum[2];
+struct alignas(16) Query {
+  float log_z[2];  // log of the sum of exp(logit)
   int bad_stream, bad_token;
-  double js, temperature;
-  float steered_largest;
-  int unusable;  // bad_stream, or no token is left
+  float js, temperature, inverse, largest;
+  int unusable;  // bad_stream, or 1 where no token is left
 };
 
 struct Scratch {
-  Query* queries;        // [B]
-  StreamTile* streams;   // [S B, tiles]
-  QueryTile* parts;      // [B, tiles]
-  double* sums;          // [B, tiles]
+  Query* queries;       // [B]
+  StreamPart* streams;  // [S B, tiles]
+  QueryPart* parts;     // [B, tiles]
+  double* sums;         // [B, tiles]
 };
 
 Scratch layout(void* memory, int64_t B, int64_t S, int64_t tiles) {
   Scratch scratch;
   scratch.queries = static_cast<Query*>(memory);
-  scratch.streams = reinterpret_cast<StreamTile*>(scratch.queries + B);
-  scratch.parts = reinterpret_cast<QueryTile*>(scratch.streams + S * B * tiles);
+  scratch.streams = reinterpret_cast<StreamPart*>(scratch.queries + B);
+  scratch.parts = reinterpret_cast<QueryPart*>(scratch.streams + S * B * tiles);
   scratch.sums = reinterpret_cast<double*>(scratch.parts + B * tiles);
   return scratch;
 }
+
+// Lines of V numbers; `fours`: see in_fours, of all that the kernel reads and writes.
+struct Lines {
+  int64_t V;
+  int tiles;
+  bool fours;
+};
 
 struct IfLane {
   __device__ bool operator()(bool mask) const { return mask; }
 };
 
-__device__ int64_t token_of(int j) {
-  return static_cast<int64_t>(blockIdx.x) * kTile + j * kThreads + threadIdx.x;
+__device__ int lane() { return threadIdx.x % kWarp; }
+__device__ int warp() { return threadIdx.x / kWarp; }
+
+// The first of a thread's neighbouring tokens.
+__device__ int64_t first_token() { return static_cast<int64_t>(blockIdx.x) * kTile + kPerThread * threadIdx.x; }
+
+__device__ double distance(float x, float largest) {
+  return static_cast<double>(x) - (largest > -kInfinity ? largest : 0.0f);
 }
 
-__global__ void stream_tiles(const float* logits, int64_t V, int tiles, StreamTile* out) {
-  __shared__ float floats[kThreads / kWarp];
-  __shared__ double doubles[kThreads / kWarp];
-  __shared__ int ints[kThreads / kWarp];
-  const float* line = logits + blockIdx.y * V;
-  float x[kPerThread], largest = -kInfinity;
-  int bad = kNone;
-  for (int j = 0; j < kPerThread; j++) {
-    const int64_t token = token_of(j);
-    x[j] = token < V ? line[token] : -kInfinity;
-    if (x[j] != x[j] || x[j] == kInfinity) {
-      bad = bad == kNone ? static_cast<int>(token) : bad;
-    } else {
-      largest = max_of(largest, x[j]);
+// Combines the parts of a stream; called by a whole warp, whose lanes all have the result. A lane first combines its
+// own, kCount of them at a time, so that their loads and exponentials overlap.
+template <int kCount>
+__device__ StreamPart combine(const StreamPart* parts, int n) {
+  StreamPart mine = {0.0, -kInfinity, kNone};
+  #pragma unroll 1
+  for (int first = lane(); first < n; first += kCount * kWarp) {
+    StreamPart some[kCount];
+    for (int i = 0; i < kCount; i++)
+      some[i] = first + i * kWarp < n ? parts[first + i * kWarp] : StreamPart{0.0, -kInfinity, kNone};
+    float largest = mine.largest;
+    for (const StreamPart& part : some) {
+      largest = max_of(largest, part.largest);
+      mine.bad = part.bad < mine.bad ? part.bad : mine.bad;
     }
+    if (mine.sum > 0.0) mine.sum *= exp(distance(mine.largest, largest));
+    for (const StreamPart& part : some) mine.sum += part.sum * exp(distance(part.largest, largest));
+    mine.largest = largest;
   }
-  bad = reduce_block(bad, Least(), ints);
-  largest = reduce_block(largest, Largest(), floats);
+  const float largest = reduce_warp(mine.largest, Largest());
+  const int bad = reduce_warp(mine.bad, Least());
+  return {reduce_warp(mine.sum * exp(distance(mine.largest, largest)), Sum()), largest, bad};
+}
+
+// The sum over a block of what its warps have each summed up, by its first warp, where all lanes have it.
+__device__ double sum_of_warps(const double* sums) { return reduce_warp(lane() < kWarps ? sums[lane()] : 0.0, Sum()); }
+
+__global__ void stream_tiles(const float* logits, Lines lines, StreamPart* out) {
+  __shared__ StreamPart parts[kWarps];
+  await_previous();
+  const int64_t first = first_token();
+  float x[kPerThread], largest = -kInfinity;
+  load_four(logits + blockIdx.y * lines.V, first, lines.V, lines.fours, -kInfinity, x);
+  int bad = kNone;
+  for (int j = kPerThread - 1; j >= 0; j--) {
+    if (x[j] != x[j] || x[j] == kInfinity) bad = static_cast<int>(first) + j, x[j] = -kInfinity;
+    largest = max_of(largest, x[j]);
+  }
+  largest = reduce_warp(largest, Largest());
   const float shift = largest > -kInfinity ? largest : 0.0f;
   float sum = 0.0f;
-  for (int j = 0; j < kPerThread; j++) sum += bad == kNone ? exp_fast(x[j] - shift) : 0.0f;
-  const double total = reduce_block(static_cast<double>(sum), Sum(), doubles);
-  if (threadIdx.x == 0) out[static_cast<int64_t>(blockIdx.y) * tiles + blockIdx.x] = {total, largest, bad};
+  for (float each : x) sum += exp_fast(each - shift);
+  const double total = reduce_warp(static_cast<double>(sum), Sum());
+  bad = reduce_warp(bad, Least());
+  if (lane() == 0) parts[warp()] = {total, largest, bad};
+  __syncthreads();
+  if (warp() > 0) return;
+  const StreamPart tile = combine<1>(parts, kWarps);
+  if (lane() == 0) out[static_cast<int64_t>(blockIdx.y) * lines.tiles + blockIdx.x] = tile;
 }
 
-// Combines a query's stream tiles; every thread has the result.
-__device__ Query combine_streams(const StreamTile* tile, int S, int tiles) {
-  __shared__ float floats[kThreads / kWarp];
-  __shared__ double doubles[kThreads / kWarp];
-  __shared__ int ints[kThreads / kWarp];
-  Query query = {};
-  query.bad_stream = query.bad_token = -1;
-  for (int s = 0; s < S; s++, tile += tiles) {
-    float largest = -kInfinity;
-    int bad = kNone;
-    for (int t = threadIdx.x; t < tiles; t += kThreads) {
-      largest = max_of(largest, tile[t].largest);
-      bad = tile[t].bad < bad ? tile[t].bad : bad;
-    }
-    largest = reduce_block(largest, Largest(), floats);
-    bad = reduce_block(bad, Least(), ints);
-    double sum = 0.0;
-    for (int t = threadIdx.x; t < tiles; t += kThreads)
-      if (tile[t].sum > 0.0) sum += tile[t].sum * exp(static_cast<double>(tile[t].largest) - largest);
-    sum = reduce_block(sum, Sum(), doubles);
-    if (query.bad_stream < 0 && (bad != kNone || largest == -kInfinity)) {
-      query.bad_stream = s;
-      query.bad_token = bad == kNone ? -1 : bad;
-    }
-    query.largest[s] = largest;
-    query.sum[s] = sum;
-    query.log_sum[s] = static_cast<float>(log(sum));
-  }
-  if (S == 1) {
-    query.largest[1] = query.largest[0];
-    query.sum[1] = query.sum[0];
-    query.log_sum[1] = query.log_sum[0];
-  }
-  return query;
+// What steer_tiles needs of a stream.
+struct Stream {
+  float largest, log_sum, scale, log_z;
+  int bad;  // a token, -1 where none is finite, kNone where it is sound
+};
+
+__device__ Stream stream_of(const StreamPart& all) {
+  const double log_sum = log(all.sum);
+  return {all.largest, static_cast<float>(log_sum), static_cast<float>(1.0 / all.sum),
+          static_cast<float>(all.largest + log_sum),
+          all.bad == kNone && all.largest == -kInfinity ? -1 : all.bad};
 }
 
-__global__ void steer_tiles(StepSettings settings, const float* logits, const float* strength, int S,
-                            int64_t V, int tiles, Scratch scratch, float* log_probs) {
-  __shared__ float floats[kThreads / kWarp];
-  __shared__ double doubles[kThreads / kWarp];
-  const int64_t q = blockIdx.y;
-  const Query query = combine_streams(scratch.streams + q * S * tiles, S, tiles);
-  if (blockIdx.x == 0 && threadIdx.x == 0) scratch.queries[q] = query;
-  const float* x1 = logits + q * S * V;
-  const float* x2 = x1 + (S - 1) * V;
-  const float scale1 = static_cast<float>(1.0 / query.sum[0]), scale2 = static_cast<float>(1.0 / query.sum[1]);
-  const float least =
-      settings.plausibility > 0.0f ? logf(settings.plausibility) - query.log_sum[1] : -kInfinity;
-  float js = 0.0f, largest = -kInfinity;
-  for (int j = 0; j < kPerThread; j++) {
-    const int64_t token = token_of(j);
-    if (token >= V || query.bad_stream >= 0) continue;
-    const float d1 = x1[token] - query.largest[0], d2 = x2[token] - query.largest[1];
-    const float p1 = exp_fast(d1) * scale1, p2 = exp_fast(d2) * scale2;
-    if (p1 + p2 > kLeastMass) js += js_term(p1, p2, IfLane());
-    const float log_p1 = d1 - query.log_sum[0], log_p2 = d2 - query.log_sum[1];
-    float log_p = settings.base ? log_p1 : steered_log_prob(log_p1, log_p2, strength[q]);
-    if (log_p2 < least) log_p = -kInfinity;
-    largest = max_of(largest, log_p);
-    log_probs[q * V + token] = log_p;
+// `least`: the log of the plausibility, -Infinity where there is none.
+__global__ void __launch_bounds__(kThreads, 3)
+    steer_tiles(const float* logits, const float* strengths, int S, Lines lines, bool base, float least,
+                Scratch scratch, float* log_probs) {
+  __shared__ Stream streams[2];
+  __shared__ float largests[kWarps];
+  __shared__ double sums[kWarps];
+  await_previous();
+  const int64_t q = blockIdx.y, first = first_token();
+  const auto& [V, tiles, fours] = lines;
+  float x1[kPerThread], x2[kPerThread], y[kPerThread];
+  load_four(logits + q * S * V, first, V, fours, -kInfinity, x1);
+  load_four(logits + ((q + 1) * S - 1) * V, first, V, fours, -kInfinity, x2);
+  const float strength = strengths[q];
+  if (warp() < S) {
+    const StreamPart all = combine<kHeld>(scratch.streams + (q * S + warp()) * tiles, tiles);
+    if (lane() == 0) streams[warp()] = stream_of(all);
   }
-  const double part = reduce_block(static_cast<double>(js), Sum(), doubles);
-  largest = reduce_block(largest, Largest(), floats);
-  if (threadIdx.x == 0) scratch.parts[q * tiles + blockIdx.x] = {part, largest};
-}
-
-__global__ void temper_tiles(StepSettings settings, int64_t V, int tiles, Scratch scratch,
-                             const float* log_probs) {
-  __shared__ float floats[kThreads / kWarp];
-  __shared__ double doubles[kThreads / kWarp];
-  const int64_t q = blockIdx.y;
-  const QueryTile* part = scratch.parts + q * tiles;
-  double js = 0.0;
-  float largest = -kInfinity;
-  for (int t = threadIdx.x; t < tiles; t += kThreads) {
-    js += part[t].js;
-    largest = max_of(largest, part[t].largest);
-  }
-  js = reduce_block(js, Sum(), doubles);
-  largest = reduce_block(largest, Largest(), floats);
-  const double ln2 = 0.693147180559945309;
-  js = js < 0.0 ? 0.0 : js > ln2 ? ln2 : js;
-  const double temperature = temperature_of(js, settings.t0, settings.sigma, settings.t_min);
-  const bool bad = scratch.queries[q].bad_stream >= 0;
+  __syncthreads();
+  const Stream one = streams[0], two = streams[S - 1];
+  const int bad_stream = one.bad != kNone ? 0 : two.bad != kNone ? 1 : -1;
   if (blockIdx.x == 0 && threadIdx.x == 0) {
     Query& query = scratch.queries[q];
-    query.js = js;
-    query.temperature = temperature;
-    query.steered_largest = largest;
-    // no token is left, or the strength overflowed
-    query.unusable = bad ? query.bad_stream : fabsf(largest) < kInfinity ? -1 : 1;
+    query.log_z[0] = one.log_z, query.log_z[1] = two.log_z;
+    query.bad_stream = bad_stream;
+    query.bad_token = bad_stream < 0 ? -1 : streams[bad_stream].bad;
   }
-  const float inverse = static_cast<float>(1.0 / temperature);
-  float sum = 0.0f;
+  if (bad_stream >= 0) return;  // launch 4 writes zeros
+
+  float js = 0.0f, largest = -kInfinity;
+  const float lowest = least - two.log_sum;
   for (int j = 0; j < kPerThread; j++) {
-    const int64_t token = token_of(j);
-    if (token >= V || bad) continue;
-    const float v = (log_probs[q * V + token] - largest) * inverse;
-    if (v > kLeastExponent) sum += exp_fast(v);
+    const float d1 = x1[j] - one.largest, d2 = x2[j] - two.largest;
+    const float p1 = exp_fast(d1) * one.scale, p2 = exp_fast(d2) * two.scale;
+    if (p1 + p2 > kLeastMass) js += js_term(p1, p2, IfLane());
+    const float log_p1 = d1 - one.log_sum, log_p2 = d2 - two.log_sum;
+    y[j] = base ? log_p1 : steered_log_prob(log_p1, log_p2, strength);
+    if (log_p2 < lowest) y[j] = -kInfinity;
+    if (first + j < V) largest = max_of(largest, y[j]);
   }
-  const double total = reduce_block(static_cast<double>(sum), Sum(), doubles);
-  if (threadIdx.x == 0) scratch.sums[q * tiles + blockIdx.x] = total;
+  store_four(log_probs + q * V, first, V, fours, y);
+  const double sum = reduce_warp(static_cast<double>(js), Sum());
+  largest = reduce_warp(largest, Largest());
+  if (lane() == 0) sums[warp()] = sum, largests[warp()] = largest;
+  __syncthreads();
+  if (warp() > 0) return;
+  const double part = sum_of_warps(sums);
+  largest = reduce_warp(lane() < kWarps ? largests[lane()] : -kInfinity, Largest());
+  if (lane() == 0) scratch.parts[q * tiles + blockIdx.x] = {part, largest};
 }
 
-__global__ void normalise(int64_t V, int tiles, Scratch scratch, float* log_probs, float* stats) {
-  __shared__ double doubles[kThreads / kWarp];
+__global__ void temper_tiles(StepSettings settings, Lines lines, Scratch scratch, const float* log_probs) {
+  __shared__ float found_largest, found_inverse;
+  __shared__ double sums[kWarps];
+  await_previous();
   const int64_t q = blockIdx.y;
-  const Query query = scratch.queries[q];
-  double sum = 0.0;
-  for (int t = threadIdx.x; t < tiles; t += kThreads) sum += scratch.sums[q * tiles + t];
-  sum = reduce_block(sum, Sum(), doubles);
-  const bool sound = query.unusable < 0;
-  const float inverse = static_cast<float>(1.0 / query.temperature);
-  const float log_sum = static_cast<float>(log(sum));
-  for (int j = 0; j < kPerThread; j++) {
-    const int64_t token = token_of(j);
-    if (token >= V) continue;
-    float& y = log_probs[q * V + token];
-    y = sound ? (y - query.steered_largest) * inverse - log_sum : 0.0f;
+  const auto& [V, tiles, fours] = lines;
+  Query& query = scratch.queries[q];
+  const int bad_stream = query.bad_stream;
+  float x[kPerThread];
+  load_four(log_probs + q * V, first_token(), V, fours, -kInfinity, x);
+  if (warp() == 0) {
+    double js = 0.0;
+    float largest = -kInfinity;
+    #pragma unroll 1
+    for (int first = lane(); bad_stream < 0 && first < tiles; first += kHeld * kWarp) {
+      QueryPart some[kHeld];
+      for (int i = 0; i < kHeld; i++) {
+        const int t = first + i * kWarp;
+        some[i] = t < tiles ? scratch.parts[q * tiles + t] : QueryPart{0.0, -kInfinity};
+      }
+      for (const QueryPart& part : some) js += part.js, largest = max_of(largest, part.largest);
+    }
+    js = reduce_warp(js, Sum());
+    largest = reduce_warp(largest, Largest());
+    const double ln2 = 0.693147180559945309;
+    js = js < 0.0 ? 0.0 : js > ln2 ? ln2 : js;
+    const double temperature = temperature_of(js, settings.t0, settings.sigma, settings.t_min);
+    const float inverse = static_cast<float>(1.0 / temperature);
+    if (lane() == 0) found_largest = largest, found_inverse = inverse;
+    if (blockIdx.x == 0 && lane() == 0) {
+      query.js = static_cast<float>(js);
+      query.temperature = static_cast<float>(temperature);
+      query.inverse = inverse;
+      query.largest = largest;
+      // no token is left, or the strength overflowed
+      query.unusable = bad_stream >= 0 ? bad_stream : fabsf(largest) < kInfinity ? -1 : 1;
+    }
   }
+  if (bad_stream >= 0) return;
+  __syncthreads();
+  const float largest = found_largest, inverse = found_inverse;
+  float sum = 0.0f;
+  for (float each : x) {
+    const float v = (each - largest) * inverse;
+    if (v > kLeastExponent) sum += exp_fast(v);
+  }
+  const double of_warp = reduce_warp(static_cast<double>(sum), Sum());
+  if (lane() == 0) sums[warp()] = of_warp;
+  __syncthreads();
+  if (warp() > 0) return;
+  const double total = sum_of_warps(sums);
+  if (lane() == 0) scratch.sums[q * tiles + blockIdx.x] = total;
+}
+
+__global__ void normalise(Lines lines, Scratch scratch, float* log_probs, float* stats) {
+  __shared__ float found_log_sum;
+  await_previous();
+  const int64_t q = blockIdx.y, first = first_token();
+  const auto& [V, tiles, fours] = lines;
+  const Query query = scratch.queries[q];
+  const bool sound = query.unusable < 0;
+  float y[kPerThread];
+  load_four(log_probs + q * V, first, V, fours, 0.0f, y);
+  if (warp() == 0 && sound) {
+    double sum = 0.0;
+    #pragma unroll 1
+    for (int some = lane(); some < tiles; some += kHeld * kWarp) {
+      double sums[kHeld];
+      for (int i = 0; i < kHeld; i++)
+        sums[i] = some + i * kWarp < tiles ? scratch.sums[q * tiles + some + i * kWarp] : 0.0;
+      for (double each : sums) sum += each;
+    }
+    sum = reduce_warp(sum, Sum());
+    if (lane() == 0) found_log_sum = static_cast<float>(log(sum));
+  }
+  __syncthreads();
+  const float log_sum = sound ? found_log_sum : 0.0f;
+  for (float& each : y) each = sound ? (each - query.largest) * query.inverse - log_sum : 0.0f;
+  store_four(log_probs + q * V, first, V, fours, y);
   if (blockIdx.x > 0 || threadIdx.x > 0) return;
   float* out = stats + q * kStats;
-  out[0] = sound ? static_cast<float>(query.js) : 0.0f;
-  out[1] = sound ? static_cast<float>(query.temperature) : 0.0f;
-  for (int s = 0; s < 2; s++)
-    out[2 + s] = sound ? static_cast<float>(query.largest[s] + log(query.sum[s])) : 0.0f;
+  out[0] = sound ? query.js : 0.0f;
+  out[1] = sound ? query.temperature : 0.0f;
+  for (int s = 0; s < 2; s++) out[2 + s] = sound ? query.log_z[s] : 0.0f;
   out[4] = static_cast<float>(query.unusable);
   out[5] = static_cast<float>(query.bad_token);
 }
@@ -225,20 +293,20 @@ __global__ void normalise(int64_t V, int tiles, Scratch scratch, float* log_prob
 size_t step_scratch_bytes(int64_t B, int64_t S, int64_t V) {
   const int64_t tiles = ceil_div(V, kTile);
   return B * sizeof(Query) +
-         B * tiles * (S * sizeof(StreamTile) + sizeof(QueryTile) + sizeof(double));
+         B * tiles * (S * sizeof(StreamPart) + sizeof(QueryPart) + sizeof(double));
 }
 
 void step(const StepSettings& settings, const float* logits, const float* strength, int64_t B, int64_t S,
           int64_t V, float* log_probs, float* stats, void* scratch, cudaStream_t stream) {
-  const int tiles = ceil_div(V, kTile);
-  const Scratch parts = layout(scratch, B, S, tiles);
-  const int streams = static_cast<int>(S);
-  const dim3 lines(tiles, static_cast<unsigned>(S * B)), queries(tiles, static_cast<unsigned>(B));
-  SDA_LAUNCH(stream_tiles, lines, kThreads, 0, stream, logits, V, tiles, parts.streams);
-  SDA_LAUNCH(steer_tiles, queries, kThreads, 0, stream, settings, logits, strength, streams, V, tiles, parts,
-             log_probs);
-  SDA_LAUNCH(temper_tiles, queries, kThreads, 0, stream, settings, V, tiles, parts, log_probs);
-  SDA_LAUNCH(normalise, queries, kThreads, 0, stream, V, tiles, parts, log_probs, stats);
+  const Lines lines = {V, ceil_div(V, kTile), in_fours(logits, V) && in_fours(log_probs, V)};
+  const Scratch parts = layout(scratch, B, S, lines.tiles);
+  const float least = settings.plausibility > 0.0f ? std::log(settings.plausibility) : -kInfinity;
+  const dim3 streams(lines.tiles, static_cast<unsigned>(S * B)), queries(lines.tiles, static_cast<unsigned>(B));
+  SDA_LAUNCH(stream_tiles, streams, kThreads, 0, stream, logits, lines, parts.streams);
+  SDA_LAUNCH(steer_tiles, queries, kThreads, 0, stream, logits, strength, static_cast<int>(S), lines, settings.base,
+             least, parts, log_probs);
+  SDA_LAUNCH(temper_tiles, queries, kThreads, 0, stream, settings, lines, parts, log_probs);
+  SDA_LAUNCH(normalise, queries, kThreads, 0, stream, lines, parts, log_probs, stats);
 }
 
 }  // namespace cuda

@@ -16,6 +16,7 @@ struct Words {
 };
 
 __global__ void put(Words words, int count, int32_t* to) {
+  await_previous();
   for (int i = threadIdx.x; i < count; i += kThreads) to[i] = words.at[i];
 }
 

@@ -29,10 +29,12 @@ constexpr double kTwoParts = 2.3e-5;      // the same: x in two parts 2^-17, and
 constexpr double kLayer = 5e-5;          // the same through a layer's eight products and sums
 
 inline int passed = 0, failed = 0;
+inline std::vector<std::string> failures;
 
 // One line a case.
 inline void expect(bool holds, const std::string& name, const std::string& found) {
   (holds ? passed : failed)++;
+  if (!holds) failures.push_back(name + "  " + found);
   if (!holds || std::getenv("SDA_VERBOSE")) std::printf("%s  %s  %s\n", holds ? "ok  " : "FAIL", name.c_str(), found.c_str());
 }
 
@@ -41,6 +43,27 @@ inline std::string number(double x) {
   std::snprintf(text, sizeof text, "%.3g", x);
   return text;
 }
+
+// What the command line asks for. Large shapes and timings need a device.
+struct Options {
+#if defined(SDA_CUDA_EMULATE)
+  bool large = false, timings = false;
+#else
+  bool large = true, timings = true;
+#endif
+};
+inline Options options;
+inline const bool& kOnDevice = options.large;
+
+#if !defined(SDA_CUDA_EMULATE)
+// Ends the program where CUDA reports an error: of this call, of a launch that was refused, or of a kernel before.
+inline void must(cudaError_t error, const char* what) {
+  if (error == cudaSuccess) error = cudaGetLastError();
+  if (error == cudaSuccess) return;
+  std::fprintf(stderr, "%s failed: %s\n", what, cudaGetErrorString(error));
+  std::exit(2);
+}
+#endif
 
 // Device memory between guards that no kernel may touch.
 template <typename T>
@@ -52,11 +75,7 @@ class Buffer {
     std::copy(values.begin(), values.end(), all.begin() + kGuard);
     upload(all);
   }
-  explicit Buffer(size_t size) : size_(size) {
-    std::vector<T> all(size_ + 2 * kGuard);
-    std::memset(static_cast<void*>(all.data()), 0xa5, all.size() * sizeof(T));
-    upload(all);
-  }
+  explicit Buffer(size_t size) : size_(size) { allocate(); }
   Buffer(const Buffer&) = delete;
   ~Buffer() { release(); }
 
@@ -77,11 +96,21 @@ class Buffer {
   static constexpr size_t kGuard = 256 / sizeof(T);
 
 #if defined(SDA_CUDA_EMULATE)
+  void allocate() {
+    std::vector<T> all(size_ + 2 * kGuard);
+    std::memset(static_cast<void*>(all.data()), 0xa5, all.size() * sizeof(T));
+    upload(all);
+  }
   void upload(const std::vector<T>& all) { host_ = all; memory_ = host_.data(); }
   std::vector<T> download() { return host_; }
   void release() {}
   std::vector<T> host_;
 #else
+  void allocate() {
+    const size_t bytes = (size_ + 2 * kGuard) * sizeof(T);
+    must(cudaMalloc(&memory_, bytes), "cudaMalloc");
+    must(cudaMemset(memory_, 0xa5, bytes), "cudaMemset");
+  }
   void upload(const std::vector<T>& all) {
     must(cudaMalloc(&memory_, all.size() * sizeof(T)), "cudaMalloc");
     must(cudaMemcpy(memory_, all.data(), all.size() * sizeof(T), cudaMemcpyHostToDevice), "cudaMemcpy");
@@ -93,53 +122,43 @@ class Buffer {
     return all;
   }
   void release() { cudaFree(memory_); }
-  static void must(cudaError_t error, const char* what) {
-    if (error == cudaSuccess) return;
-    std::fprintf(stderr, "%s failed: %s\n", what, cudaGetErrorString(error));
-    std::exit(2);
-  }
 #endif
   size_t size_;
   T* memory_ = nullptr;
 };
-
-// Whether kernels run on a device, and not in the emulation: larger shapes, and timings.
-#if defined(SDA_CUDA_EMULATE)
-constexpr bool kOnDevice = false;
-#else
-constexpr bool kOnDevice = true;
-#endif
 
 #if !defined(SDA_CUDA_EMULATE)
 // Reads so much memory that the caches hold nothing else, and keeps the device busy while what is timed is launched.
 void sweep();
 #endif
 
-// Median time of `work` on the device, microseconds, its data not in the caches; 0 in the emulation.
-inline double time_of(const std::function<void()>& work) {
+// Median time of `work` on the device, microseconds, its data not in the caches: of once, or of each of `times` in a row.
+// 0 where no timings are asked for.
+inline double time_of(const std::function<void()>& work, int times = 1) {
 #if defined(SDA_CUDA_EMULATE)
-  (void)work;
+  (void)work, (void)times;
   return 0.0;
 #else
-  constexpr int kRuns = 200;
+  if (!options.timings) return 0.0;
+  const int runs = times > 1 ? 20 : 200, warm = times > 1 ? 3 : 20;
   cudaEvent_t from, to;
-  cudaEventCreate(&from);
-  cudaEventCreate(&to);
-  std::vector<float> times;
-  for (int i = 0; i < kRuns + 20; i++) {
+  must(cudaEventCreate(&from), "cudaEventCreate");
+  must(cudaEventCreate(&to), "cudaEventCreate");
+  std::vector<float> found;
+  for (int i = 0; i < runs + warm; i++) {
     sweep();
     cudaEventRecord(from);
-    work();
+    for (int t = 0; t < times; t++) work();
     cudaEventRecord(to);
-    cudaEventSynchronize(to);
+    must(cudaEventSynchronize(to), "what is timed");
     float ms = 0;
-    cudaEventElapsedTime(&ms, from, to);
-    if (i >= 20) times.push_back(ms * 1000);
+    must(cudaEventElapsedTime(&ms, from, to), "cudaEventElapsedTime");
+    if (i >= warm) found.push_back(ms * 1000 / times);
   }
   cudaEventDestroy(from);
   cudaEventDestroy(to);
-  std::nth_element(times.begin(), times.begin() + kRuns / 2, times.end());
-  return times[kRuns / 2];
+  std::nth_element(found.begin(), found.begin() + runs / 2, found.end());
+  return found[runs / 2];
 #endif
 }
 
@@ -148,6 +167,10 @@ double bandwidth();
 
 // A line of the table of timings: `bytes` are those that must touch memory.
 void report(const std::string& name, double microseconds, double bytes);
+
+// Fills device memory with random values, about normal; bfloat16 or float32.
+void fill(uint16_t* to, size_t n, float spread);
+void fill(float* to, size_t n, float spread);
 
 inline std::mt19937& dice() {
   static std::mt19937 generator(20);

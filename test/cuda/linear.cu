@@ -1,5 +1,6 @@
 // Checks of kernels/linear/cuda.cu against float64 products.
 
+#include "../../kernels/linear/few.h"
 #include "../../kernels/linear/many.h"
 #include "linear.h"
 
@@ -75,7 +76,7 @@ void check_linear(const Case& c) {
 // A row of x has the same bits whatever other rows there are.
 void check_rows(int64_t N, int64_t K, sda::cuda::WeightType type) {
   HostWeights w(N, K, type);
-  Buffer<float> x(normal(8 * K, 1.0f)), norm(normal(K, 0.5f, 1));
+  Buffer<float> x(normal(32 * K, 1.0f)), norm(normal(K, 0.5f, 1));
   const auto first_row = [&](int64_t M) {
     Buffer<float> y(M * N);
     sda::cuda::linear(w.on_device(), {x.data(), M, norm.data(), 1e-5f}, nullptr, nullptr, y.data(), nullptr, nullptr);
@@ -84,10 +85,29 @@ void check_rows(int64_t N, int64_t K, sda::cuda::WeightType type) {
     return row;
   };
   const std::vector<float> alone = first_row(1);
-  for (int64_t M : {2, 3, 4, 5, 8}) {
+  const bool few = sda::cuda::takes_few(w.on_device(), {x.data(), 1, norm.data(), 1e-5f});
+  for (int64_t M : few ? std::vector<int64_t>{2, 7, 8, 9, 16, 17, 32} : std::vector<int64_t>{2, 3, 4, 5, 8}) {
     const bool same = std::memcmp(alone.data(), first_row(M).data(), N * sizeof(float)) == 0;
     expect(same, "linear, " + name_of(type) + ": a row alone and among " + std::to_string(M), same ? "same" : "different");
   }
+}
+
+// A row of x that is not finite has results that are not, and leaves those of others alone.
+void check_not_finite(sda::cuda::WeightType type, float value) {
+  const int64_t N = 20, K = 64;
+  HostWeights w(N, K, type);
+  std::vector<float> x = normal(3 * K, 1.0f);
+  const auto product = [&] {
+    Buffer<float> x_at(x), y(3 * N);
+    sda::cuda::linear(w.on_device(), {x_at.data(), 3, nullptr, 0.0f}, nullptr, nullptr, y.data(), nullptr, nullptr);
+    return y.read("linear, not finite");
+  };
+  const std::vector<float> before = product();
+  x[K + 17] = value;
+  const std::vector<float> after = product();
+  bool right = true;
+  for (int64_t i = 0; i < 3 * N; i++) right = right && (i / N == 1 ? !std::isfinite(after[i]) : after[i] == before[i]);
+  expect(right, "linear, " + name_of(type) + ": a row with " + number(value) + " alone is not finite", "");
 }
 
 }  // namespace
@@ -95,7 +115,7 @@ void check_rows(int64_t N, int64_t K, sda::cuda::WeightType type) {
 void linear() {
   using sda::cuda::WeightType;
   for (WeightType type : {WeightType::kFloat32, WeightType::kBfloat16, WeightType::kFloat16}) {
-    for (int64_t M : {1, 2, 3, 5, 8, 11}) {
+    for (int64_t M : {1, 2, 3, 5, 8, 11, 17, 32}) {
       for (bool norm : {false, true}) {
         check_linear({M, 38, 96, type, norm, true});
         check_linear({M, 5, 64, type, norm, false});
@@ -108,16 +128,20 @@ void linear() {
     check_linear({2, 64, 576, type, true, true});
     check_linear({33, 38, 96, type, true, true});  // many rows
     check_linear({40, 10, 67, type, true, false});
+    check_linear({2, 40, 4104, type, false, false});  // so many columns that sums rounded towards zero would show
+    check_not_finite(type, INFINITY);
+    check_not_finite(type, NAN);
     check_rows(10, 600, type);
     check_rows(10, 599, type);
   }
-  if (!kOnDevice) return;
+  if (!options.large) return;
   const std::vector<std::pair<int64_t, int64_t>> shapes = {
       {2048, 1536}, {17920, 1536}, {1536, 8960}, {151936, 1536}, {12288, 4096}, {22016, 4096}, {4096, 11008}};
   for (const auto& [N, K] : shapes) {
     if (N < 20000) check_linear({2, N, K, WeightType::kBfloat16, true, true});
-    HostWeights w(N, K, WeightType::kBfloat16);
-    for (int64_t M : {1, 2, 8}) {
+    if (!options.timings) continue;
+    DeviceWeights w(N, K);
+    for (int64_t M : {1, 2, 8, 32}) {
       Buffer<float> x(normal(M * K, 1.0f)), norm(normal(K, 0.5f, 1)), y(M * N);
       const sda::cuda::Weights at = w.on_device();
       const sda::cuda::Rows rows = {x.data(), M, norm.data(), 1e-5f};

@@ -13,6 +13,17 @@ inline std::string name_of(sda::cuda::WeightType type) {
   return type == WeightType::kFloat32 ? "float32" : type == WeightType::kBfloat16 ? "bfloat16" : "float16";
 }
 
+// Random bfloat16 weights on the device alone, for timings.
+struct DeviceWeights {
+  int64_t N, K;
+  Buffer<uint16_t> memory;
+
+  DeviceWeights(int64_t N_, int64_t K_) : N(N_), K(K_), memory(N_ * K_) {
+    fill(memory.data(), memory.size(), 1.0f / std::sqrt(static_cast<float>(K)));
+  }
+  sda::cuda::Weights on_device() { return {memory.data(), sda::cuda::WeightType::kBfloat16, N, K}; }
+};
+
 // Random weights that the type holds exactly.
 struct HostWeights {
   int64_t N, K;

@@ -83,6 +83,13 @@ void check_draws(const std::string& name, const std::vector<float>& line, const 
   };
   const std::vector<float> out = drawn();
   expect(drawn() == out, name + ": the same again", "");
+  // the last query alone, from memory that does not begin at a multiple of 16 bytes
+  std::vector<float> shifted(1 + V, 0.0f);
+  std::copy(lines[B - 1].begin(), lines[B - 1].end(), shifted.begin() + 1);
+  Buffer<float> alone(shifted), one(8);
+  sda::cuda::sample(cuts, alone.data() + 1, logits.data() + 2 * (B - 1) * V, statistics.data() + 6 * (B - 1),
+                    uniforms.data() + B - 1, 1, 2, V, one.data(), scratch.data(), nullptr);
+  expect(one.read(name) == std::vector<float>(out.end() - 8, out.end()), name + ": alone as among others", "");
   scratch.read(name);
   for (int64_t q = 0; q < B; q++) {
     const std::vector<float>& mine = lines[q];
@@ -112,17 +119,26 @@ void sample() {
       {"min-p 1", {0, 1, 1, false}},        {"all cuts", {200, 0.9f, 0.01f, false}},
       {"greedy", {0, 1, 0, true}},
   };
-  std::vector<int64_t> sizes = {1, 7, 1025, 2500};
-  if (kOnDevice) sizes.insert(sizes.end(), {32000, 49152, 128256, 151936});
+  std::vector<int64_t> sizes = {1, 7, 1025, 2500, 6144};
+  if (kOnDevice) sizes.insert(sizes.end(), {50257, 151936});
   for (const auto& [what, cuts] : settings) {
     const auto named = [&, text = std::string(what)](const std::string& shape) { return text + ", " + shape; };
     for (int64_t V : sizes)
       check_draws(named("V = " + std::to_string(V)), log_probs_of(normal(V, 3.0f)), cuts);
     std::vector<float> flat(1500, 0.0f);
     check_draws(named("all equal"), log_probs_of(flat), cuts);
-    std::vector<float> ties = normal(1500, 2.0f);
-    for (float& x : ties) x = std::round(x);
-    check_draws(named("ties"), log_probs_of(ties), cuts);
+    // more candidates than shared memory holds, and sums that carry from one half into the other
+    check_draws(named("all equal, V = 5000"), log_probs_of(std::vector<float>(5000, 0.0f)), cuts);
+    std::vector<float> two(4600, 0.0f);
+    for (size_t i = 0; i < two.size(); i += 3) two[i] = 0.01f;
+    check_draws(named("two values in turn"), log_probs_of(two), cuts);
+    std::vector<float> near = normal(4500, 1e-3f);
+    check_draws(named("nearly equal"), log_probs_of(near), cuts);
+    for (int64_t V : {1500, 4403}) {
+      std::vector<float> ties = normal(V, 2.0f);
+      for (float& x : ties) x = std::round(x);
+      check_draws(named("ties, V = " + std::to_string(V)), log_probs_of(ties), cuts);
+    }
     std::vector<float> one(1300, -INFINITY);
     one[1234] = 0.0f;
     check_draws(named("one possible token"), log_probs_of(one), cuts);
@@ -139,26 +155,35 @@ void sample() {
     check_draws("top-p " + std::to_string(k) + "/80", line, {0, k / 80.0f, 0, false});
   }
   if (!kOnDevice) return;
-  // of which the likeliest bins hold very many
-  check_draws("top-p 0.95, all equal, V = 151936", log_probs_of(std::vector<float>(151936, 0.0f)), {0, 0.95f, 0, false});
-  for (int64_t V : {49152, 151936}) {
+  constexpr int64_t kLarge = 151936;
+  // of which the likeliest bin holds all
+  check_draws("top-p 0.95, all equal, V = 151936", log_probs_of(std::vector<float>(kLarge, 0.0f)),
+              {0, 0.95f, 0, false});
+  Buffer<float> random(normal(2 * 8 * kLarge, 3.0f)), equal(std::vector<float>(2 * 8 * kLarge, 0.0f));
+  for (int64_t V : {int64_t{49152}, kLarge}) {
     for (int64_t B : {1, 8}) {
-      Buffer<float> logits(normal(2 * B * V, 3.0f)), strength(std::vector<float>(B, 0.4f)), log_probs(B * V),
-          stats(6 * B), uniforms(std::vector<float>(B, 0.3f)), draw(8 * B);
+      Buffer<float> strength(std::vector<float>(B, 0.4f)), log_probs(B * V), stats(6 * B),
+          uniforms(std::vector<float>(B, 0.3f)), draw(8 * B);
       Buffer<unsigned char> step_scratch(sda::cuda::step_scratch_bytes(B, 2, V)),
           scratch(sda::cuda::sample_scratch_bytes(B, V));
-      const auto step = [&] {
+      const auto step = [&](Buffer<float>& logits) {
         sda::cuda::step({0.6f, 0.01f, 0.2f, 0, false}, logits.data(), strength.data(), B, 2, V, log_probs.data(),
                         stats.data(), step_scratch.data(), nullptr);
       };
-      const auto draws = [&] {
-        sda::cuda::sample({0, 0.95f, 0, false}, log_probs.data(), logits.data(), stats.data(), uniforms.data(), B, 2,
-                          V, draw.data(), scratch.data(), nullptr);
+      const auto draws = [&](Buffer<float>& logits, const Cuts& cuts) {
+        sda::cuda::sample(cuts, log_probs.data(), logits.data(), stats.data(), uniforms.data(), B, 2, V, draw.data(),
+                          scratch.data(), nullptr);
       };
-      const std::string shape = std::to_string(B) + " queries, V = " + std::to_string(V);
-      step();
-      report("sample, top-p 0.95, " + shape, time_of(draws), 4.0 * B * V);
-      report("step and sample, " + shape, time_of([&] { step(), draws(); }), 12.0 * B * V);
+      const std::string shape = ", " + std::to_string(B) + " queries, V = " + std::to_string(V);
+      const Cuts exact = {0, 0.95f, 0, false};
+      report("step and sample" + shape, time_of([&] { step(random), draws(random, exact); }), 12.0 * B * V);
+      step(random);
+      report("sample, top-p 0.95" + shape, time_of([&] { draws(random, exact); }), 4.0 * B * V);
+      if (V < kLarge) continue;
+      report("sample, top-k 50, top-p 0.9" + shape, time_of([&] { draws(random, {50, 0.9f, 0, false}); }), 4.0 * B * V);
+      report("sample, greedy" + shape, time_of([&] { draws(random, {0, 1, 0, true}); }), 4.0 * B * V);
+      step(equal);
+      report("sample, top-p 0.95, all equal" + shape, time_of([&] { draws(equal, exact); }), 4.0 * B * V);
     }
   }
 }

@@ -84,6 +84,15 @@ void run(const Case& c, const Expected& expected) {
   };
   const auto both = results();
   expect(results() == both, c.name + ": the same again", "");
+  // the last query alone, from memory that does not begin at a multiple of 16 bytes
+  std::vector<float> shifted(1 + c.S * c.V, 0.0f);
+  std::copy(c.logits.end() - c.S * c.V, c.logits.end(), shifted.begin() + 1);
+  Buffer<float> alone(shifted), log_probs_alone(c.V), stats_alone(sda::kStats);
+  sda::cuda::step(c.settings, alone.data() + 1, strength.data() + c.B - 1, 1, c.S, c.V, log_probs_alone.data(),
+                  stats_alone.data(), scratch.data(), nullptr);
+  expect(log_probs_alone.read(c.name) == std::vector<float>(both.first.end() - c.V, both.first.end()) &&
+             stats_alone.read(c.name) == std::vector<float>(both.second.end() - sda::kStats, both.second.end()),
+         c.name + ": alone as among others", "");
   scratch.read(c.name);
   const std::vector<float>&y = both.first, &out = both.second;
   double apart = 0;
@@ -156,7 +165,7 @@ void step() {
     expect(apart <= kProbability, c.name + ": P'", number(apart));
   }
   const sda::StepSettings paper = {0.6f, 0.01f, 0.2f, 0, false}, mild = {0.6f, 1.0f, 0.2f, 0, false};
-  for (int64_t V : {1, 2, 7, 255, 1000, 1024, 1025, 5000}) {
+  for (int64_t V : {1, 2, 7, 255, 1000, 1536, 1537, 5000, 6145}) {
     check_case(random_case(1, 2, V, mild, "V = " + std::to_string(V)));
     check_case(random_case(3, 2, V, paper, "3 queries, V = " + std::to_string(V)));
     check_case(random_case(2, 1, V, mild, "one stream, V = " + std::to_string(V)));
@@ -191,8 +200,11 @@ void step() {
   Case empty = random_case(2, 2, 1100, mild, "nothing finite");
   std::fill_n(empty.logits.begin() + 3 * 1100, 1100, -INFINITY);
   check_case(empty);
+  // more tiles than a warp combines at once
+  check_case(random_case(1, 2, kOnDevice ? 400001 : 200001, mild, "very many tokens"));
   if (!kOnDevice) return;
-  for (int64_t V : {32000, 49152, 128256, 151936}) {
+  check_case(random_case(2, 2, 50257, paper, "2 queries, V = 50257"));
+  for (int64_t V : {49152, 151936}) {
     for (int64_t B : {1, 8}) {
       const Case c = random_case(B, 2, V, paper, std::to_string(B) + " queries, V = " + std::to_string(V));
       check_case(c);

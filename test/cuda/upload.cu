@@ -19,7 +19,7 @@ void upload() {
     std::fill(values.begin(), values.end(), 0);  // the host's memory is its own again
     expect(on_device.read(name) == before, name, "");
   }
-  if (!kOnDevice) return;
+  if (!options.large) return;
   const std::vector<int32_t> values(32);
   Buffer<int32_t> on_device(values.size());
   report("upload of 32 values", time_of([&] { sda::cuda::upload(values.data(), 32, on_device.data(), nullptr); }), 128);

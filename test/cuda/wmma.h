@@ -1,16 +1,15 @@
-// What kernels/linear/many.cu uses of CUDA's tensor cores, its bfloat16 and its asynchronous copies, for emulate.h. It
-// ends the program with a message where a call breaks what the hardware demands of it.
+// What kernels/linear/many.cu uses of CUDA's tensor cores and its bfloat16, for emulate.h. It ends the program with a
+// message where a call breaks what the hardware demands of it.
 //
 // A fragment's 256 numbers lie 8 to a lane, in an order of this file's own: CUDA leaves it open. Products are exact;
 // sums of 8 of them and the accumulator are rounded towards zero, as is measured of devices (Fasi, Higham, Mikaitis,
 // Pranesh: Numerical behavior of NVIDIA tensor cores, 2021).
 #pragma once
 
-#include <map>
 #include <type_traits>
 #include <utility>
 
-#include "emulate.h"
+#include "copies.h"
 
 struct __nv_bfloat16 { uint16_t bits; };
 
@@ -19,44 +18,6 @@ inline __nv_bfloat16 __float2bfloat16_rn(float x) {
   const unsigned bits = __float_as_uint(x);
   if (x != x) return {0x7fff};
   return {static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16)};
-}
-
-namespace emulate {
-
-inline void demand(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "emulate: %s\n", what);
-  std::exit(3);
-}
-inline bool aligned(const void* at, size_t bytes) { return reinterpret_cast<uintptr_t>(at) % bytes == 0; }
-
-// Asynchronous copies: one is made when its thread waits for its group, as late as the hardware may.
-struct Copy {
-  void* to;
-  const void* from;
-  size_t bytes;
-};
-inline std::vector<std::vector<Copy>>& copies() {  // of this thread: groups, the last one open
-  static std::map<const Fiber*, std::vector<std::vector<Copy>>> all;
-  auto& mine = all[&block->fibers[block->current]];
-  if (mine.empty()) mine.emplace_back();
-  return mine;
-}
-
-}  // namespace emulate
-
-inline void __pipeline_memcpy_async(void* to, const void* from, size_t bytes) {
-  emulate::demand(bytes == 16 && emulate::aligned(to, 16) && emulate::aligned(from, 16),
-                  "an asynchronous copy is not of 16 bytes, aligned to as many");
-  emulate::copies().back().push_back({to, from, bytes});
-}
-inline void __pipeline_commit() { emulate::copies().emplace_back(); }
-inline void __pipeline_wait_prior(size_t pending) {
-  auto& groups = emulate::copies();
-  while (groups.size() - 1 > pending) {
-    for (const emulate::Copy& copy : groups.front()) std::memcpy(copy.to, copy.from, copy.bytes);
-    groups.erase(groups.begin());
-  }
 }
 
 namespace nvcuda {

@@ -1,0 +1,323 @@
+// Attention of new tokens over the cache on an NVIDIA GPU: head norms, rotary embedding, keys and values appended to the
+// cache, softmax over the positions that a token sees. attention.h says what it computes.
+//
+// A block has the query heads of one key-value head of a token, over a span of kSpan positions: it copies the span's keys
+// and values into shared memory, all on their way at once. The last block of a head to end puts the spans together, in
+// their order. A row's single new token (decoding) is appended by the block that sees it: one launch. For several, a
+// launch appends all of them first, and long prompts over a long past take several launches of the rest.
+// Bytes: 8 G D (position + 1) of the cache a token.
+
+#include "attend.h"
+
+#include "../math.h"
+
+#if !defined(SDA_CUDA_EMULATE)
+#include <cuda_pipeline_primitives.h>
+#else
+#include "../../test/cuda/copies.h"
+#endif
+
+namespace sda {
+namespace cuda {
+namespace {
+
+constexpr int kThreads = 256, kWarps = kThreads / kWarp;
+constexpr int kSpan = 64;
+constexpr int kLanes = 8;    // that share a position's key
+constexpr int kQueries = 4;  // heads that a thread has at a time
+constexpr int kMostHeads = 65536;
+#if defined(SDA_CUDA_EMULATE)
+constexpr int64_t kPartialBytes = 20 * 1024;  // so that small cases need several launches
+#else
+constexpr int64_t kPartialBytes = 64 << 20;  // of the partial results of one launch
+#endif
+
+// Spans that are through, of each key-value head of each token of a launch: 0 before and after it. Launches on one device
+// follow one another, on TensorFlow's stream.
+__device__ unsigned ended[kMostHeads];
+
+struct Heads {
+  int H, G, D, window;
+  float epsilon;
+  const float *query_norm, *key_norm;
+};
+
+int64_t spans_of(const Tokens& tokens) { return ceil_div(tokens.longest > 0 ? tokens.longest : 1, kSpan); }
+
+// What a token of a launch needs, and how many tokens a launch takes.
+int64_t partial_floats(const Layer& layer, const Tokens& tokens) { return layer.H * spans_of(tokens) * (layer.D + 2); }
+int64_t tokens_a_launch(const Layer& layer, const Tokens& tokens) {
+  int64_t most = kPartialBytes / static_cast<int64_t>(sizeof(float)) / partial_floats(layer, tokens);
+  if (most > kMostHeads / layer.G) most = kMostHeads / layer.G;
+  return most < 1 ? 1 : most < tokens.N ? most : tokens.N;
+}
+
+// A warp turns one head of a token by its place: its norm, where there is one, then the rotary embedding.
+__device__ void turn(const float* head, const float* norm, float epsilon, const float* rotation, int D, float* to,
+                     float* also) {
+  const int lane = threadIdx.x % kWarp, half = D / 2;
+  float scale = 1.0f;
+  if (norm) {
+    float squares = 0.0f;
+    for (int d = lane; d < D; d += kWarp) squares += head[d] * head[d];
+    scale = 1.0f / sqrtf(reduce_warp(squares, Sum()) / static_cast<float>(D) + epsilon);
+  }
+  for (int d = lane; d < half; d += kWarp) {
+    const float a = norm ? head[d] * scale * norm[d] : head[d];
+    const float b = norm ? head[d + half] * scale * norm[d + half] : head[d + half];
+    const float c = rotation[d], s = rotation[half + d];
+    const float first = a * c - b * s, second = b * c + a * s;
+    to[d] = first, to[d + half] = second;
+    if (also) also[d] = first, also[d + half] = second;
+  }
+}
+
+__device__ void copy(const float* from, int D, float* to, float* also) {
+  for (int d = threadIdx.x % kWarp; d < D; d += kWarp) {
+    to[d] = from[d];
+    if (also) also[d] = from[d];
+  }
+}
+
+// A warp a head of a token: queries stay in `projected`, keys and values go to the cache.
+__global__ void append(Heads heads, Tokens tokens, float* projected) {
+  await_previous();
+  const int H = heads.H, G = heads.G, D = heads.D;
+  const int64_t token = blockIdx.x;
+  const int32_t position = tokens.position[token];
+  float* line = projected + token * (H + 2 * G) * D;
+  if (position < 0) return;
+  const float* rotation = tokens.rotation + static_cast<int64_t>(position) * D;
+  const int64_t row = tokens.row[token / tokens.T];
+  for (int h = threadIdx.x / kWarp; h < H + 2 * G; h += kWarps) {
+    float* head = line + h * D;
+    const int64_t slot = ((row * G + (h - H) % G) * tokens.capacity + position) * D;
+    if (h < H) turn(head, heads.query_norm, heads.epsilon, rotation, D, head, nullptr);
+    else if (h < H + G) turn(head, heads.key_norm, heads.epsilon, rotation, D, tokens.keys + slot, nullptr);
+    else copy(head, D, tokens.values + slot, nullptr);
+  }
+}
+
+// Values that a thread has at a time: four where rows begin at multiples of 16 bytes.
+template <bool kWide>
+constexpr int kCount = kWide ? 4 : 1;
+
+// Begins to copy n floats into shared memory.
+template <bool kWide>
+__device__ void request(const float* from, int n, float* to) {
+  for (int i = static_cast<int>(threadIdx.x) * kCount<kWide>; i < n; i += kThreads * kCount<kWide>) {
+    if constexpr (kWide) __pipeline_memcpy_async(to + i, from + i, 16);
+    else to[i] = from[i];
+  }
+  __pipeline_commit();
+}
+
+// weight[q][j] = scale * query q . key j. kLanes threads share a key, each with a part of its columns.
+template <bool kWide>
+__device__ void score(const float* query, const float* keys, int group, int D, int count, float scale, float* weight) {
+  constexpr int kAt = kCount<kWide>;
+  const int lane = threadIdx.x % kLanes;
+  for (int first = 0; first < count; first += kThreads / kLanes) {
+    const int j = first + static_cast<int>(threadIdx.x) / kLanes;
+    const float* key = keys + (j < count ? j : count - 1) * D;
+    for (int q = 0; q < group; q += kQueries) {
+      float dots[kQueries] = {};
+      for (int d = lane * kAt; d < D; d += kLanes * kAt) {
+        float k[kAt], v[kAt];
+        load_floats<kAt>(key + d, k);
+#pragma unroll
+        for (int i = 0; i < kQueries; i++) {
+          load_floats<kAt>(query + (q + i < group ? q + i : group - 1) * D + d, v);
+          for (int c = 0; c < kAt; c++) dots[i] += k[c] * v[c];
+        }
+      }
+#pragma unroll
+      for (int i = 0; i < kQueries; i++) {
+        for (int offset = kLanes / 2; offset > 0; offset /= 2)
+          dots[i] += __shfl_xor_sync(kWholeWarp, dots[i], offset);
+        if (lane == i && j < count && q + i < group) weight[(q + i) * kSpan + j] = scale * dots[i];
+      }
+    }
+  }
+}
+
+// out[q][0..D) = sum over j of weight[q][j] * value j, for kQueries heads from `query` on. The columns, and the
+// positions of each column, are split over the threads; `sums` holds what they found.
+template <bool kWide>
+__device__ void mix(const float* weight, const float* values, int group, int query, int D, int count, float* sums,
+                    float* out, int64_t stride) {
+  constexpr int kAt = kCount<kWide>;
+  const int columns = D / kAt, parts = kThreads / columns;
+  const int part = static_cast<int>(threadIdx.x) / columns, d = static_cast<int>(threadIdx.x) % columns * kAt;
+  if (part < parts) {
+    float mixed[kQueries][kAt] = {};
+    for (int j = part; j < count; j += parts) {
+      float v[kAt];
+      load_floats<kAt>(values + j * D + d, v);
+#pragma unroll
+      for (int i = 0; i < kQueries; i++) {
+        const float w = weight[(query + i < group ? query + i : group - 1) * kSpan + j];
+        for (int c = 0; c < kAt; c++) mixed[i][c] += w * v[c];
+      }
+    }
+    for (int i = 0; i < kQueries; i++)
+      for (int c = 0; c < kAt; c++) sums[(part * kQueries + i) * D + d + c] = mixed[i][c];
+  }
+  __syncthreads();
+  const int heads = group - query < kQueries ? group - query : kQueries;
+  for (int i = threadIdx.x; i < heads * D; i += kThreads) {
+    float sum = 0.0f;
+    for (int p = 0; p < parts; p++) sum += sums[p * kQueries * D + i];
+    out[(query + i / D) * stride + i % D] = sum;
+  }
+  __syncthreads();
+}
+
+// Shared memory of a block, in floats: parts that begin at multiples of four.
+struct Places {
+  int keys, values, query, weight, all;  // keys make room for the sums of mix
+};
+template <bool kWide>
+__device__ __host__ Places places(int group, int D) {
+  const int span = kSpan * D, sums = kThreads * kQueries * kCount<kWide>;
+  const auto after = [](int at, int floats) { return (at + floats + 3) / 4 * 4; };
+  const int values = after(0, span > sums ? span : sums), query = after(values, span);
+  const int weight = after(query, group * D);
+  return {0, values, query, weight, weight + group * kSpan};
+}
+
+// The spans of a head, put together: `parts` has for each query head and span D unnormalised values, the largest score
+// and the sum of the weights.
+__device__ void merge(float* parts, int group, int D, int spans, float* out) {
+  __shared__ float whole[kMostGroup];
+  const int64_t stride = static_cast<int64_t>(spans) * (D + 2);
+  for (int q = threadIdx.x / kWarp; q < group; q += kWarps) {  // a span's factor takes the place of its largest
+    const int lane = threadIdx.x % kWarp;
+    float* const part = parts + q * stride;
+    float largest = -kInfinity, sum = 0.0f;
+    for (int s = lane; s < spans; s += kWarp) largest = max_of(largest, part[s * (D + 2) + D]);
+    largest = reduce_warp(largest, Largest());
+    for (int s = lane; s < spans; s += kWarp) {
+      const float here = part[s * (D + 2) + D];
+      const float factor = here > -kInfinity ? exp_fast(here - largest) : 0.0f;
+      sum += factor * part[s * (D + 2) + D + 1];
+      part[s * (D + 2) + D] = factor;
+    }
+    sum = reduce_warp(sum, Sum());
+    if (lane == 0) whole[q] = sum;
+  }
+  __syncthreads();
+  for (int i = threadIdx.x; i < group * D; i += kThreads) {
+    const int q = i / D, d = i % D;
+    const float* const part = parts + q * stride;
+    float mixed = 0.0f;
+#pragma unroll 8
+    for (int s = 0; s < spans; s++) mixed += part[s * (D + 2) + D] * part[s * (D + 2) + d];
+    out[i] = whole[q] > 0.0f ? mixed / whole[q] : 0.0f;
+  }
+}
+
+// Query heads of one key-value head over one span of positions, of the tokens from `first` on. kAppends: the token's key
+// and value are not in the cache yet, nor its queries turned.
+template <bool kWide, bool kAppends>
+__global__ void attend_span(Heads heads, Tokens tokens, int64_t first, const float* projected, int spans,
+                            float* partial, float* out) {
+  SDA_DYNAMIC_SHARED(float, shared);
+  await_previous();
+  const int H = heads.H, G = heads.G, D = heads.D, group = H / G, warp = threadIdx.x / kWarp;
+  const int64_t token = first + blockIdx.x / G, g = blockIdx.x % G;
+  const int span = static_cast<int>(blockIdx.y);
+  const int32_t position = tokens.position[token];
+  const int64_t row = position < 0 ? 0 : tokens.row[token / tokens.T];
+  const Places at = places<kWide>(group, D);
+  float *const keys = shared + at.keys, *const values = shared + at.values;
+  float *const query = shared + at.query, *const weight = shared + at.weight;  // [group, D], [group, kSpan]
+
+  const int64_t first_seen = heads.window > 0 && position >= heads.window ? position - heads.window + 1 : 0;
+  const int64_t span_begin = static_cast<int64_t>(span) * kSpan, span_end = span_begin + kSpan;
+  const int64_t begin = span_begin > first_seen ? span_begin : first_seen;
+  const int64_t end = position + 1 < span_end ? position + 1 : span_end;
+  const int count = end > begin ? static_cast<int>(end - begin) : 0;
+  const bool appends = kAppends && count > 0 && end == position + 1;
+  const int64_t slot = ((row * G + g) * tokens.capacity + begin) * D;
+  const int there = (appends ? count - 1 : count) * D;
+  request<kWide>(tokens.keys + slot, there, keys);
+  request<kWide>(tokens.values + slot, there, values);
+
+  const float* const line = projected + token * (H + 2 * G) * D;
+  if constexpr (kAppends) {
+    const float* rotation = tokens.rotation + static_cast<int64_t>(position) * D;
+    for (int q = warp; q < group && position >= 0; q += kWarps)
+      turn(line + (g * group + q) * D, heads.query_norm, heads.epsilon, rotation, D, query + q * D, nullptr);
+    if (appends && warp == kWarps - 1)
+      turn(line + (H + g) * D, heads.key_norm, heads.epsilon, rotation, D, keys + there, tokens.keys + slot + there);
+    if (appends && warp == kWarps - 2)
+      copy(line + (H + G + g) * D, D, values + there, tokens.values + slot + there);
+  } else {
+    for (int i = threadIdx.x; i < group * D; i += kThreads) query[i] = line[g * group * D + i];
+  }
+  __pipeline_wait_prior(1);
+  __syncthreads();
+  score<kWide>(query, keys, group, D, count, 1.0f / sqrtf(static_cast<float>(D)), weight);
+  __pipeline_wait_prior(0);
+  __syncthreads();
+
+  float* const parts = partial + ((token - first) * H + g * group) * spans * (D + 2);
+  float* const mine = parts + static_cast<int64_t>(span) * (D + 2);
+  const int64_t stride = static_cast<int64_t>(spans) * (D + 2);  // of a head
+  for (int q = warp; q < group; q += kWarps) {
+    const int lane = threadIdx.x % kWarp;
+    float largest = -kInfinity, sum = 0.0f;
+    for (int j = lane; j < count; j += kWarp) largest = max_of(largest, weight[q * kSpan + j]);
+    largest = reduce_warp(largest, Largest());
+    for (int j = lane; j < count; j += kWarp) sum += weight[q * kSpan + j] = exp_fast(weight[q * kSpan + j] - largest);
+    sum = reduce_warp(sum, Sum());
+    if (lane == 0) mine[q * stride + D] = largest, mine[q * stride + D + 1] = sum;
+  }
+  __syncthreads();
+  for (int q = 0; q < group; q += kQueries)
+    mix<kWide>(weight, values, group, q, D, count, keys, mine, stride);
+  if (last_block(&ended[blockIdx.x], spans)) merge(parts, group, D, spans, out + (token * H + g * group) * D);
+}
+
+template <bool kWide, bool kAppends>
+void launch(const Heads& heads, const Tokens& tokens, int64_t some, const float* projected, int spans, float* partial,
+            float* out, cudaStream_t stream) {
+  const size_t shared = places<kWide>(heads.H / heads.G, heads.D).all * sizeof(float);
+#if !defined(SDA_CUDA_EMULATE)
+  cudaFuncSetAttribute(attend_span<kWide, kAppends>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                       static_cast<int>(shared));
+#endif
+  for (int64_t first = 0; first < tokens.N; first += some) {
+    const int64_t count = tokens.N - first < some ? tokens.N - first : some;
+    const dim3 grid(static_cast<unsigned>(count * heads.G), spans);
+    SDA_LAUNCH((attend_span<kWide, kAppends>), grid, kThreads, shared, stream, heads, tokens, first, projected, spans,
+               partial, out);
+  }
+}
+
+}  // namespace
+
+int64_t attend_scratch_floats(const Layer& layer, const Tokens& tokens) {
+  return tokens_a_launch(layer, tokens) * partial_floats(layer, tokens);
+}
+
+void attend(const Layer& layer, const Tokens& tokens, float* projected, float* scratch, float* out,
+            cudaStream_t stream) {
+  const Heads heads = {static_cast<int>(layer.H),      static_cast<int>(layer.G), static_cast<int>(layer.D),
+                       static_cast<int>(layer.window), layer.epsilon,             layer.query_norm,
+                       layer.key_norm};
+  const int spans = static_cast<int>(spans_of(tokens));
+  const int64_t some = tokens_a_launch(layer, tokens);
+  const bool wide = layer.D % 4 == 0, appends = tokens.T == 1;
+  if (!appends)
+    SDA_LAUNCH(append, static_cast<unsigned>(tokens.N), kThreads, 0, stream, heads, tokens, projected);
+  const auto run = [&](auto launch_form) { launch_form(heads, tokens, some, projected, spans, scratch, out, stream); };
+  if (wide && appends) run(launch<true, true>);
+  else if (wide) run(launch<true, false>);
+  else if (appends) run(launch<false, true>);
+  else run(launch<false, false>);
+}
+
+}  // namespace cuda
+}  // namespace sda

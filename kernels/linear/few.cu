@@ -1,0 +1,302 @@
+// Linear layers for up to 32 rows of x (decoding) on an NVIDIA GPU's tensor cores: op.cc says what they compute.
+//
+// The weights are read once, and nothing else takes as long. A block takes unit after unit, of kTiles times 8 rows of
+// weights; its warps have a part of the columns each, and a ring in shared memory that asynchronous copies keep full
+// across units. A lane gets 16 bytes of a row, 8 columns: as the sum over the columns may be taken in any order, these
+// are the operand of two products as they come, and no lane reads what another asked for. The ring is filled before
+// await_previous(): weights do not depend on the launches before.
+// Tensor cores take bfloat16. x is split into three of them, which is exact, so products are; weights in bfloat16 are
+// exact as they are, float16 in two parts. Sums in tensor cores are rounded towards zero: they begin anew every kStep
+// columns and are added up in ordinary float32. The order depends on K alone: a row of x has the same result whatever
+// other rows there are, up to kFewRows. An x that is not finite gives NaN.
+// RMSNorm costs no launch: norm(x) W^T = scale * ((x * norm) W^T), and the squares for `scale` are summed beside it.
+// Bytes: those of the weights; x comes from the second-level cache for every unit. Launches: 1.
+
+#include "few.h"
+
+#include "../async_copy.h"
+#include "../math.h"
+#include "stored.h"
+#include "tensor_cores.h"
+
+namespace sda {
+namespace cuda {
+namespace {
+
+constexpr int kThreads = 256, kWarps = kThreads / kWarp;
+constexpr int kStep = 32;  // columns: four lanes, 8 each
+
+struct Call {
+  const uint16_t* weight;
+  int64_t N, K;
+  const float *x, *norm, *bias, *residual;
+  float epsilon;
+  int count;  // rows of x
+  float* y;
+};
+
+// Eight weights as operands of two products: parts whose sum they are.
+template <WeightType kType>
+struct Weight {
+  static constexpr int kParts = kType == WeightType::kFloat16 ? 2 : 1;
+  unsigned part[kParts][4];
+
+  __device__ explicit Weight(const uint4& raw) {
+    if constexpr (kType == WeightType::kFloat16) {
+      float values[8];
+      Float16::unpack(raw, values);
+      split<kParts>(values, part);
+    } else {
+      part[0][0] = raw.x, part[0][1] = raw.y, part[0][2] = raw.z, part[0][3] = raw.w;
+    }
+  }
+};
+
+// Eight columns of rows g and g + 8 of x, in three parts.
+struct Pair {
+  unsigned part[2][3][4];
+};
+
+// sums += x W^T over the 32 columns that four lanes hold; small parts first.
+template <typename W>
+__device__ void multiply(const Pair& x, const W& weight, float (&total)[4]) {
+  float sums[4] = {};
+#pragma unroll
+  for (int w = W::kParts - 1; w >= 0; w--) {
+#pragma unroll
+    for (int p = 2 - w; p >= 0; p--) {  // without the product of the smallest parts
+#pragma unroll
+      for (int i = 0; i < 4; i += 2) {
+        const unsigned a[4] = {x.part[0][p][i], x.part[1][p][i], x.part[0][p][i + 1], x.part[1][p][i + 1]};
+        const unsigned b[2] = {weight.part[w][i], weight.part[w][i + 1]};
+        multiply_add(sums, a, b);
+      }
+    }
+  }
+  for (int i = 0; i < 4; i++) total[i] += sums[i];
+}
+
+// The form for up to kRows rows of x: 2, 4, 8, 16 or 32. A unit has kTiles times 8 rows of weights.
+template <int kRows, int kTiles>
+struct Form {
+  static constexpr int kEights = (kRows + 7) / 8, kPairs = (kEights + 1) / 2;
+  static constexpr int kFold = kRows < 8 ? 8 / kRows : 1;  // steps that a warp splits x for at once, so that no lane idles
+  static constexpr int kColumns = 8 * kTiles, kPitch = kColumns + 1;
+  static constexpr int kSlots = kTiles > 2 ? 4 : 7;         // of a warp's ring
+  static constexpr int kBlocks = kEights == 1 ? 2 : 1;      // on a multiprocessor; the next launch finds room for another
+  // Shared memory: rings, split x, sums and squares of two units.
+  static constexpr int kRing = kSlots * kTiles * kWarp, kSplit = kFold > 1 ? 3 * kWarp : 0;  // a warp's, 16 bytes each
+  static constexpr int kSums = kWarps * 8 * kEights * kPitch, kSquares = kWarps * 8 * kEights;  // a unit's floats
+  static constexpr size_t kBytes = kWarps * (kRing + kSplit) * sizeof(uint4) + 2 * (kSums + kSquares) * sizeof(float);
+};
+
+template <WeightType kType, int kRows, int kTiles, bool kGated, bool kNorm>
+__global__ void __launch_bounds__(kThreads, kRows > 8 ? 1 : kType == WeightType::kBfloat16 ? 3 : 2)
+    few_rows(Call call) {
+#if defined(SDA_CUDA_EMULATE) || !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
+  using F = Form<kRows, kTiles>;
+  constexpr int kEights = F::kEights, kPairs = F::kPairs, kFold = F::kFold;
+  SDA_DYNAMIC_SHARED(uint4, shared);
+  const int64_t N = call.N, K = call.K, width = kGated ? N / 2 : N;
+  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp, g = lane / 4, t = lane % 4;
+  const int steps = static_cast<int>((K + kStep - 1) / kStep), units = static_cast<int>((N + F::kColumns - 1) / F::kColumns);
+  const int first = warp * steps / kWarps, end = (warp + 1) * steps / kWarps;
+  uint4* const ring = shared + warp * F::kRing + lane;
+  uint4* const parts = shared + kWarps * F::kRing + warp * F::kSplit;
+  float* const all_sums = reinterpret_cast<float*>(shared + kWarps * (F::kRing + F::kSplit));
+
+  // The row of weights, of gate or of up, that column c of a unit's sums belongs to.
+  const auto place = [=](int unit, int c) {
+    return kGated ? (static_cast<int64_t>(unit) * (kTiles / 2) + c / 16) * 8 + c % 8
+                  : static_cast<int64_t>(unit) * F::kColumns + c;
+  };
+
+  // Asks for the warp's next step, of this unit or the next, into the slot after the one asked for before.
+  int asked_unit = blockIdx.x, asked_step = first, asked_slot = 0;
+  const uint16_t* rows[kTiles];
+  const auto request = [&] {
+    if (asked_step == first) {
+#pragma unroll
+      for (int j = 0; j < kTiles; j++) {
+        const int64_t n = place(asked_unit, 8 * j + g), row = n < width ? n : width - 1;
+        rows[j] = call.weight + (kGated && j % 2 ? width + row : row) * K + t * 8;
+      }
+    }
+    if (asked_unit < units && asked_step < end) {
+      const bool there = asked_step * kStep + t * 8 < K;
+#pragma unroll
+      for (int j = 0; j < kTiles; j++) {
+        const uint16_t* from = rows[j] + static_cast<int64_t>(asked_step) * kStep;
+        copy_async(ring + (asked_slot * kTiles + j) * kWarp, there ? from : call.weight, there);
+      }
+    }
+    commit_copies();
+    if (++asked_step >= end) asked_step = first, asked_unit += gridDim.x;
+    if (++asked_slot == F::kSlots) asked_slot = 0;
+  };
+  for (int i = 0; i < F::kSlots - 1; i++) request();
+  await_previous();
+
+  // A lane's part of x, and of the norm, for kFold steps.
+  constexpr int kFolded = kRows < 8 ? kRows : 8;
+  float x[kEights][8], norm[8];
+  const auto read = [&](int base) {
+    const int step = base + g / kFolded;
+    const int64_t k = static_cast<int64_t>(step) * kStep + t * 8;
+    const bool there = step < end && k < K;
+#pragma unroll
+    for (int e = 0; e < kEights; e++) {
+      const int m = 8 * e + g % kFolded;
+      if (there && m < call.count) load_floats<8>(call.x + m * K + k, x[e]);
+      else for (float& value : x[e]) value = 0.0f;
+    }
+    if constexpr (kNorm) {
+      if (there) load_floats<8>(call.norm + k, norm);
+      else for (float& value : norm) value = 0.0f;
+    }
+  };
+  read(first);
+  int slot = 0;
+  for (int unit = blockIdx.x, turn = 0; unit < units; unit += gridDim.x, turn ^= 1) {
+    float total[kPairs][kTiles][4] = {}, square[kEights] = {};
+    for (int base = first; base < end; base += kFold) {
+      Pair pairs[kPairs] = {};
+#pragma unroll
+      for (int e = 0; e < kEights; e++) {
+        if constexpr (kNorm) {
+          for (int i = 0; i < 8; i++) square[e] += x[e][i] * x[e][i], x[e][i] *= norm[i];
+        }
+        split<3>(x[e], pairs[e / 2].part[e % 2]);
+      }
+      if constexpr (kFold > 1) {
+        __syncwarp();
+#pragma unroll
+        for (int p = 0; p < 3; p++) {
+          const unsigned(&words)[4] = pairs[0].part[0][p];
+          parts[p * kWarp + lane] = uint4{words[0], words[1], words[2], words[3]};
+        }
+        __syncwarp();
+      }
+      read(base + kFold < end ? base + kFold : first);
+      const int count = end - base < kFold ? end - base : kFold;
+      for (int s = 0; s < count; s++) {
+        if constexpr (kFold > 1) {
+#pragma unroll
+          for (int p = 0; p < 3; p++) {
+            const uint4 words = g < kFolded ? parts[p * kWarp + s * kFolded * 4 + lane] : uint4{0, 0, 0, 0};
+            unsigned(&to)[4] = pairs[0].part[0][p];
+            to[0] = words.x, to[1] = words.y, to[2] = words.z, to[3] = words.w;
+          }
+        }
+        await_copies<F::kSlots - 2>();
+        uint4 raw[kTiles];
+#pragma unroll
+        for (int j = 0; j < kTiles; j++) raw[j] = ring[(slot * kTiles + j) * kWarp];
+        if (++slot == F::kSlots) slot = 0;
+        request();  // into the slot of the step before
+#pragma unroll
+        for (int j = 0; j < kTiles; j++) {
+          const Weight<kType> weight(raw[j]);
+#pragma unroll
+          for (int i = 0; i < kPairs; i++) multiply(pairs[i], weight, total[i][j]);
+        }
+      }
+    }
+
+    float* const sums = all_sums + turn * (F::kSums + F::kSquares);  // [kWarps, rows, kPitch], then squares [kWarps, rows]
+    float* const squares = sums + F::kSums;
+#pragma unroll
+    for (int e = 0; e < kEights; e++) {
+      const int m = warp * 8 * kEights + 8 * e + g;
+      if constexpr (kNorm) {
+        for (int offset = 2; offset > 0; offset /= 2) square[e] += __shfl_xor_sync(kWholeWarp, square[e], offset);
+        for (int offset = 16; offset >= 4 * kFolded; offset /= 2)
+          square[e] += __shfl_xor_sync(kWholeWarp, square[e], offset);
+        if (t == 0) squares[m] = square[e];
+      }
+#pragma unroll
+      for (int j = 0; j < kTiles; j++)
+        for (int i = 0; i < 2; i++) sums[m * F::kPitch + 8 * j + 2 * t + i] = total[e / 2][j][e % 2 * 2 + i];
+    }
+    __syncthreads();
+
+    constexpr int kOutputs = kGated ? F::kColumns / 2 : F::kColumns;
+    for (int i = threadIdx.x; i < call.count * kOutputs; i += kThreads) {
+      const int m = i / kOutputs, o = i % kOutputs, c = kGated ? o / 8 * 16 + o % 8 : o;
+      const int64_t n = place(unit, c);
+      if (n >= width) continue;
+      float value = 0.0f, up = 0.0f, all = 0.0f;
+#pragma unroll
+      for (int w = 0; w < kWarps; w++) {
+        const float* const mine = sums + (w * 8 * kEights + m) * F::kPitch + c;
+        value += mine[0];
+        if constexpr (kGated) up += mine[8];
+        if constexpr (kNorm) all += squares[w * 8 * kEights + m];
+      }
+      const float scale = kNorm ? 1.0f / sqrtf(all / static_cast<float>(K) + call.epsilon) : 1.0f;
+      value = scale * value + (call.bias ? call.bias[n] : 0.0f);
+      if constexpr (kGated) value = silu(value) * (scale * up + (call.bias ? call.bias[width + n] : 0.0f));
+      else value += call.residual ? call.residual[m * N + n] : 0.0f;
+      call.y[m * width + n] = value;
+    }
+  }
+#endif
+}
+
+template <WeightType kType, int kRows, int kTiles, bool kGated, bool kNorm>
+void launch(const Call& call, cudaStream_t stream) {
+  using F = Form<kRows, kTiles>;
+#if !defined(SDA_CUDA_EMULATE)
+  cudaFuncSetAttribute(few_rows<kType, kRows, kTiles, kGated, kNorm>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                       static_cast<int>(F::kBytes));
+#endif
+  const int units = ceil_div(call.N, F::kColumns), most = F::kBlocks * device().processors;
+  SDA_LAUNCH((few_rows<kType, kRows, kTiles, kGated, kNorm>), static_cast<unsigned>(units < most ? units : most), kThreads,
+             F::kBytes, stream, call);
+}
+
+template <WeightType kType, int kRows, int kTiles, bool kGated>
+void launch(const Call& call, cudaStream_t stream) {
+  if (call.norm) launch<kType, kRows, kTiles, kGated, true>(call, stream);
+  else launch<kType, kRows, kTiles, kGated, false>(call, stream);
+}
+
+template <WeightType kType, bool kGated>
+void launch(const Call& call, cudaStream_t stream) {
+  // many rows of weights: larger units, which split x for fewer of them
+  const bool large = call.N >= 4 * 8 * 2 * device().processors;
+  if (call.count > 16) return large ? launch<kType, 32, 4, kGated>(call, stream) : launch<kType, 32, 2, kGated>(call, stream);
+  if (call.count > 8) return large ? launch<kType, 16, 4, kGated>(call, stream) : launch<kType, 16, 2, kGated>(call, stream);
+  if (call.count > 4) return launch<kType, 8, 2, kGated>(call, stream);
+  if (call.count > 2) return launch<kType, 4, 2, kGated>(call, stream);
+  launch<kType, 2, 2, kGated>(call, stream);
+}
+
+template <bool kGated>
+void launch(const Weights& weights, const Rows& rows, const float* bias, const float* residual, float* y,
+            cudaStream_t stream) {
+  const Call call = {static_cast<const uint16_t*>(weights.data), weights.N, weights.K, rows.x, rows.norm, bias,
+                     residual, rows.epsilon, static_cast<int>(rows.M), y};
+  if (weights.type == WeightType::kFloat16) launch<WeightType::kFloat16, kGated>(call, stream);
+  else launch<WeightType::kBfloat16, kGated>(call, stream);
+}
+
+}  // namespace
+
+bool takes_few(const Weights& weights, const Rows& rows) {
+  const auto aligned = [](const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; };
+  return weights.type != WeightType::kFloat32 && weights.K % 8 == 0 && aligned(weights.data) && aligned(rows.x) &&
+         aligned(rows.norm) && device().capability >= 80;
+}
+
+void linear_few(const Weights& weights, const Rows& rows, const float* bias, const float* residual, float* y,
+                cudaStream_t stream) {
+  launch<false>(weights, rows, bias, residual, y, stream);
+}
+
+void gated_linear_few(const Weights& weights, const Rows& rows, const float* bias, float* y, cudaStream_t stream) {
+  launch<true>(weights, rows, bias, nullptr, y, stream);
+}
+
+}  // namespace cuda
+}  // namespace sda
