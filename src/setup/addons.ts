@@ -67,13 +67,16 @@ export async function ensureBinding(options: AddonOptions): Promise<Addon> {
   });
 }
 
-/** Flags of the native kernels: for this very processor, unless `SDA_PORTABLE=1`. */
+/**
+ * Flags of the native kernels: for this very processor, unless `SDA_PORTABLE=1`. Float16 arithmetic of AVX-512 is taken
+ * away: TensorFlow's copy of Eigen does not compile with it under g++ 12, and the kernels have no use for it.
+ */
 export function kernelFlags(arch: string, env: NodeJS.ProcessEnv): readonly string[] {
-  const native = arch === 'arm64' ? '-mcpu=native' : '-march=native';
+  const native = arch === 'arm64' ? ['-mcpu=native'] : ['-march=native', '-U__AVX512FP16__'];
   return [
     '-std=c++17',
     '-O3',
-    ...(env.SDA_PORTABLE === '1' ? [] : [native]),
+    ...(env.SDA_PORTABLE === '1' ? [] : native),
     '-fPIC',
     '-DNAPI_VERSION=8',
     '-DEIGEN_MAX_ALIGN_BYTES=64',
