@@ -1,9 +1,10 @@
 // What the CUDA kernels share: one way to launch, and reductions in a fixed order. Free of TensorFlow.
 //
 // Launches overlap: from compute capability 9.0 on, the blocks of a launch take their places while the launch before it
-// still runs (programmatic dependent launch), so that what it costs to begin is hidden. Therefore every kernel calls
-// await_previous() before it reads what an earlier launch writes, or writes anything; before that it may read what never
-// changes, as weights. All blocks of all kernels call it, so that a launch that is through has all earlier ones behind it.
+// still runs (programmatic dependent launch), so that what it costs to begin is hidden. Every block of every kernel calls
+// await_previous() before it writes anything or reads what the launch before it writes. Ahead of that call it may read
+// what never changes, as weights, and what launches before the last one wrote, past the first-level cache (load_fresh,
+// copy_async): a launch begins once all blocks of the one before have been through the call.
 //
 // With SDA_CUDA_EMULATE a plain C++ compiler takes the same files, and test/cuda/emulate.h runs them on the CPU.
 #pragma once
@@ -15,6 +16,7 @@
 #else
 #include <cuda_runtime.h>
 
+#include <atomic>
 #include <mutex>
 #include <utility>
 #include <vector>
@@ -35,27 +37,44 @@ inline int64_t round_up(int64_t n, int64_t d) { return (n + d - 1) / d * d; }
 
 struct Device {
   int capability, processors;  // capability 8.0 as 80; 0 where there is no device
+  size_t shared;               // bytes of shared memory that a block can have
 };
 
 #if defined(SDA_CUDA_EMULATE)
-inline Device device() { return {90, 2}; }
+inline Device device() { return {90, 2, 227 * 1024}; }
+template <auto kKernel>
+void allow_shared() {}
 #else
 // The current device; each is asked once.
 inline Device device() {
   static std::mutex mutex;
   static std::vector<Device> known;
   int id;
-  if (cudaGetDevice(&id) != cudaSuccess) return {0, 1};
+  if (cudaGetDevice(&id) != cudaSuccess) return {0, 1, 0};
   const std::lock_guard<std::mutex> lock(mutex);
   while (static_cast<int>(known.size()) <= id) {
     const int next = static_cast<int>(known.size());
-    int major, minor, processors;
+    int major, minor, processors, shared;
     const bool all = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, next) == cudaSuccess &&
                      cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, next) == cudaSuccess &&
-                     cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, next) == cudaSuccess;
-    known.push_back(all ? Device{10 * major + minor, processors} : Device{0, 1});
+                     cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, next) == cudaSuccess &&
+                     cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, next) == cudaSuccess;
+    known.push_back(all ? Device{10 * major + minor, processors, static_cast<size_t>(shared)} : Device{0, 1, 0});
   }
   return known[id];
+}
+
+// Lets blocks of a kernel have as much dynamic shared memory as there is beside their own; each device is told once.
+template <auto kKernel>
+void allow_shared() {
+  static std::atomic<uint64_t> told{0};
+  int id;
+  cudaFuncAttributes attributes;
+  if (cudaGetDevice(&id) != cudaSuccess || id >= 64 || told.load() >> id & 1) return;
+  if (cudaFuncGetAttributes(&attributes, kKernel) != cudaSuccess) return;
+  const int bytes = static_cast<int>(device().shared - attributes.sharedSizeBytes);
+  if (cudaFuncSetAttribute(kKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes) == cudaSuccess)
+    told.fetch_or(uint64_t{1} << id);
 }
 
 // A refused launch is told by cudaGetLastError.
@@ -81,12 +100,23 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared,
 constexpr unsigned kWholeWarp = 0xffffffffu;
 constexpr int kWarp = 32;
 
-// Lets the next launch take its places, once all blocks of this one are there; then waits until all earlier launches
-// are through and what they wrote is seen.
+// Waits until all earlier launches are through and what they wrote is seen; then lets the next launch take its places,
+// once all blocks of this one are here.
 __device__ inline void await_previous() {
 #if !defined(SDA_CUDA_EMULATE) && defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
   asm volatile("griddepcontrol.wait;" ::: "memory");
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+// A value past the first-level cache, and a request to have one in the second-level cache.
+template <typename T>
+__device__ T load_fresh(const T* at) {
+  return __ldcg(at);
+}
+__device__ inline void prefetch(const void* at) {
+#if !defined(SDA_CUDA_EMULATE) && defined(__CUDA_ARCH__)
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(at));
 #endif
 }
 

@@ -1,10 +1,11 @@
 // Attention of new tokens over the cache on an NVIDIA GPU: head norms, rotary embedding, keys and values appended to the
 // cache, softmax over the positions that a token sees. attention.h says what it computes.
 //
-// A block has the query heads of one key-value head of a token, over a span of kSpan positions: it copies the span's keys
-// and values into shared memory, all on their way at once. The last block of a head to end puts the spans together, in
-// their order. A row's single new token (decoding) is appended by the block that sees it: one launch. For several, a
-// launch appends all of them first, and long prompts over a long past take several launches of the rest.
+// A block has the query heads of one key-value head of a token, over a span of positions, kSpan or fewer: it copies the
+// span's keys and values into shared memory, all on their way at once. The last block of a head to end puts the spans
+// together, in their order. A row's single new token (decoding) is appended by the block that sees it: one launch, which
+// asks for the cache before the launch ahead of it is through. For several, a launch appends all of them first, and long
+// prompts over a long past take several launches of the rest.
 // Bytes: 8 G D (position + 1) of the cache a token.
 
 #include "attend.h"
@@ -22,7 +23,7 @@ namespace cuda {
 namespace {
 
 constexpr int kThreads = 256, kWarps = kThreads / kWarp;
-constexpr int kSpan = 64;
+constexpr int kSpan = 64;    // positions; fewer where shared memory is short of room for them
 constexpr int kLanes = 8;    // that share a position's key
 constexpr int kQueries = 4;  // heads that a thread has at a time
 constexpr int kMostHeads = 65536;
@@ -37,15 +38,43 @@ constexpr int64_t kPartialBytes = 64 << 20;  // of the partial results of one la
 __device__ unsigned ended[kMostHeads];
 
 struct Heads {
-  int H, G, D, window;
+  int H, G, D, window, span;  // positions of a span
   float epsilon;
   const float *query_norm, *key_norm;
 };
 
-int64_t spans_of(const Tokens& tokens) { return ceil_div(tokens.longest > 0 ? tokens.longest : 1, kSpan); }
+// Values that a thread has at a time: four where rows begin at multiples of 16 bytes.
+template <bool kWide>
+constexpr int kCount = kWide ? 4 : 1;
+
+// Shared memory of a block, in floats: parts that begin at multiples of four.
+struct Places {
+  int keys, values, query, weight, all;  // keys make room for the sums of mix
+};
+template <bool kWide>
+__device__ __host__ Places places(int group, int D, int positions) {
+  const int span = positions * D, sums = kThreads * kQueries * kCount<kWide>;
+  const auto after = [](int at, int floats) { return (at + floats + 3) / 4 * 4; };
+  const int values = after(0, span > sums ? span : sums), query = after(values, span);
+  const int weight = after(query, group * D);
+  return {0, values, query, weight, weight + group * positions};
+}
+
+// Positions of a span.
+int span_of(const Layer& layer) {
+  int span = kSpan;
+  const auto bytes = [&] { return places<true>(layer.H / layer.G, layer.D, span).all * sizeof(float) + 1024; };
+  while (span > 1 && bytes() > device().shared) span /= 2;
+  return span;
+}
+int64_t spans_of(const Layer& layer, const Tokens& tokens) {
+  return ceil_div(tokens.longest > 0 ? tokens.longest : 1, span_of(layer));
+}
 
 // What a token of a launch needs, and how many tokens a launch takes.
-int64_t partial_floats(const Layer& layer, const Tokens& tokens) { return layer.H * spans_of(tokens) * (layer.D + 2); }
+int64_t partial_floats(const Layer& layer, const Tokens& tokens) {
+  return layer.H * spans_of(layer, tokens) * (layer.D + 2);
+}
 int64_t tokens_a_launch(const Layer& layer, const Tokens& tokens) {
   int64_t most = kPartialBytes / static_cast<int64_t>(sizeof(float)) / partial_floats(layer, tokens);
   if (most > kMostHeads / layer.G) most = kMostHeads / layer.G;
@@ -98,10 +127,6 @@ __global__ void append(Heads heads, Tokens tokens, float* projected) {
   }
 }
 
-// Values that a thread has at a time: four where rows begin at multiples of 16 bytes.
-template <bool kWide>
-constexpr int kCount = kWide ? 4 : 1;
-
 // Begins to copy n floats into shared memory.
 template <bool kWide>
 __device__ void request(const float* from, int n, float* to) {
@@ -114,7 +139,8 @@ __device__ void request(const float* from, int n, float* to) {
 
 // weight[q][j] = scale * query q . key j. kLanes threads share a key, each with a part of its columns.
 template <bool kWide>
-__device__ void score(const float* query, const float* keys, int group, int D, int count, float scale, float* weight) {
+__device__ void score(const float* query, const float* keys, int group, int D, int count, int span, float scale,
+                      float* weight) {
   constexpr int kAt = kCount<kWide>;
   const int lane = threadIdx.x % kLanes;
   for (int first = 0; first < count; first += kThreads / kLanes) {
@@ -135,7 +161,7 @@ __device__ void score(const float* query, const float* keys, int group, int D, i
       for (int i = 0; i < kQueries; i++) {
         for (int offset = kLanes / 2; offset > 0; offset /= 2)
           dots[i] += __shfl_xor_sync(kWholeWarp, dots[i], offset);
-        if (lane == i && j < count && q + i < group) weight[(q + i) * kSpan + j] = scale * dots[i];
+        if (lane == i && j < count && q + i < group) weight[(q + i) * span + j] = scale * dots[i];
       }
     }
   }
@@ -144,8 +170,8 @@ __device__ void score(const float* query, const float* keys, int group, int D, i
 // out[q][0..D) = sum over j of weight[q][j] * value j, for kQueries heads from `query` on. The columns, and the
 // positions of each column, are split over the threads; `sums` holds what they found.
 template <bool kWide>
-__device__ void mix(const float* weight, const float* values, int group, int query, int D, int count, float* sums,
-                    float* out, int64_t stride) {
+__device__ void mix(const float* weight, const float* values, int group, int query, int D, int count, int span,
+                    float* sums, float* out, int64_t stride) {
   constexpr int kAt = kCount<kWide>;
   const int columns = D / kAt, parts = kThreads / columns;
   const int part = static_cast<int>(threadIdx.x) / columns, d = static_cast<int>(threadIdx.x) % columns * kAt;
@@ -156,7 +182,7 @@ __device__ void mix(const float* weight, const float* values, int group, int que
       load_floats<kAt>(values + j * D + d, v);
 #pragma unroll
       for (int i = 0; i < kQueries; i++) {
-        const float w = weight[(query + i < group ? query + i : group - 1) * kSpan + j];
+        const float w = weight[(query + i < group ? query + i : group - 1) * span + j];
         for (int c = 0; c < kAt; c++) mixed[i][c] += w * v[c];
       }
     }
@@ -171,19 +197,6 @@ __device__ void mix(const float* weight, const float* values, int group, int que
     out[(query + i / D) * stride + i % D] = sum;
   }
   __syncthreads();
-}
-
-// Shared memory of a block, in floats: parts that begin at multiples of four.
-struct Places {
-  int keys, values, query, weight, all;  // keys make room for the sums of mix
-};
-template <bool kWide>
-__device__ __host__ Places places(int group, int D) {
-  const int span = kSpan * D, sums = kThreads * kQueries * kCount<kWide>;
-  const auto after = [](int at, int floats) { return (at + floats + 3) / 4 * 4; };
-  const int values = after(0, span > sums ? span : sums), query = after(values, span);
-  const int weight = after(query, group * D);
-  return {0, values, query, weight, weight + group * kSpan};
 }
 
 // The spans of a head, put together: `parts` has for each query head and span D unnormalised values, the largest score
@@ -223,18 +236,18 @@ template <bool kWide, bool kAppends>
 __global__ void attend_span(Heads heads, Tokens tokens, int64_t first, const float* projected, int spans,
                             float* partial, float* out) {
   SDA_DYNAMIC_SHARED(float, shared);
-  await_previous();
+  if constexpr (!kAppends) await_previous();
   const int H = heads.H, G = heads.G, D = heads.D, group = H / G, warp = threadIdx.x / kWarp;
   const int64_t token = first + blockIdx.x / G, g = blockIdx.x % G;
-  const int span = static_cast<int>(blockIdx.y);
-  const int32_t position = tokens.position[token];
-  const int64_t row = position < 0 ? 0 : tokens.row[token / tokens.T];
-  const Places at = places<kWide>(group, D);
+  const int span = heads.span;  // positions
+  const int32_t position = load_fresh(tokens.position + token);
+  const int64_t row = position < 0 ? 0 : load_fresh(tokens.row + token / tokens.T);
+  const Places at = places<kWide>(group, D, span);
   float *const keys = shared + at.keys, *const values = shared + at.values;
-  float *const query = shared + at.query, *const weight = shared + at.weight;  // [group, D], [group, kSpan]
+  float *const query = shared + at.query, *const weight = shared + at.weight;  // [group, D], [group, span]
 
   const int64_t first_seen = heads.window > 0 && position >= heads.window ? position - heads.window + 1 : 0;
-  const int64_t span_begin = static_cast<int64_t>(span) * kSpan, span_end = span_begin + kSpan;
+  const int64_t span_begin = static_cast<int64_t>(blockIdx.y) * span, span_end = span_begin + span;
   const int64_t begin = span_begin > first_seen ? span_begin : first_seen;
   const int64_t end = position + 1 < span_end ? position + 1 : span_end;
   const int count = end > begin ? static_cast<int>(end - begin) : 0;
@@ -243,6 +256,7 @@ __global__ void attend_span(Heads heads, Tokens tokens, int64_t first, const flo
   const int there = (appends ? count - 1 : count) * D;
   request<kWide>(tokens.keys + slot, there, keys);
   request<kWide>(tokens.values + slot, there, values);
+  if constexpr (kAppends) await_previous();  // places and cache are older than the launch before
 
   const float* const line = projected + token * (H + 2 * G) * D;
   if constexpr (kAppends) {
@@ -258,36 +272,33 @@ __global__ void attend_span(Heads heads, Tokens tokens, int64_t first, const flo
   }
   __pipeline_wait_prior(1);
   __syncthreads();
-  score<kWide>(query, keys, group, D, count, 1.0f / sqrtf(static_cast<float>(D)), weight);
+  score<kWide>(query, keys, group, D, count, span, 1.0f / sqrtf(static_cast<float>(D)), weight);
   __pipeline_wait_prior(0);
   __syncthreads();
 
   float* const parts = partial + ((token - first) * H + g * group) * spans * (D + 2);
-  float* const mine = parts + static_cast<int64_t>(span) * (D + 2);
+  float* const mine = parts + static_cast<int64_t>(blockIdx.y) * (D + 2);
   const int64_t stride = static_cast<int64_t>(spans) * (D + 2);  // of a head
   for (int q = warp; q < group; q += kWarps) {
     const int lane = threadIdx.x % kWarp;
     float largest = -kInfinity, sum = 0.0f;
-    for (int j = lane; j < count; j += kWarp) largest = max_of(largest, weight[q * kSpan + j]);
+    for (int j = lane; j < count; j += kWarp) largest = max_of(largest, weight[q * span + j]);
     largest = reduce_warp(largest, Largest());
-    for (int j = lane; j < count; j += kWarp) sum += weight[q * kSpan + j] = exp_fast(weight[q * kSpan + j] - largest);
+    for (int j = lane; j < count; j += kWarp) sum += weight[q * span + j] = exp_fast(weight[q * span + j] - largest);
     sum = reduce_warp(sum, Sum());
     if (lane == 0) mine[q * stride + D] = largest, mine[q * stride + D + 1] = sum;
   }
   __syncthreads();
   for (int q = 0; q < group; q += kQueries)
-    mix<kWide>(weight, values, group, q, D, count, keys, mine, stride);
+    mix<kWide>(weight, values, group, q, D, count, span, keys, mine, stride);
   if (last_block(&ended[blockIdx.x], spans)) merge(parts, group, D, spans, out + (token * H + g * group) * D);
 }
 
 template <bool kWide, bool kAppends>
 void launch(const Heads& heads, const Tokens& tokens, int64_t some, const float* projected, int spans, float* partial,
             float* out, cudaStream_t stream) {
-  const size_t shared = places<kWide>(heads.H / heads.G, heads.D).all * sizeof(float);
-#if !defined(SDA_CUDA_EMULATE)
-  cudaFuncSetAttribute(attend_span<kWide, kAppends>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                       static_cast<int>(shared));
-#endif
+  const size_t shared = places<kWide>(heads.H / heads.G, heads.D, heads.span).all * sizeof(float);
+  allow_shared<attend_span<kWide, kAppends>>();
   for (int64_t first = 0; first < tokens.N; first += some) {
     const int64_t count = tokens.N - first < some ? tokens.N - first : some;
     const dim3 grid(static_cast<unsigned>(count * heads.G), spans);
@@ -305,9 +316,9 @@ int64_t attend_scratch_floats(const Layer& layer, const Tokens& tokens) {
 void attend(const Layer& layer, const Tokens& tokens, float* projected, float* scratch, float* out,
             cudaStream_t stream) {
   const Heads heads = {static_cast<int>(layer.H),      static_cast<int>(layer.G), static_cast<int>(layer.D),
-                       static_cast<int>(layer.window), layer.epsilon,             layer.query_norm,
-                       layer.key_norm};
-  const int spans = static_cast<int>(spans_of(tokens));
+                       static_cast<int>(layer.window), span_of(layer),            layer.epsilon,
+                       layer.query_norm,               layer.key_norm};
+  const int spans = static_cast<int>(spans_of(layer, tokens));
   const int64_t some = tokens_a_launch(layer, tokens);
   const bool wide = layer.D % 4 == 0, appends = tokens.T == 1;
   if (!appends)

@@ -1,7 +1,7 @@
 // Linear layers on an NVIDIA GPU, op.cc says what they compute: which of three forms takes a call.
 //
-//   few.cu     up to kFewRows rows of x, on tensor cores: bound by the bytes of the weights
-//   many.cu    from kManyRows on, on tensor cores: bound by their arithmetic
+//   few.cu     up to 32 rows of x, on tensor cores: bound by the bytes of the weights
+//   many.cu    prompts, on tensor cores: bound by their arithmetic
 //   plain.cu   weights that neither takes
 // What few.cu takes between the two goes there in groups.
 
@@ -29,7 +29,7 @@ __global__ void rms_norm_rows(const float* x, const float* norm, float epsilon, 
 }
 
 // The norm comes before.
-bool is_many(const Weights& weights, int64_t M) { return M >= kManyRows && takes_many(weights); }
+bool is_many(const Weights& weights, int64_t M) { return takes_many(weights) && is_worth_many(M, weights.N); }
 
 // norm(x) in the scratch, and what is left of it.
 const float* normed(const Rows& rows, int64_t K, void* scratch, void** rest, cudaStream_t stream) {
@@ -42,11 +42,12 @@ const float* normed(const Rows& rows, int64_t K, void* scratch, void** rest, cud
   return out;
 }
 
-// kFewRows rows of x at a time, and from which on they are: x and y have K and `width` values a row.
+// As many rows of x at a time as few.cu takes, and from which on they are.
 template <typename Few>
 void in_groups(const Rows& rows, int64_t K, const Few& few) {
-  for (int64_t m = 0; m < rows.M; m += kFewRows) {
-    const int64_t count = rows.M - m < kFewRows ? rows.M - m : kFewRows;
+  const int64_t most = most_few_rows();
+  for (int64_t m = 0; m < rows.M; m += most) {
+    const int64_t count = rows.M - m < most ? rows.M - m : most;
     few(Rows{rows.x + m * K, count, rows.norm, rows.epsilon}, m);
   }
 }

@@ -8,7 +8,7 @@
 // Tensor cores take bfloat16. x is split into three of them, which is exact, so products are; weights in bfloat16 are
 // exact as they are, float16 in two parts. Sums in tensor cores are rounded towards zero: they begin anew every kStep
 // columns and are added up in ordinary float32. The order depends on K alone: a row of x has the same result whatever
-// other rows there are, up to kFewRows. An x that is not finite gives NaN.
+// other rows there are. An x that is not finite gives NaN.
 // RMSNorm costs no launch: norm(x) W^T = scale * ((x * norm) W^T), and the squares for `scale` are summed beside it.
 // Bytes: those of the weights; x comes from the second-level cache for every unit. Launches: 1.
 
@@ -23,7 +23,7 @@ namespace sda {
 namespace cuda {
 namespace {
 
-constexpr int kThreads = 256, kWarps = kThreads / kWarp;
+constexpr int kWarps = 12, kThreads = kWarps * kWarp;  // a block a multiprocessor; the next launch's finds room beside it
 constexpr int kStep = 32;  // columns: four lanes, 8 each
 
 struct Call {
@@ -57,49 +57,50 @@ struct Pair {
   unsigned part[2][3][4];
 };
 
-// sums += x W^T over the 32 columns that four lanes hold; small parts first.
+// total += x W^T over the 32 columns that four lanes hold; small parts first, in two chains of products.
 template <typename W>
 __device__ void multiply(const Pair& x, const W& weight, float (&total)[4]) {
-  float sums[4] = {};
+  float sums[2][4] = {};
 #pragma unroll
   for (int w = W::kParts - 1; w >= 0; w--) {
 #pragma unroll
     for (int p = 2 - w; p >= 0; p--) {  // without the product of the smallest parts
 #pragma unroll
-      for (int i = 0; i < 4; i += 2) {
-        const unsigned a[4] = {x.part[0][p][i], x.part[1][p][i], x.part[0][p][i + 1], x.part[1][p][i + 1]};
-        const unsigned b[2] = {weight.part[w][i], weight.part[w][i + 1]};
-        multiply_add(sums, a, b);
+      for (int i = 0; i < 2; i++) {
+        const unsigned a[4] = {x.part[0][p][2 * i], x.part[1][p][2 * i], x.part[0][p][2 * i + 1],
+                               x.part[1][p][2 * i + 1]};
+        const unsigned b[2] = {weight.part[w][2 * i], weight.part[w][2 * i + 1]};
+        multiply_add(sums[i], a, b);
       }
     }
   }
-  for (int i = 0; i < 4; i++) total[i] += sums[i];
+#pragma unroll
+  for (int i = 0; i < 4; i++) total[i] += sums[0][i] + sums[1][i];
 }
 
 // The form for up to kRows rows of x: 2, 4, 8, 16 or 32. A unit has kTiles times 8 rows of weights.
 template <int kRows, int kTiles>
 struct Form {
   static constexpr int kEights = (kRows + 7) / 8, kPairs = (kEights + 1) / 2;
-  static constexpr int kFold = kRows < 8 ? 8 / kRows : 1;  // steps that a warp splits x for at once, so that no lane idles
+  static constexpr int kFold = kRows < 8 ? 8 / kRows : 1;  // steps that a warp splits x for at once: no lane idles
   static constexpr int kColumns = 8 * kTiles, kPitch = kColumns + 1;
-  static constexpr int kSlots = kTiles > 2 ? 4 : 7;         // of a warp's ring
-  static constexpr int kBlocks = kEights == 1 ? 2 : 1;      // on a multiprocessor; the next launch finds room for another
+  static constexpr int kSlots = kTiles > 2 ? 3 : kRows > 8 ? 5 : 6;  // of a warp's ring
   // Shared memory: rings, split x, sums and squares of two units.
   static constexpr int kRing = kSlots * kTiles * kWarp, kSplit = kFold > 1 ? 3 * kWarp : 0;  // a warp's, 16 bytes each
-  static constexpr int kSums = kWarps * 8 * kEights * kPitch, kSquares = kWarps * 8 * kEights;  // a unit's floats
+  static constexpr int kSums = kWarps * kRows * kPitch, kSquares = kWarps * kRows;           // a unit's floats
   static constexpr size_t kBytes = kWarps * (kRing + kSplit) * sizeof(uint4) + 2 * (kSums + kSquares) * sizeof(float);
 };
 
 template <WeightType kType, int kRows, int kTiles, bool kGated, bool kNorm>
-__global__ void __launch_bounds__(kThreads, kRows > 8 ? 1 : kType == WeightType::kBfloat16 ? 3 : 2)
-    few_rows(Call call) {
+__global__ void __launch_bounds__(kThreads, kRows <= 8 && kType == WeightType::kBfloat16 ? 2 : 1) few_rows(Call call) {
 #if defined(SDA_CUDA_EMULATE) || !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
   using F = Form<kRows, kTiles>;
   constexpr int kEights = F::kEights, kPairs = F::kPairs, kFold = F::kFold;
   SDA_DYNAMIC_SHARED(uint4, shared);
   const int64_t N = call.N, K = call.K, width = kGated ? N / 2 : N;
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp, g = lane / 4, t = lane % 4;
-  const int steps = static_cast<int>((K + kStep - 1) / kStep), units = static_cast<int>((N + F::kColumns - 1) / F::kColumns);
+  const int steps = static_cast<int>((K + kStep - 1) / kStep);
+  const int units = static_cast<int>((N + F::kColumns - 1) / F::kColumns);
   const int first = warp * steps / kWarps, end = (warp + 1) * steps / kWarps;
   uint4* const ring = shared + warp * F::kRing + lane;
   uint4* const parts = shared + kWarps * F::kRing + warp * F::kSplit;
@@ -135,26 +136,32 @@ __global__ void __launch_bounds__(kThreads, kRows > 8 ? 1 : kType == WeightType:
     if (++asked_slot == F::kSlots) asked_slot = 0;
   };
   for (int i = 0; i < F::kSlots - 1; i++) request();
-  await_previous();
 
   // A lane's part of x, and of the norm, for kFold steps.
   constexpr int kFolded = kRows < 8 ? kRows : 8;
   float x[kEights][8], norm[8];
-  const auto read = [&](int base) {
-    const int step = base + g / kFolded;
-    const int64_t k = static_cast<int64_t>(step) * kStep + t * 8;
-    const bool there = step < end && k < K;
-#pragma unroll
-    for (int e = 0; e < kEights; e++) {
-      const int m = 8 * e + g % kFolded;
-      if (there && m < call.count) load_floats<8>(call.x + m * K + k, x[e]);
-      else for (float& value : x[e]) value = 0.0f;
-    }
+  const auto column = [&](int base) { return static_cast<int64_t>(base + g / kFolded) * kStep + t * 8; };
+  const auto is_there = [&](int base) { return base + g / kFolded < end && column(base) < K; };
+  const auto read_norm = [&](int base) {
     if constexpr (kNorm) {
-      if (there) load_floats<8>(call.norm + k, norm);
+      if (is_there(base)) load_floats<8>(call.norm + column(base), norm);
       else for (float& value : norm) value = 0.0f;
     }
   };
+  const auto read = [&](int base) {
+#pragma unroll
+    for (int e = 0; e < kEights; e++) {
+      const int m = 8 * e + g % kFolded;
+      if (is_there(base) && m < call.count) load_floats<8>(call.x + m * K + column(base), x[e]);
+      else for (float& value : x[e]) value = 0.0f;
+    }
+  };
+  read_norm(first);
+  if (call.bias && threadIdx.x < F::kColumns) {
+    const int64_t n = place(blockIdx.x, threadIdx.x);
+    prefetch(call.bias + (n < width ? n : 0) + (kGated && threadIdx.x / 8 % 2 ? width : 0));
+  }
+  await_previous();
   read(first);
   int slot = 0;
   for (int unit = blockIdx.x, turn = 0; unit < units; unit += gridDim.x, turn ^= 1) {
@@ -177,7 +184,9 @@ __global__ void __launch_bounds__(kThreads, kRows > 8 ? 1 : kType == WeightType:
         }
         __syncwarp();
       }
-      read(base + kFold < end ? base + kFold : first);
+      const int next = base + kFold < end ? base + kFold : first;
+      read(next);
+      read_norm(next);
       const int count = end - base < kFold ? end - base : kFold;
       for (int s = 0; s < count; s++) {
         if constexpr (kFold > 1) {
@@ -203,17 +212,18 @@ __global__ void __launch_bounds__(kThreads, kRows > 8 ? 1 : kType == WeightType:
       }
     }
 
-    float* const sums = all_sums + turn * (F::kSums + F::kSquares);  // [kWarps, rows, kPitch], then squares [kWarps, rows]
-    float* const squares = sums + F::kSums;
+    float* const sums = all_sums + turn * (F::kSums + F::kSquares);  // [kWarps, kRows, kPitch]
+    float* const squares = sums + F::kSums;                          // [kWarps, kRows]
 #pragma unroll
     for (int e = 0; e < kEights; e++) {
-      const int m = warp * 8 * kEights + 8 * e + g;
+      const int m = warp * kRows + 8 * e + g;
       if constexpr (kNorm) {
         for (int offset = 2; offset > 0; offset /= 2) square[e] += __shfl_xor_sync(kWholeWarp, square[e], offset);
         for (int offset = 16; offset >= 4 * kFolded; offset /= 2)
           square[e] += __shfl_xor_sync(kWholeWarp, square[e], offset);
-        if (t == 0) squares[m] = square[e];
+        if (t == 0 && g < kFolded) squares[m] = square[e];
       }
+      if (g >= kFolded) continue;
 #pragma unroll
       for (int j = 0; j < kTiles; j++)
         for (int i = 0; i < 2; i++) sums[m * F::kPitch + 8 * j + 2 * t + i] = total[e / 2][j][e % 2 * 2 + i];
@@ -228,10 +238,10 @@ __global__ void __launch_bounds__(kThreads, kRows > 8 ? 1 : kType == WeightType:
       float value = 0.0f, up = 0.0f, all = 0.0f;
 #pragma unroll
       for (int w = 0; w < kWarps; w++) {
-        const float* const mine = sums + (w * 8 * kEights + m) * F::kPitch + c;
+        const float* const mine = sums + (w * kRows + m) * F::kPitch + c;
         value += mine[0];
         if constexpr (kGated) up += mine[8];
-        if constexpr (kNorm) all += squares[w * 8 * kEights + m];
+        if constexpr (kNorm) all += squares[w * kRows + m];
       }
       const float scale = kNorm ? 1.0f / sqrtf(all / static_cast<float>(K) + call.epsilon) : 1.0f;
       value = scale * value + (call.bias ? call.bias[n] : 0.0f);
@@ -246,13 +256,10 @@ __global__ void __launch_bounds__(kThreads, kRows > 8 ? 1 : kType == WeightType:
 template <WeightType kType, int kRows, int kTiles, bool kGated, bool kNorm>
 void launch(const Call& call, cudaStream_t stream) {
   using F = Form<kRows, kTiles>;
-#if !defined(SDA_CUDA_EMULATE)
-  cudaFuncSetAttribute(few_rows<kType, kRows, kTiles, kGated, kNorm>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                       static_cast<int>(F::kBytes));
-#endif
-  const int units = ceil_div(call.N, F::kColumns), most = F::kBlocks * device().processors;
-  SDA_LAUNCH((few_rows<kType, kRows, kTiles, kGated, kNorm>), static_cast<unsigned>(units < most ? units : most), kThreads,
-             F::kBytes, stream, call);
+  allow_shared<few_rows<kType, kRows, kTiles, kGated, kNorm>>();
+  const int units = ceil_div(call.N, F::kColumns), processors = device().processors;
+  SDA_LAUNCH((few_rows<kType, kRows, kTiles, kGated, kNorm>), static_cast<unsigned>(units < processors ? units : processors),
+             kThreads, F::kBytes, stream, call);
 }
 
 template <WeightType kType, int kRows, int kTiles, bool kGated>
@@ -263,8 +270,8 @@ void launch(const Call& call, cudaStream_t stream) {
 
 template <WeightType kType, bool kGated>
 void launch(const Call& call, cudaStream_t stream) {
-  // many rows of weights: larger units, which split x for fewer of them
-  const bool large = call.N >= 4 * 8 * 2 * device().processors;
+  // many rows of weights: larger units, so that x is split less often
+  const bool large = call.N >= 2 * 32 * device().processors && Form<32, 4>::kBytes <= device().shared;
   if (call.count > 16) return large ? launch<kType, 32, 4, kGated>(call, stream) : launch<kType, 32, 2, kGated>(call, stream);
   if (call.count > 8) return large ? launch<kType, 16, 4, kGated>(call, stream) : launch<kType, 16, 2, kGated>(call, stream);
   if (call.count > 4) return launch<kType, 8, 2, kGated>(call, stream);
@@ -282,6 +289,8 @@ void launch(const Weights& weights, const Rows& rows, const float* bias, const f
 }
 
 }  // namespace
+
+int64_t most_few_rows() { return Form<32, 2>::kBytes <= device().shared ? 32 : 16; }
 
 bool takes_few(const Weights& weights, const Rows& rows) {
   const auto aligned = [](const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; };

@@ -11,7 +11,7 @@
 // multiples of 16 bytes, go through registers one step ahead.
 // Bytes: the weights once, and from L2 again for each further tile of rows (blocks that share weights run together); x
 // once to split it, and its parts, as many bytes, for each 128 rows of weights. Operations: 2 M N K for each product.
-// Launches: 2. Compiled and emulated; it has not run on a GPU.
+// Launches: 2.
 
 #include "many.h"
 
@@ -49,10 +49,7 @@ __global__ void __launch_bounds__((Tile<kType, kRows>::kThreads)) many_rows(Prob
 template <WeightType kType, bool kWide, int kRows>
 void launch(const Problem& problem, cudaStream_t stream) {
   constexpr size_t kBytes = Tile<kType, kRows>::kBytes;
-#if !defined(SDA_CUDA_EMULATE)
-  cudaFuncSetAttribute(many_rows<kType, kWide, kRows>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                       static_cast<int>(kBytes));
-#endif
+  allow_shared<many_rows<kType, kWide, kRows>>();
   const dim3 grid(ceil_div(problem.M, kRows), ceil_div(problem.N, kColumns));
   SDA_LAUNCH((many_rows<kType, kWide, kRows>), grid, (Tile<kType, kRows>::kThreads), kBytes, stream, problem);
 }
@@ -84,6 +81,10 @@ void run(bool gated, const Weights& weights, const float* x, const float* bias, 
 }
 
 }  // namespace
+
+bool is_worth_many(int64_t M, int64_t N) {
+  return M > 32 && 3 * static_cast<int64_t>(ceil_div(M, kSmallRows)) * ceil_div(N, kColumns) >= 2 * device().processors;
+}
 
 bool takes_many(const Weights& weights) {
   return weights.type != WeightType::kFloat32 && device().capability >= 80;

@@ -8,10 +8,9 @@
 namespace sda {
 namespace cuda {
 
-// From how many rows of x on this is the faster form, by count: cuda.cu reads all weights once for each 8 rows, four
-// times for 32; here they are read once, and the products of the 64 rows of a tile, 256 operations a weight, fit into
-// the time of that one pass (at their peaks an A100 does 320 operations while it reads 2 bytes, an H100 590).
-constexpr int64_t kManyRows = 33;
+// Whether this is the faster form for M rows of x and N of weights: few.cu reads the weights once for each 32 rows of x,
+// this one once, but it needs tiles for most of the multiprocessors. Where the two meet is measured (H200).
+bool is_worth_many(int64_t M, int64_t N);
 
 // Whether the functions below take these weights on the current device: bfloat16 or float16, on compute capability 8.0
 // or later. The device is asked once.

@@ -3,14 +3,16 @@
 //
 // A cut (top-k by count, top-p by mass) keeps a prefix of the ranking, which its last rank tells. No sort of the
 // vocabulary, whose tokens are split into tiles, a block a tile and query:
-//   1. clear       the sums that the others add to
-//   2. histogram   counts or masses over kBins bins of log-probability
-//   3. collect     the bin in which the cut falls, each block for itself; the masses of tiles of tokens above it, whose
-//                  own tokens become candidates; a query's last block cuts among the candidates digit by digit (radix),
-//                  then draws: over tiles, and within one
-// Three launches, two more where top-k and top-p are both on. Greedy takes two: the best of each tile, the best of all.
-// Bytes per query and token: 4 a launch but `clear`, from the second-level cache where the step wrote them just before;
-// 8 written and some tens read for a candidate: few but where very many tokens are about as likely as the cut.
+//   1. histogram   counts or masses over kBins bins of log-probability
+//   2. collect     the bin in which the cut falls, each block for itself; the masses of tiles of tokens above it; its
+//                  own tokens become candidates; a query's last block cuts among these, then draws: over tiles, and
+//                  within one
+// Two launches, two more where top-k and top-p are both on. Greedy takes two: the best of each tile, the best of all.
+// Bytes per query and token: 4 a launch, from the second-level cache where the step wrote them just before; 8 written
+// and some tens read for a candidate: few but where very many tokens are about as likely as the cut.
+//
+// A query's last block works alone, so that its chain of loads and barriers is what a draw takes: it loads at once what
+// it may need. Of many queries a block takes several tiles, so that all blocks run at once.
 
 #include "cuda.h"
 
@@ -26,29 +28,29 @@ using namespace sampling;
 constexpr int kTile = kThreads * kPerThread;
 constexpr int kBinsPerThread = kBins / kThreads;
 
-// What is known of a query between launches; all of it 0 at first.
+constexpr int kAtOnce = 3, kCollectAtOnce = 2;  // blocks of a multiprocessor: their registers leave room for that
+#if defined(SDA_CUDA_EMULATE)
+constexpr int64_t kMostQueries = 2;  // so that small cases need several rounds
+#else
+constexpr int64_t kMostQueries = 64;  // at a time
+#endif
+
+// What is known of a query between launches.
 struct State {
-  Rank best_inverted;   // the complement of the best rank, where min-p is on
-  Kept limit;           // what top-k keeps, where top-p follows
-  unsigned candidates;  // tokens of the bin in which the cut falls
-  unsigned arrived;     // blocks that are done with the launch
+  Rank best_inverted;           // the complement of the best rank, where min-p is on
+  unsigned long long progress;  // blocks that are through with a launch, above 32 bits: tokens of the bin of the cut
+  Kept limit;                   // what top-k keeps, where top-p follows
 };
+
+// All 0 before and after a draw, but for `limit`: a query's last block leaves them so. Draws on one device follow one
+// another, on TensorFlow's stream.
+__device__ State states[kMostQueries];
+__device__ Mass bins[kMostQueries * kBins];
 
 struct Scratch {
-  State* states;     // [B]
-  Mass* bins;        // [B, kBins]
-  Mass* masses;      // [B, tiles]: above the bin in which the cut falls; where greedy, the best ranks
-  Rank* candidates;  // [B, V]
+  Mass* masses;      // [queries, tiles]: above the bin in which the cut falls; where greedy, the best ranks
+  Rank* candidates;  // [queries, V]
 };
-
-Scratch layout(void* memory, int64_t B, int64_t tiles) {
-  Scratch scratch;
-  scratch.bins = static_cast<Mass*>(memory);
-  scratch.states = reinterpret_cast<State*>(scratch.bins + B * kBins);
-  scratch.masses = reinterpret_cast<Mass*>(scratch.states + B);
-  scratch.candidates = scratch.masses + B * tiles;
-  return scratch;
-}
 
 // The cut that two launches make.
 struct Request {
@@ -64,32 +66,53 @@ struct Drawing {
   float* draw;
   int64_t S, V;
   int tiles;
-  bool fours;  // of log_probs: see in_fours
+  bool fours, logits_in_fours;  // see in_fours
 };
 
 __device__ Kept limit_of(const Request& request, const State& state) {
   return request.within_limit ? state.limit : Kept{kBins, 0};
 }
 
+struct Tokens {
+  float x[kPerThread];  // log-probabilities
+};
+
 // The first of a thread's neighbouring tokens of a tile.
 __device__ int64_t first_token(int tile) { return static_cast<int64_t>(tile) * kTile + kPerThread * threadIdx.x; }
 
-__device__ void load_tile(const Drawing& in, int64_t q, int tile, float (&log_probs)[kPerThread]) {
-  load_four(in.log_probs + q * in.V, first_token(tile), in.V, in.fours, -kInfinity, log_probs);
+__device__ Tokens load_tile(const Drawing& in, int64_t q, int tile) {
+  Tokens tokens;
+  load_four(in.log_probs + q * in.V, first_token(tile), in.V, in.fours, -kInfinity, tokens.x);
+  return tokens;
 }
 
-__device__ void write_draw(const Drawing& in, int64_t q, int64_t token) {
-  const float* stats = in.stats + q * kStatsWidth;
-  // all loads before a store that the compiler could not tell from them
-  const float row[kDrawWidth] = {static_cast<float>(token),
-                                 in.log_probs[q * in.V + token],
-                                 in.logits[q * in.S * in.V + token] - stats[2],
-                                 in.logits[((q + 1) * in.S - 1) * in.V + token] - stats[3],
+// What is told of a drawn token, beyond its query's statistics.
+struct Drawn {
+  int64_t token;
+  float log_prob, base, instructed;  // the latter two: logits
+};
+
+__device__ void write_draw(const Drawing& in, int64_t q, const Drawn& drawn, const float* stats) {
+  const float row[kDrawWidth] = {static_cast<float>(drawn.token),
+                                 drawn.log_prob,
+                                 drawn.base - stats[2],
+                                 drawn.instructed - stats[3],
                                  stats[0],
                                  stats[1],
                                  stats[4],
-                                 stats[5]};
+                                 stats[5]};  // all loads before a store that the compiler could not tell from them
   for (int i = 0; i < kDrawWidth; i++) in.draw[q * kDrawWidth + i] = row[i];
+}
+
+__device__ const float* base_logits(const Drawing& in, int64_t q) { return in.logits + q * in.S * in.V; }
+__device__ const float* instructed_logits(const Drawing& in, int64_t q) {
+  return in.logits + ((q + 1) * in.S - 1) * in.V;
+}
+
+__device__ void load_and_write_draw(const Drawing& in, int64_t q, int64_t token) {
+  const Drawn drawn = {token, in.log_probs[q * in.V + token], base_logits(in, q)[token],
+                       instructed_logits(in, q)[token]};
+  write_draw(in, q, drawn, in.stats + q * kStatsWidth);
 }
 
 // The best rank of a block's tokens, by its first thread.
@@ -101,10 +124,9 @@ __device__ Rank best_of_block(Rank best) {
 __global__ void best_of_tiles(Drawing in, Scratch scratch) {
   await_previous();
   const int64_t q = blockIdx.y;
-  float log_probs[kPerThread];
-  load_tile(in, q, blockIdx.x, log_probs);
+  const Tokens tokens = load_tile(in, q, blockIdx.x);
   Rank best = kNoRank;
-  for (int j = 0; j < kPerThread; j++) best = Least()(best, rank_of(log_probs[j], first_token(blockIdx.x) + j));
+  for (int j = 0; j < kPerThread; j++) best = Least()(best, rank_of(tokens.x[j], first_token(blockIdx.x) + j));
   best = best_of_block(best);
   if (threadIdx.x == 0) scratch.masses[q * in.tiles + blockIdx.x] = best;
 }
@@ -114,45 +136,40 @@ __global__ void take_best(Drawing in, Scratch scratch) {
   const int64_t q = blockIdx.x;
   const int tile = threadIdx.x;
   const Rank best = best_of_block(tile < in.tiles ? scratch.masses[q * in.tiles + tile] : kNoRank);
-  if (threadIdx.x == 0) write_draw(in, q, best == kNoRank ? 0 : token_of(best));
+  if (threadIdx.x == 0) load_and_write_draw(in, q, best == kNoRank ? 0 : token_of(best));
 }
 
-__global__ void clear(Scratch scratch) {
-  await_previous();
-  const int64_t q = blockIdx.x;
-  for (int bin = threadIdx.x; bin < kBins; bin += kThreads) scratch.bins[q * kBins + bin] = 0;
-  if (threadIdx.x == 0) scratch.states[q] = {};
-}
-
-__global__ void histogram(Drawing in, Request request, Scratch scratch) {
+__global__ void __launch_bounds__(kThreads, kAtOnce) histogram(Drawing in, Request request) {
   __shared__ Sums<kBins> sums;
   sums.clear();
   await_previous();
   const int64_t q = blockIdx.y;
-  State& state = scratch.states[q];
-  float log_probs[kPerThread];
-  load_tile(in, q, blockIdx.x, log_probs);
+  State& state = states[q];
+  const auto load = [&](int tile) { return load_tile(in, q, tile); };
+  const Tokens begin = load(blockIdx.x);
   const Kept limit = limit_of(request, state);
   Rank best = kNoRank;
-  int bins[kPerThread];
-  Mass amounts[kPerThread];
-  for (int j = 0; j < kPerThread; j++) {
-    const int64_t token = first_token(blockIdx.x) + j;
-    const Mass mass = mass_of(log_probs[j]);
-    const bool counts = mass > 0 && keeps(limit, log_probs[j], token);
-    bins[j] = counts ? bin_of(log_probs[j]) : 0;
-    amounts[j] = !counts ? 0 : request.by_count ? 1 : mass;
-    if (counts) best = Least()(best, rank_of(log_probs[j], token));
-  }
   __syncthreads();
-  sums.add_all(bins, amounts);
+  for_tiles(in.tiles, begin, load, [&](int tile, const Tokens& tokens, bool) {
+    int at[kPerThread];
+    Mass amounts[kPerThread];
+    for (int j = 0; j < kPerThread; j++) {
+      const int64_t token = first_token(tile) + j;
+      const Mass mass = mass_of(tokens.x[j]);
+      const bool counts = mass > 0 && keeps(limit, tokens.x[j], token);
+      at[j] = counts ? bin_of(tokens.x[j]) : 0;
+      amounts[j] = !counts ? 0 : request.by_count ? 1 : mass;
+      if (counts) best = Least()(best, rank_of(tokens.x[j], token));
+    }
+    sums.add_all(at, amounts);
+  });
   if (request.min_p > 0.0f) {
     best = best_of_block(best);
     if (threadIdx.x == 0) atomicMax(&state.best_inverted, ~best);
   }
   __syncthreads();
   for (int bin = threadIdx.x; bin < kBins; bin += kThreads)
-    if (sums[bin] > 0) atomicAdd(&scratch.bins[q * kBins + bin], sums[bin]);
+    if (sums[bin] > 0) atomicAdd(&bins[q * kBins + bin], sums[bin]);
 }
 
 // Where the cut falls: all bins before `bin` are kept, and `rest` of that one.
@@ -161,9 +178,9 @@ struct Cut {
   Mass rest;  // 0 where the cut falls between bins
 };
 
-__device__ Cut find_cut(const Mass* bins, const Request& request) {
+__device__ Cut find_cut(const Mass* amounts, const Request& request) {
   Mass mine[kBinsPerThread];
-  for (int i = 0; i < kBinsPerThread; i++) mine[i] = bins[threadIdx.x * kBinsPerThread + i];
+  for (int i = 0; i < kBinsPerThread; i++) mine[i] = amounts[threadIdx.x * kBinsPerThread + i];
   const Place place = find(mine, [&](Mass whole) {
     if (request.by_count) return static_cast<Mass>(request.top_k);
     return static_cast<Mass>(ceil(static_cast<double>(request.top_p) * static_cast<double>(whole)));
@@ -180,14 +197,54 @@ __device__ Mass least_mass(const Request& request, const State& state) {
   return Largest()(static_cast<Mass>(ceil(static_cast<double>(request.min_p) * best)), Mass(1));
 }
 
-// Draws from what both cuts keep; all threads of a block.
-__device__ void draw(const Drawing& in, int64_t q, const Kept& limit, const Kept& cut, Mass least, const Rank* ranks,
-                     unsigned n, const Mass* above) {
-  __shared__ Sums<kThreads> tiles;  // of the candidates
-  tiles.clear();
-  const float uniform = in.uniforms[q];
-  Mass of_tile[] = {static_cast<int>(threadIdx.x) < in.tiles ? above[threadIdx.x] : 0};
+// The mass of a tile's tokens above the bin of the cut, into `masses`; its tokens of that bin become candidates, a warp
+// at a time. All threads call it; `sums` is free again behind the next barrier.
+__device__ void split_tile(const Tokens& tokens, int64_t first, const Kept& limit, const Cut& cut, Mass least,
+                           State& state, Rank* candidates, Mass* sums, Mass* masses) {
+  Mass above = 0;
+  bool mine[kPerThread];
+  unsigned count = 0;
+  for (int j = 0; j < kPerThread; j++) {
+    const Mass mass = mass_of(tokens.x[j]);
+    const bool counts = mass > 0 && keeps(limit, tokens.x[j], first + j);
+    const int bin = counts ? bin_of(tokens.x[j]) : kBins;
+    if (bin < cut.bin && mass >= least) above += mass;
+    mine[j] = bin == cut.bin && cut.rest > 0;
+    count += mine[j];
+  }
+  const unsigned upto = sum_up_to_lane(count), of_warp = __shfl_sync(kWholeWarp, upto, kWarp - 1);
+  if (of_warp > 0) {
+    unsigned begin = 0;
+    if (lane() == 0) begin = static_cast<unsigned>(atomicAdd(&state.progress, Mass(of_warp)));
+    unsigned at = __shfl_sync(kWholeWarp, begin, 0) + upto - count;
+    for (int j = 0; j < kPerThread; j++)
+      if (mine[j]) candidates[at++] = rank_of(tokens.x[j], first + j);
+  }
+  above = reduce_warp(above, Sum());
+  if (lane() == 0) sums[warp()] = above;
   __syncthreads();
+  if (warp() > 0) return;
+  above = reduce_warp(lane() < kWarps ? sums[lane()] : 0, Sum());
+  if (lane() == 0) *masses = above;
+}
+
+// As last_block of device.h, with the number of the query's candidates.
+__device__ bool last_of_query(State& state, unsigned* candidates) {
+  __shared__ unsigned long long before;
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    fence_device();
+    before = atomicAdd(&state.progress, 1ull << 32);
+    fence_device();
+  }
+  __syncthreads();
+  *candidates = static_cast<unsigned>(before);
+  return before >> 32 == gridDim.x - 1;
+}
+
+// Draws from what both cuts keep; all threads of a block. `tiles`: the masses above the bin of the cut.
+__device__ void draw(const Drawing& in, int64_t q, const Kept& limit, const Kept& cut, Mass least, float uniform,
+                     const float* stats, const Rank* ranks, unsigned n, Sums<kThreads>& tiles) {
   for_each(ranks, n, [&](const Rank (&some)[kPerThread]) {
     int at[kPerThread];
     Mass masses[kPerThread];
@@ -199,85 +256,81 @@ __device__ void draw(const Drawing& in, int64_t q, const Kept& limit, const Kept
     tiles.add_all(at, masses);
   });
   __syncthreads();
-  of_tile[0] += tiles[threadIdx.x];
+  const Mass of_tile[] = {tiles[threadIdx.x]};
   // the first kept token, by id, at which the running mass exceeds the uniform number's share of the whole
-  const Place tile = find(of_tile, [&](Mass whole) {
+  const Place place = find(of_tile, [&](Mass whole) {
     const Mass share = static_cast<Mass>(static_cast<double>(uniform) * static_cast<double>(whole));
     return whole == 0 ? 1 : Least()(share, whole - 1) + 1;
   });
-  if (tile.whole == 0) {
-    if (threadIdx.x == 0) write_draw(in, q, 0);
+  if (place.whole == 0) {
+    if (threadIdx.x == 0) load_and_write_draw(in, q, 0);
     return;
   }
-  const int chosen = tile.index < in.tiles ? tile.index : in.tiles - 1;
-  float log_probs[kPerThread];
-  load_tile(in, q, chosen, log_probs);
+  // the logits too, of which one token's are told: it is known only a load later
+  const int tile = place.index;
+  const int64_t first = first_token(tile);
+  const Tokens tokens = load_tile(in, q, tile);
+  float base[kPerThread], instructed[kPerThread];
+  load_four(base_logits(in, q), first, in.V, in.logits_in_fours, 0.0f, base);
+  load_four(instructed_logits(in, q), first, in.V, in.logits_in_fours, 0.0f, instructed);
   Mass masses[kPerThread];
   for (int j = 0; j < kPerThread; j++) {
-    const int64_t token = first_token(chosen) + j;
-    const Mass mass = mass_of(log_probs[j]);
-    const bool kept = mass >= least && keeps(limit, log_probs[j], token) && keeps(cut, log_probs[j], token);
+    const Mass mass = mass_of(tokens.x[j]);
+    const bool kept = mass >= least && keeps(limit, tokens.x[j], first + j) && keeps(cut, tokens.x[j], first + j);
     masses[j] = kept ? mass : 0;
   }
-  const Place place = find(masses, [&](Mass) { return tile.rest; });
-  if (threadIdx.x > 0) return;
-  const int64_t token = static_cast<int64_t>(chosen) * kTile + place.index;
-  write_draw(in, q, token < in.V ? token : in.V - 1);
+  const int index = find(masses, [&](Mass) { return place.rest; }).index;
+  for (int j = 0; j < kPerThread; j++)
+    if (index == static_cast<int>(threadIdx.x) * kPerThread + j)
+      write_draw(in, q, {first + j, tokens.x[j], base[j], instructed[j]}, stats);
 }
 
-__global__ void __launch_bounds__(kThreads, 3) collect(Drawing in, Request request, Scratch scratch) {
-  __shared__ Mass sums[kWarps];
+__global__ void __launch_bounds__(kThreads, kCollectAtOnce) collect(Drawing in, Request request, Scratch scratch) {
+  __shared__ Mass sums[2][kWarps];
   __shared__ Rank ranks[kTile];
-  __shared__ unsigned found, start;
-  if (threadIdx.x == 0) found = 0;
+  __shared__ Sums<kThreads> of_tiles;
+  __shared__ float stats[kStatsWidth];
   await_previous();
   const int64_t q = blockIdx.y;
-  State& state = scratch.states[q];
-  Rank* candidates = scratch.candidates + q * in.V;
-  float log_probs[kPerThread];
-  load_tile(in, q, blockIdx.x, log_probs);
+  State& state = states[q];
+  Rank* const candidates = scratch.candidates + q * in.V;
+  Mass* const masses = scratch.masses + q * in.tiles;
+  const auto load = [&](int tile) { return load_tile(in, q, tile); };
+  const Tokens begin = load(blockIdx.x);
   const Kept limit = limit_of(request, state);
   const Mass least = least_mass(request, state);
-  const Cut cut = find_cut(scratch.bins + q * kBins, request);  // and waits for `found`
-  Mass above = 0;
-  bool mine[kPerThread];
-  unsigned count = 0;
-  for (int j = 0; j < kPerThread; j++) {
-    const Mass mass = mass_of(log_probs[j]);
-    const bool counts = mass > 0 && keeps(limit, log_probs[j], first_token(blockIdx.x) + j);
-    const int bin = counts ? bin_of(log_probs[j]) : kBins;
-    if (bin < cut.bin && mass >= least) above += mass;
-    mine[j] = bin == cut.bin && cut.rest > 0;
-    count += mine[j];
-  }
-  if (count > 0) {
-    unsigned at = atomicAdd(&found, count);
-    for (int j = 0; j < kPerThread; j++)
-      if (mine[j]) ranks[at++] = rank_of(log_probs[j], first_token(blockIdx.x) + j);
-  }
-  above = reduce_block(above, Sum(), sums);  // and waits for `found`
-  if (threadIdx.x == 0) {
-    scratch.masses[q * in.tiles + blockIdx.x] = above;
-    if (found > 0) start = atomicAdd(&state.candidates, found);
-  }
-  __syncthreads();
-  for (unsigned i = threadIdx.x; i < found; i += kThreads) candidates[start + i] = ranks[i];
-  if (!last_block(&state.arrived, gridDim.x)) return;
+  const Cut cut = find_cut(bins + q * kBins, request);
+  for_tiles(in.tiles, begin, load, [&](int tile, const Tokens& tokens, bool odd) {
+    split_tile(tokens, first_token(tile), limit, cut, least, state, candidates, sums[odd], masses + tile);
+  });
+  unsigned n;
+  if (!last_of_query(state, &n)) return;
 
-  const unsigned n = state.candidates;
+  const int i = threadIdx.x;
+  const float uniform = in.uniforms[q];
+  const Mass of_tile = i < in.tiles ? masses[i] : 0;
   const Rank* from = candidates;
   if (n <= kTile) {
-    for (unsigned i = threadIdx.x; i < n; i += kThreads) ranks[i] = candidates[i];
+    for (unsigned at = i; at < n; at += kThreads) ranks[at] = candidates[at];
     from = ranks;
-    __syncthreads();
   }
-  const Kept kept = {cut.bin, n > 0 ? select(from, n, cut.rest, request.by_count) : 0};
-  if (request.draws) return draw(in, q, limit, kept, least, from, n, scratch.masses + q * in.tiles);
-  __syncthreads();  // all have read the state
-  for (int bin = threadIdx.x; bin < kBins; bin += kThreads) scratch.bins[q * kBins + bin] = 0;
-  if (threadIdx.x > 0) return;
-  state.limit = kept;
-  state.candidates = 0;
+  if (i < kStatsWidth) stats[i] = in.stats[q * kStatsWidth + i];
+  of_tiles.set(i, of_tile);
+  for (int bin = i; bin < kBins; bin += kThreads) bins[q * kBins + bin] = 0;
+  if (i == 0) state.progress = 0;
+  Kept kept = {cut.bin, 0};
+  if (n > 0 && n <= kFew) {
+    kept.last = select_few(from, n, cut.rest, request.by_count);
+  } else if (n > 0) {
+    __syncthreads();
+    kept.last = select(from, n, cut.rest, request.by_count);
+  }
+  if (request.draws) {
+    if (i == 0) state.best_inverted = 0;
+    draw(in, q, limit, kept, least, uniform, stats, from, n, of_tiles);
+  } else if (i == 0) {
+    state.limit = kept;
+  }
 }
 
 }  // namespace
@@ -285,8 +338,7 @@ __global__ void __launch_bounds__(kThreads, 3) collect(Drawing in, Request reque
 static_assert(kMostTokens / kTile <= kThreads, "a tile a thread");
 
 size_t sample_scratch_bytes(int64_t B, int64_t V) {
-  const int64_t tiles = ceil_div(V, kTile);
-  return B * (sizeof(State) + (kBins + tiles) * sizeof(Mass) + V * sizeof(Rank));
+  return (B < kMostQueries ? B : kMostQueries) * (ceil_div(V, kTile) * sizeof(Mass) + V * sizeof(Rank));
 }
 
 void sample(const SampleSettings& settings, const float* log_probs, const float* logits, const float* stats,
@@ -294,23 +346,35 @@ void sample(const SampleSettings& settings, const float* log_probs, const float*
             cudaStream_t stream) {
   const auto& [top_k, top_p, min_p, greedy] = settings;
   const int tiles = ceil_div(V, kTile);
-  const Scratch parts = layout(scratch, B, tiles);
-  const Drawing drawing = {log_probs, logits, stats, uniforms, draw, S, V, tiles, in_fours(log_probs, V)};
-  const unsigned queries = static_cast<unsigned>(B);
-  const dim3 grid(tiles, queries);
-  if (greedy) {
-    SDA_LAUNCH(best_of_tiles, grid, kThreads, 0, stream, drawing, parts);
-    SDA_LAUNCH(take_best, queries, kThreads, 0, stream, drawing, parts);
-    return;
+  for (int64_t q = 0; q < B; q += kMostQueries) {
+    const unsigned queries = static_cast<unsigned>(B - q < kMostQueries ? B - q : kMostQueries);
+    Mass* const masses = static_cast<Mass*>(scratch);
+    const Scratch parts = {masses, masses + queries * tiles};
+    const Drawing drawing = {log_probs + q * V,
+                             logits + q * S * V,
+                             stats + q * kStatsWidth,
+                             uniforms + q,
+                             draw + q * kDrawWidth,
+                             S,
+                             V,
+                             tiles,
+                             in_fours(log_probs, V),
+                             in_fours(logits, V)};
+    if (greedy) {
+      SDA_LAUNCH(best_of_tiles, dim3(tiles, queries), kThreads, 0, stream, drawing, parts);
+      SDA_LAUNCH(take_best, queries, kThreads, 0, stream, drawing, parts);
+      continue;
+    }
+    const dim3 counting(blocks_of(tiles, queries, kAtOnce), queries);
+    const dim3 collecting(blocks_of(tiles, queries, kCollectAtOnce), queries);
+    const auto cut = [&](const Request& request) {
+      SDA_LAUNCH(histogram, counting, kThreads, 0, stream, drawing, request);
+      SDA_LAUNCH(collect, collecting, kThreads, 0, stream, drawing, request, parts);
+    };
+    const bool by_count = top_k > 0 && top_k < V, by_mass = top_p < 1.0f || !by_count;
+    if (by_count) cut({true, top_k, top_p, min_p, false, !by_mass});
+    if (by_mass) cut({false, top_k, top_p, min_p, by_count, true});
   }
-  SDA_LAUNCH(clear, queries, kThreads, 0, stream, parts);
-  const auto cut = [&](const Request& request) {
-    SDA_LAUNCH(histogram, grid, kThreads, 0, stream, drawing, request, parts);
-    SDA_LAUNCH(collect, grid, kThreads, 0, stream, drawing, request, parts);
-  };
-  const bool by_count = top_k > 0 && top_k < V, by_mass = top_p < 1.0f || !by_count;
-  if (by_count) cut({true, top_k, top_p, min_p, false, !by_mass});
-  if (by_mass) cut({false, top_k, top_p, min_p, by_count, true});
 }
 
 }  // namespace cuda

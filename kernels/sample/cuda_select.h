@@ -59,6 +59,26 @@ __device__ inline bool keeps(const Kept& kept, float log_prob, int64_t token) {
 __device__ inline int lane() { return threadIdx.x % kWarp; }
 __device__ inline int warp() { return threadIdx.x / kWarp; }
 
+// One instruction from compute capability 8.0 on.
+__device__ inline int least_of_warp(int value) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  return __reduce_min_sync(kWholeWarp, value);
+#else
+  return reduce_warp(value, Least());
+#endif
+}
+__device__ inline int largest_of_warp(int value) { return -least_of_warp(-value); }
+
+// The sum of the values of this lane and those before it.
+template <typename T>
+__device__ T sum_up_to_lane(T value) {
+  for (int delta = 1; delta < kWarp; delta *= 2) {
+    const T before = __shfl_up_sync(kWholeWarp, value, delta);
+    if (lane() >= delta) value += before;
+  }
+  return value;
+}
+
 // Sums in shared memory, each in two halves: there hardware adds 32 bits, but emulates 64 with a loop.
 template <int kCount>
 struct Sums {
@@ -66,6 +86,9 @@ struct Sums {
 
   __device__ void clear() {
     for (int i = threadIdx.x; i < kCount; i += kThreads) low[i] = high[i] = 0;
+  }
+  __device__ void set(int i, Mass amount) {
+    low[i] = static_cast<unsigned>(amount), high[i] = static_cast<unsigned>(amount >> 32);
   }
   __device__ Mass operator[](int i) const { return static_cast<Mass>(high[i]) << 32 | low[i]; }
   // Each addition to the lower half tells whether it carries, whatever the order: the whole is exact.
@@ -89,8 +112,8 @@ struct Sums {
     }
     const bool alike = first >= last;
     const int place = first;
-    first = reduce_warp(first, Least());
-    last = reduce_warp(last, Largest());
+    first = least_of_warp(first);
+    last = largest_of_warp(last);
     if (first == last) {
       sum = reduce_warp(sum, Sum());
       if (lane() == 0) add(first, sum);
@@ -118,11 +141,7 @@ __device__ Place find(const Mass (&amounts)[kCount], const Target& target) {
   __shared__ Place found;
   Mass mine = 0;
   for (Mass amount : amounts) mine += amount;
-  Mass upto = mine;
-  for (int delta = 1; delta < kWarp; delta *= 2) {
-    const Mass before = __shfl_up_sync(kWholeWarp, upto, delta);
-    if (lane() >= delta) upto += before;
-  }
+  const Mass upto = sum_up_to_lane(mine);
   if (lane() == kWarp - 1) sums[warp()] = upto;
   __syncthreads();
   Mass whole = 0, before = upto - mine;
@@ -148,16 +167,24 @@ __device__ Place find(const Mass (&amounts)[kCount], const Target& target) {
   return found;  // written again behind the next call's first barrier
 }
 
-// Calls visit(some) for n ranks, kPerThread at a time whose loads overlap; all threads together, kNoRank beyond n.
+// Calls visit(some) for n ranks, kPerThread at a time; their loads overlap, also with the visit before. All threads
+// together, kNoRank beyond n.
 template <typename Visit>
 __device__ void for_each(const Rank* ranks, unsigned n, const Visit& visit) {
-  #pragma unroll 1
-  for (unsigned first = 0; first < n; first += kThreads * kPerThread) {
-    Rank some[kPerThread];
+  Rank ahead[kPerThread];
+  const auto load = [&](unsigned first) {
     for (unsigned j = 0; j < kPerThread; j++) {
       const unsigned i = first + j * kThreads + threadIdx.x;
-      some[j] = i < n ? ranks[i] : kNoRank;
+      ahead[j] = i < n ? ranks[i] : kNoRank;
     }
+  };
+  load(0);
+  #pragma unroll 1
+  for (unsigned first = 0; first < n;) {
+    Rank some[kPerThread];
+    for (int j = 0; j < kPerThread; j++) some[j] = ahead[j];
+    first += kThreads * kPerThread;
+    load(first);
     visit(some);
   }
 }
@@ -165,6 +192,28 @@ __device__ void for_each(const Rank* ranks, unsigned n, const Visit& visit) {
 struct AnyBit {
   __device__ Rank operator()(Rank a, Rank b) const { return a | b; }
 };
+
+__device__ inline Mass amount_of(Rank rank, bool by_count) { return by_count ? 1 : mass_of(log_prob_of(rank)); }
+
+// What select finds, of at most kFew ranks in shared memory: of each rank, kTogether threads sum up what is before it.
+// ranks[i] may be written by thread i just before.
+constexpr int kTogether = 4;
+constexpr unsigned kFew = kThreads / kTogether;
+
+__device__ inline Rank select_few(const Rank* ranks, unsigned n, Mass target, bool by_count) {
+  __shared__ Mass amounts[kFew];
+  __shared__ Rank found;
+  if (threadIdx.x < n) amounts[threadIdx.x] = amount_of(ranks[threadIdx.x], by_count);
+  __syncthreads();
+  const unsigned i = threadIdx.x / kTogether;
+  const Rank mine = i < n ? ranks[i] : 0;  // before all
+  Mass before = 0;
+  for (unsigned j = threadIdx.x % kTogether; j < n; j += kTogether) before += ranks[j] < mine ? amounts[j] : 0;
+  for (int offset = kTogether / 2; offset > 0; offset /= 2) before += __shfl_xor_sync(kWholeWarp, before, offset);
+  if (i < n && threadIdx.x % kTogether == 0 && before < target && target - before <= amounts[i]) found = mine;
+  __syncthreads();
+  return found;
+}
 
 // The one of n ranks at which the running sum, of counts or of masses and in the order of ranks, reaches `target`: at
 // least 1, at most the sum of all. Ranks are narrowed down by digits, each time from the first bit in which any two
@@ -203,7 +252,7 @@ __device__ inline Rank select(const Rank* ranks, unsigned n, Mass target, bool b
       Mass each[kPerThread];
       for (int j = 0; j < kPerThread; j++) {
         digits[j] = static_cast<int>(some[j] >> shift & mask);
-        each[j] = !concerned(some[j]) ? 0 : by_count ? 1 : mass_of(log_prob_of(some[j]));
+        each[j] = concerned(some[j]) ? amount_of(some[j], by_count) : 0;
       }
       amounts.add_all(digits, each);
     });
@@ -213,6 +262,7 @@ __device__ inline Rank select(const Rank* ranks, unsigned n, Mass target, bool b
     target = place.rest;
     prefix = (prefix & ~(mask << shift)) | static_cast<Rank>(place.index & (kDigits - 1)) << shift;
     open = shift;
+    if (open == 0) return prefix;
   }
 }
 

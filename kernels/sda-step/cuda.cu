@@ -10,8 +10,10 @@
 // touch device memory; the rest stays in the second-level cache. Sums over tiles are float64: no atomics.
 //
 // With about one tile a multiprocessor, a launch takes as long as its longest chain: the launch before, a load, the
-// warp that combines the tiles (of steer_tiles one a stream), two barriers. Tokens are loaded before that; exp, log and
-// pow in float64 are left to that warp.
+// warp that combines the tiles (of steer_tiles one a stream), two barriers. Tokens are loaded before that; log and exp2
+// in float64 are left to that warp. No load waits for another: of a query with an unusable stream, what was not written
+// is combined too, and not used. Of many queries a block takes several tiles, one after another and the next one's
+// tokens loaded ahead, so that all blocks run at once. A tile's numbers do not depend on which block has it.
 
 #include "cuda.h"
 
@@ -25,6 +27,7 @@ constexpr int kWarps = 12, kThreads = kWarps * kWarp;
 constexpr int kPerThread = 4;
 constexpr int kTile = kThreads * kPerThread;
 constexpr int kHeld = 4;  // tiles that a lane loads at once: 128 a warp, of 196,608 tokens
+constexpr int kAtOnce = 4, kSteerAtOnce = 3;  // blocks of a multiprocessor: their registers leave room for that
 constexpr int kNone = 0x7fffffff;
 
 // Of a part of a stream: a warp's tokens, a tile, all.
@@ -79,11 +82,10 @@ __device__ int lane() { return threadIdx.x % kWarp; }
 __device__ int warp() { return threadIdx.x / kWarp; }
 
 // The first of a thread's neighbouring tokens.
-__device__ int64_t first_token() { return static_cast<int64_t>(blockIdx.x) * kTile + kPerThread * threadIdx.x; }
+__device__ int64_t first_token(int tile) { return static_cast<int64_t>(tile) * kTile + kPerThread * threadIdx.x; }
 
-__device__ double distance(float x, float largest) {
-  return static_cast<double>(x) - (largest > -kInfinity ? largest : 0.0f);
-}
+// e^(x - largest); 0 where x is -Infinity, 1 where they are equal.
+__device__ double share(float x, float largest) { return exp_fast(x - (largest > -kInfinity ? largest : 0.0f)); }
 
 // Combines the parts of a stream; called by a whole warp, whose lanes all have the result. A lane first combines its
 // own, kCount of them at a time, so that their loads and exponentials overlap.
@@ -100,40 +102,55 @@ __device__ StreamPart combine(const StreamPart* parts, int n) {
       largest = max_of(largest, part.largest);
       mine.bad = part.bad < mine.bad ? part.bad : mine.bad;
     }
-    if (mine.sum > 0.0) mine.sum *= exp(distance(mine.largest, largest));
-    for (const StreamPart& part : some) mine.sum += part.sum * exp(distance(part.largest, largest));
+    mine.sum *= share(mine.largest, largest);
+    for (const StreamPart& part : some) mine.sum += part.sum * share(part.largest, largest);
     mine.largest = largest;
   }
   const float largest = reduce_warp(mine.largest, Largest());
   const int bad = reduce_warp(mine.bad, Least());
-  return {reduce_warp(mine.sum * exp(distance(mine.largest, largest)), Sum()), largest, bad};
+  return {reduce_warp(mine.sum * share(mine.largest, largest), Sum()), largest, bad};
 }
 
 // The sum over a block of what its warps have each summed up, by its first warp, where all lanes have it.
 __device__ double sum_of_warps(const double* sums) { return reduce_warp(lane() < kWarps ? sums[lane()] : 0.0, Sum()); }
 
-__global__ void stream_tiles(const float* logits, Lines lines, StreamPart* out) {
-  __shared__ StreamPart parts[kWarps];
+struct Tokens {
+  float x[kPerThread];
+};
+struct TwoTokens {
+  float x1[kPerThread], x2[kPerThread];  // of the two streams
+};
+
+__global__ void __launch_bounds__(kThreads, kAtOnce)
+    stream_tiles(const float* logits, Lines lines, StreamPart* out) {
+  __shared__ StreamPart parts[2][kWarps];
   await_previous();
-  const int64_t first = first_token();
-  float x[kPerThread], largest = -kInfinity;
-  load_four(logits + blockIdx.y * lines.V, first, lines.V, lines.fours, -kInfinity, x);
-  int bad = kNone;
-  for (int j = kPerThread - 1; j >= 0; j--) {
-    if (x[j] != x[j] || x[j] == kInfinity) bad = static_cast<int>(first) + j, x[j] = -kInfinity;
-    largest = max_of(largest, x[j]);
-  }
-  largest = reduce_warp(largest, Largest());
-  const float shift = largest > -kInfinity ? largest : 0.0f;
-  float sum = 0.0f;
-  for (float each : x) sum += exp_fast(each - shift);
-  const double total = reduce_warp(static_cast<double>(sum), Sum());
-  bad = reduce_warp(bad, Least());
-  if (lane() == 0) parts[warp()] = {total, largest, bad};
-  __syncthreads();
-  if (warp() > 0) return;
-  const StreamPart tile = combine<1>(parts, kWarps);
-  if (lane() == 0) out[static_cast<int64_t>(blockIdx.y) * lines.tiles + blockIdx.x] = tile;
+  const int64_t line = blockIdx.y;
+  const auto load = [&](int tile) {
+    Tokens tokens;
+    load_four(logits + line * lines.V, first_token(tile), lines.V, lines.fours, -kInfinity, tokens.x);
+    return tokens;
+  };
+  for_tiles(lines.tiles, load(blockIdx.x), load, [&](int tile, const Tokens& tokens, bool odd) {
+    float x[kPerThread], largest = -kInfinity;
+    int bad = kNone;
+    for (int j = kPerThread - 1; j >= 0; j--) {
+      x[j] = tokens.x[j];
+      if (x[j] != x[j] || x[j] == kInfinity) bad = static_cast<int>(first_token(tile)) + j, x[j] = -kInfinity;
+      largest = max_of(largest, x[j]);
+    }
+    largest = reduce_warp(largest, Largest());
+    const float shift = largest > -kInfinity ? largest : 0.0f;
+    float sum = 0.0f;
+    for (float each : x) sum += exp_fast(each - shift);
+    const double total = reduce_warp(static_cast<double>(sum), Sum());
+    bad = reduce_warp(bad, Least());
+    if (lane() == 0) parts[odd][warp()] = {total, largest, bad};
+    __syncthreads();
+    if (warp() > 0) return;
+    const StreamPart whole = combine<1>(parts[odd], kWarps);
+    if (lane() == 0) out[line * lines.tiles + tile] = whole;
+  });
 }
 
 // What steer_tiles needs of a stream.
@@ -150,19 +167,23 @@ __device__ Stream stream_of(const StreamPart& all) {
 }
 
 // `least`: the log of the plausibility, -Infinity where there is none.
-__global__ void __launch_bounds__(kThreads, 3)
+__global__ void __launch_bounds__(kThreads, kSteerAtOnce)
     steer_tiles(const float* logits, const float* strengths, int S, Lines lines, bool base, float least,
                 Scratch scratch, float* log_probs) {
   __shared__ Stream streams[2];
-  __shared__ float largests[kWarps];
-  __shared__ double sums[kWarps];
+  __shared__ float largests[2][kWarps];
+  __shared__ double sums[2][kWarps];
   await_previous();
-  const int64_t q = blockIdx.y, first = first_token();
-  const auto& [V, tiles, fours] = lines;
-  float x1[kPerThread], x2[kPerThread], y[kPerThread];
-  load_four(logits + q * S * V, first, V, fours, -kInfinity, x1);
-  load_four(logits + ((q + 1) * S - 1) * V, first, V, fours, -kInfinity, x2);
+  const int64_t q = blockIdx.y;
+  const int tiles = lines.tiles;
   const float strength = strengths[q];
+  const auto load = [&](int tile) {
+    TwoTokens tokens;
+    load_four(logits + q * S * lines.V, first_token(tile), lines.V, lines.fours, -kInfinity, tokens.x1);
+    load_four(logits + ((q + 1) * S - 1) * lines.V, first_token(tile), lines.V, lines.fours, -kInfinity, tokens.x2);
+    return tokens;
+  };
+  const TwoTokens begin = load(blockIdx.x);
   if (warp() < S) {
     const StreamPart all = combine<kHeld>(scratch.streams + (q * S + warp()) * tiles, tiles);
     if (lane() == 0) streams[warp()] = stream_of(all);
@@ -178,43 +199,59 @@ __global__ void __launch_bounds__(kThreads, 3)
   }
   if (bad_stream >= 0) return;  // launch 4 writes zeros
 
-  float js = 0.0f, largest = -kInfinity;
   const float lowest = least - two.log_sum;
-  for (int j = 0; j < kPerThread; j++) {
-    const float d1 = x1[j] - one.largest, d2 = x2[j] - two.largest;
-    const float p1 = exp_fast(d1) * one.scale, p2 = exp_fast(d2) * two.scale;
-    if (p1 + p2 > kLeastMass) js += js_term(p1, p2, IfLane());
-    const float log_p1 = d1 - one.log_sum, log_p2 = d2 - two.log_sum;
-    y[j] = base ? log_p1 : steered_log_prob(log_p1, log_p2, strength);
-    if (log_p2 < lowest) y[j] = -kInfinity;
-    if (first + j < V) largest = max_of(largest, y[j]);
-  }
-  store_four(log_probs + q * V, first, V, fours, y);
-  const double sum = reduce_warp(static_cast<double>(js), Sum());
-  largest = reduce_warp(largest, Largest());
-  if (lane() == 0) sums[warp()] = sum, largests[warp()] = largest;
-  __syncthreads();
-  if (warp() > 0) return;
-  const double part = sum_of_warps(sums);
-  largest = reduce_warp(lane() < kWarps ? largests[lane()] : -kInfinity, Largest());
-  if (lane() == 0) scratch.parts[q * tiles + blockIdx.x] = {part, largest};
+  for_tiles(lines.tiles, begin, load, [&](int tile, const TwoTokens& tokens, bool odd) {
+    const int64_t first = first_token(tile);
+    float js = 0.0f, largest = -kInfinity, y[kPerThread];
+    for (int j = 0; j < kPerThread; j++) {
+      const float d1 = tokens.x1[j] - one.largest, d2 = tokens.x2[j] - two.largest;
+      const float p1 = exp_fast(d1) * one.scale, p2 = exp_fast(d2) * two.scale;
+      if (p1 + p2 > kLeastMass) js += js_term(p1, p2, IfLane());
+      const float log_p1 = d1 - one.log_sum, log_p2 = d2 - two.log_sum;
+      y[j] = base ? log_p1 : steered_log_prob(log_p1, log_p2, strength);
+      if (log_p2 < lowest) y[j] = -kInfinity;
+      if (first + j < lines.V) largest = max_of(largest, y[j]);
+    }
+    store_four(log_probs + q * lines.V, first, lines.V, lines.fours, y);
+    const double sum = reduce_warp(static_cast<double>(js), Sum());
+    largest = reduce_warp(largest, Largest());
+    if (lane() == 0) sums[odd][warp()] = sum, largests[odd][warp()] = largest;
+    __syncthreads();
+    if (warp() > 0) return;
+    const double part = sum_of_warps(sums[odd]);
+    largest = reduce_warp(lane() < kWarps ? largests[odd][lane()] : -kInfinity, Largest());
+    if (lane() == 0) scratch.parts[q * lines.tiles + tile] = {part, largest};
+  });
 }
 
-__global__ void temper_tiles(StepSettings settings, Lines lines, Scratch scratch, const float* log_probs) {
+// temperature_of(js, ...), where its pow is costly; per_sigma = 1 / sigma. JS 0 or sigma = Infinity gives max(Tmin, T0)
+// exactly here too.
+__device__ double temperature_of(double js, double per_sigma, const StepSettings& settings) {
+  const double scaled = settings.t0 * exp2(-js * per_sigma);
+  return sda::temperature_of(0.0, scaled, 1.0, settings.t_min);
+}
+
+__global__ void __launch_bounds__(kThreads, kAtOnce)
+    temper_tiles(StepSettings settings, Lines lines, Scratch scratch, const float* log_probs) {
   __shared__ float found_largest, found_inverse;
-  __shared__ double sums[kWarps];
+  __shared__ double sums[2][kWarps];
+  const double per_sigma = 1.0 / settings.sigma;
   await_previous();
   const int64_t q = blockIdx.y;
-  const auto& [V, tiles, fours] = lines;
+  const int tiles = lines.tiles;
   Query& query = scratch.queries[q];
   const int bad_stream = query.bad_stream;
-  float x[kPerThread];
-  load_four(log_probs + q * V, first_token(), V, fours, -kInfinity, x);
+  const auto load = [&](int tile) {
+    Tokens tokens;
+    load_four(log_probs + q * lines.V, first_token(tile), lines.V, lines.fours, -kInfinity, tokens.x);
+    return tokens;
+  };
+  const Tokens begin = load(blockIdx.x);
   if (warp() == 0) {
     double js = 0.0;
     float largest = -kInfinity;
     #pragma unroll 1
-    for (int first = lane(); bad_stream < 0 && first < tiles; first += kHeld * kWarp) {
+    for (int first = lane(); first < tiles; first += kHeld * kWarp) {
       QueryPart some[kHeld];
       for (int i = 0; i < kHeld; i++) {
         const int t = first + i * kWarp;
@@ -226,7 +263,7 @@ __global__ void temper_tiles(StepSettings settings, Lines lines, Scratch scratch
     largest = reduce_warp(largest, Largest());
     const double ln2 = 0.693147180559945309;
     js = js < 0.0 ? 0.0 : js > ln2 ? ln2 : js;
-    const double temperature = temperature_of(js, settings.t0, settings.sigma, settings.t_min);
+    const double temperature = temperature_of(js, per_sigma, settings);
     const float inverse = static_cast<float>(1.0 / temperature);
     if (lane() == 0) found_largest = largest, found_inverse = inverse;
     if (blockIdx.x == 0 && lane() == 0) {
@@ -241,29 +278,36 @@ __global__ void temper_tiles(StepSettings settings, Lines lines, Scratch scratch
   if (bad_stream >= 0) return;
   __syncthreads();
   const float largest = found_largest, inverse = found_inverse;
-  float sum = 0.0f;
-  for (float each : x) {
-    const float v = (each - largest) * inverse;
-    if (v > kLeastExponent) sum += exp_fast(v);
-  }
-  const double of_warp = reduce_warp(static_cast<double>(sum), Sum());
-  if (lane() == 0) sums[warp()] = of_warp;
-  __syncthreads();
-  if (warp() > 0) return;
-  const double total = sum_of_warps(sums);
-  if (lane() == 0) scratch.sums[q * tiles + blockIdx.x] = total;
+  for_tiles(tiles, begin, load, [&](int tile, const Tokens& tokens, bool odd) {
+    float sum = 0.0f;
+    for (float each : tokens.x) {
+      const float v = (each - largest) * inverse;
+      if (v > kLeastExponent) sum += exp_fast(v);
+    }
+    const double of_warp = reduce_warp(static_cast<double>(sum), Sum());
+    if (lane() == 0) sums[odd][warp()] = of_warp;
+    __syncthreads();
+    if (warp() > 0) return;
+    const double total = sum_of_warps(sums[odd]);
+    if (lane() == 0) scratch.sums[q * tiles + tile] = total;
+  });
 }
 
-__global__ void normalise(Lines lines, Scratch scratch, float* log_probs, float* stats) {
+__global__ void __launch_bounds__(kThreads, kAtOnce)
+    normalise(Lines lines, Scratch scratch, float* log_probs, float* stats) {
   __shared__ float found_log_sum;
   await_previous();
-  const int64_t q = blockIdx.y, first = first_token();
-  const auto& [V, tiles, fours] = lines;
+  const int64_t q = blockIdx.y;
+  const int tiles = lines.tiles;
   const Query query = scratch.queries[q];
   const bool sound = query.unusable < 0;
-  float y[kPerThread];
-  load_four(log_probs + q * V, first, V, fours, 0.0f, y);
-  if (warp() == 0 && sound) {
+  const auto load = [&](int tile) {
+    Tokens tokens;
+    load_four(log_probs + q * lines.V, first_token(tile), lines.V, lines.fours, 0.0f, tokens.x);
+    return tokens;
+  };
+  const Tokens begin = load(blockIdx.x);
+  if (warp() == 0) {
     double sum = 0.0;
     #pragma unroll 1
     for (int some = lane(); some < tiles; some += kHeld * kWarp) {
@@ -277,8 +321,12 @@ __global__ void normalise(Lines lines, Scratch scratch, float* log_probs, float*
   }
   __syncthreads();
   const float log_sum = sound ? found_log_sum : 0.0f;
-  for (float& each : y) each = sound ? (each - query.largest) * query.inverse - log_sum : 0.0f;
-  store_four(log_probs + q * V, first, V, fours, y);
+  for_tiles(tiles, begin, load, [&](int tile, const Tokens& tokens, bool) {
+    float y[kPerThread];
+    for (int j = 0; j < kPerThread; j++)
+      y[j] = sound ? (tokens.x[j] - query.largest) * query.inverse - log_sum : 0.0f;
+    store_four(log_probs + q * lines.V, first_token(tile), lines.V, lines.fours, y);
+  });
   if (blockIdx.x > 0 || threadIdx.x > 0) return;
   float* out = stats + q * kStats;
   out[0] = sound ? query.js : 0.0f;
@@ -301,9 +349,12 @@ void step(const StepSettings& settings, const float* logits, const float* streng
   const Lines lines = {V, ceil_div(V, kTile), in_fours(logits, V) && in_fours(log_probs, V)};
   const Scratch parts = layout(scratch, B, S, lines.tiles);
   const float least = settings.plausibility > 0.0f ? std::log(settings.plausibility) : -kInfinity;
-  const dim3 streams(lines.tiles, static_cast<unsigned>(S * B)), queries(lines.tiles, static_cast<unsigned>(B));
+  const auto grid = [&](int64_t of, int at_once) {
+    return dim3(blocks_of(lines.tiles, of, at_once), static_cast<unsigned>(of));
+  };
+  const dim3 streams = grid(S * B, kAtOnce), steered = grid(B, kSteerAtOnce), queries = grid(B, kAtOnce);
   SDA_LAUNCH(stream_tiles, streams, kThreads, 0, stream, logits, lines, parts.streams);
-  SDA_LAUNCH(steer_tiles, queries, kThreads, 0, stream, logits, strength, static_cast<int>(S), lines, settings.base,
+  SDA_LAUNCH(steer_tiles, steered, kThreads, 0, stream, logits, strength, static_cast<int>(S), lines, settings.base,
              least, parts, log_probs);
   SDA_LAUNCH(temper_tiles, queries, kThreads, 0, stream, settings, lines, parts, log_probs);
   SDA_LAUNCH(normalise, queries, kThreads, 0, stream, lines, parts, log_probs, stats);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -162,10 +163,31 @@ inline double time_of(const std::function<void()>& work, int times = 1) {
 #endif
 }
 
+// Median time that the host takes to launch `work`, microseconds, with nothing on its way; 0 where no timings are asked
+// for.
+inline double launch_time_of(const std::function<void()>& work) {
+#if defined(SDA_CUDA_EMULATE)
+  (void)work;
+  return 0.0;
+#else
+  if (!options.timings) return 0.0;
+  std::vector<double> found;
+  for (int i = 0; i < 21; i++) {
+    must(cudaDeviceSynchronize(), "what is timed");
+    const auto from = std::chrono::steady_clock::now();
+    work();
+    found.push_back(std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - from).count());
+  }
+  must(cudaDeviceSynchronize(), "what is timed");
+  std::nth_element(found.begin(), found.begin() + 10, found.end());
+  return found[10];
+#endif
+}
+
 // Bytes a microsecond that the device copies (read and written), measured once.
 double bandwidth();
 
-// A line of the table of timings: `bytes` are those that must touch memory.
+// A line of the table of timings: `bytes` are those that must touch memory; 0 where there is no such limit.
 void report(const std::string& name, double microseconds, double bytes);
 
 // Fills device memory with random values, about normal; bfloat16 or float32.

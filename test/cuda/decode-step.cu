@@ -131,6 +131,8 @@ void time_steps(const Sizes& sizes, int64_t R) {
   };
   report(std::string("decode step, ") + sizes.name + ", bf16, " + std::to_string(R) + " rows", time_of(once, 10),
          model.bytes(kPast));
+  report(std::string("decode step, ") + sizes.name + ", " + std::to_string(R) + " rows: launching it, on the host",
+         launch_time_of(once), 0);
   const std::vector<float> out = next.read("decode step");
   bool sound = true;
   for (float v : stepper.logits.read("decode step")) sound = sound && std::isfinite(v);

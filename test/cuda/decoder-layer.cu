@@ -1,6 +1,6 @@
 // Checks of kernels/decoder-layer/cuda.cu against float64 arithmetic.
 
-#include "../../kernels/decoder-layer/cuda.h"
+#include "../../kernels/decoder-layer/attend.h"
 
 #include "linear.h"
 
@@ -176,6 +176,26 @@ void check_layer(const std::string& name, const Shape& shape, const Batch& batch
              8.0 * N * shape.G * shape.D * longest);
 }
 
+void time_attention(const char* name, int64_t H, int64_t G, int64_t rows, int32_t position) {
+  constexpr int64_t D = 128;
+  const int64_t capacity = position + 1;
+  const sda::cuda::Layer layer = {H, G, D, 0, 0, 0, 1e-6f};
+  std::vector<int32_t> numbers(rows);
+  for (int64_t r = 0; r < rows; r++) numbers[r] = static_cast<int32_t>(r);
+  Buffer<int32_t> positions(std::vector<int32_t>(rows, position)), row(numbers);
+  Buffer<float> rotation(capacity * D), keys(rows * G * capacity * D), values(rows * G * capacity * D);
+  Buffer<float> projected(rows * (H + 2 * G) * D), out(rows * H * D);
+  for (Buffer<float>* each : {&rotation, &keys, &values, &projected}) fill(each->data(), each->size(), 1.0f);
+  const sda::cuda::Tokens tokens = {positions.data(), row.data(), rotation.data(), rows, 1,
+                                    capacity, position + 1, keys.data(), values.data()};
+  Buffer<float> scratch(sda::cuda::attend_scratch_floats(layer, tokens));
+  report(std::string("attention, ") + name + ", " + std::to_string(rows) + " rows, " + std::to_string(position + 1) + " positions",
+         time_of([&] {
+           sda::cuda::attend(layer, tokens, projected.data(), scratch.data(), out.data(), nullptr);
+         }),
+         8.0 * rows * G * D * (position + 1));
+}
+
 }  // namespace
 
 void decoder_layer() {
@@ -199,6 +219,11 @@ void decoder_layer() {
   check_layer("float32", {4, 2, 16, 32, 48, 0, false, false}, pair, sda::cuda::WeightType::kFloat32);
   check_layer("float16", {4, 2, 16, 32, 48, 0, true, false}, pair, sda::cuda::WeightType::kFloat16);
   if (!options.large) return;
+  for (int32_t position : {30, 300, 1040, 8000}) {
+    time_attention("Qwen2.5-1.5B", 12, 2, 2, position);
+    time_attention("Llama-2-7B", 32, 32, 2, position);
+  }
+  time_attention("Llama-2-7B", 32, 32, 32, 300);
   const Batch long_pair = {{1000, 1040}, {0, 1}, 1, 2, 2048};
   check_layer("SmolLM2-135M, 31 positions", {9, 3, 64, 576, 1536, 0, false, false}, pair);
   check_layer("Qwen2.5-1.5B, 31 positions", {12, 2, 128, 1536, 8960, 0, true, false}, pair);

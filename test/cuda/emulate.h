@@ -286,6 +286,8 @@ template <typename T>
 T __ldg(const T* at) { return *at; }
 template <typename T>
 T __ldcs(const T* at) { return *at; }
+template <typename T>
+T __ldcg(const T* at) { return *at; }
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 
 struct __half { uint16_t bits; };

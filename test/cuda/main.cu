@@ -89,8 +89,9 @@ void report(const std::string& name, double us, double bytes) {
   if (us <= 0) return;
   const double limit = bytes / bandwidth();
   timings.push_back({name, us, bytes, limit});
-  std::printf("%-56s %9.1f us  %9.2f MB  limit %8.1f us  %6.2f times\n", name.c_str(), us, bytes / 1e6, limit,
-              us / limit);
+  std::printf("%-56s %9.1f us", name.c_str(), us);
+  if (bytes > 0) std::printf("  %9.2f MB  limit %8.1f us  %6.2f times", bytes / 1e6, limit, us / limit);
+  std::printf("\n");
   std::fflush(stdout);
 }
 

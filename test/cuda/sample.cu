@@ -61,10 +61,12 @@ bool plausible(const Draw& draw, int64_t id, double u) {
   return u >= from - kCumulative && u <= draw.edges[i] + kCumulative;
 }
 
-// Three queries, each with the line turned by a few tokens, drawn from twice.
-void check_draws(const std::string& name, const std::vector<float>& line, const sda::SampleSettings& cuts) {
-  const int64_t V = static_cast<int64_t>(line.size()), B = 3;
-  const std::vector<float> u = {0.0f, 0.9999999f, std::generate_canonical<float, 20>(dice())};
+// Some queries, each with the line turned by a few tokens, drawn from twice.
+void check_draws(const std::string& name, const std::vector<float>& line, const sda::SampleSettings& cuts,
+                 int64_t B = 3) {
+  const int64_t V = static_cast<int64_t>(line.size());
+  std::vector<float> u = {0.0f, 0.9999999f};
+  while (static_cast<int64_t>(u.size()) < B) u.push_back(std::generate_canonical<float, 20>(dice()));
   std::vector<std::vector<float>> lines;
   std::vector<float> all, raw = normal(2 * B * V, 2.0f);
   for (int64_t q = 0; q < B; q++) {
@@ -119,7 +121,7 @@ void sample() {
       {"min-p 1", {0, 1, 1, false}},        {"all cuts", {200, 0.9f, 0.01f, false}},
       {"greedy", {0, 1, 0, true}},
   };
-  std::vector<int64_t> sizes = {1, 7, 1025, 2500, 6144};
+  std::vector<int64_t> sizes = {1, 7, 1025, 2500, 6144, 9001};
   if (kOnDevice) sizes.insert(sizes.end(), {50257, 151936});
   for (const auto& [what, cuts] : settings) {
     const auto named = [&, text = std::string(what)](const std::string& shape) { return text + ", " + shape; };
@@ -154,8 +156,14 @@ void sample() {
     check_draws("top-k " + std::to_string(k) + " of 80", line, {k, 1, 0, false});
     check_draws("top-p " + std::to_string(k) + "/80", line, {0, k / 80.0f, 0, false});
   }
+  // so many that a block has several tiles, and that not all are drawn at a time
+  check_draws("7 queries, top-p 0.9, V = 9000", log_probs_of(normal(9000, 1.0f)), {0, 0.9f, 0, false}, 7);
   if (!kOnDevice) return;
   constexpr int64_t kLarge = 151936;
+  for (const Cuts& cuts : {Cuts{0, 0.95f, 0, false}, Cuts{50, 0.9f, 0.01f, false}}) {
+    check_draws("8 queries, V = 151936", log_probs_of(normal(kLarge, 2.0f)), cuts, 8);
+    check_draws("70 queries, V = 20000", log_probs_of(normal(20000, 1.0f)), cuts, 70);
+  }
   // of which the likeliest bin holds all
   check_draws("top-p 0.95, all equal, V = 151936", log_probs_of(std::vector<float>(kLarge, 0.0f)),
               {0, 0.95f, 0, false});
