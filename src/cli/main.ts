@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 import { Command } from 'commander';
-import { packageVersion } from '../runtime/tensorflow.js';
+import { packageVersion, showNotices } from '../runtime/tensorflow.js';
 import * as bench from './bench.js';
 import * as conformance from './conformance.js';
 import * as demo from './demo.js';
@@ -36,7 +36,10 @@ function createProgram(): Command {
   const program = new Command('sda')
     .description('Align an open language model at inference time, without training (SDA).')
     .version(packageVersion(), '-V, --version', 'print the version')
-    .option('--debug', 'show where an error comes from')
+    .option('--debug', 'show where an error comes from, and the notices of TensorFlow and Node')
+    .hook('preAction', () => {
+      if (program.opts<{ debug?: boolean }>().debug) showNotices();
+    })
     .exitOverride() // before the commands, which inherit it
     .showHelpAfterError('(see --help)')
     .addHelpText(

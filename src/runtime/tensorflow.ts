@@ -17,6 +17,13 @@ export interface RuntimeInfo extends KernelStatus {
 
 let started: Promise<RuntimeInfo> | undefined;
 
+let notices = false;
+
+/** Lets TensorFlow and Node say on stderr what is no error too; to be called before TensorFlow starts. */
+export function showNotices(): void {
+  notices = true;
+}
+
 /**
  * Starts TensorFlow under tfjs and loads the native kernels (see `loadNativeKernels`); the first call does
  * the work, later ones return the same result. Environment variables the user set are left alone.
@@ -29,9 +36,10 @@ export function startTensorFlow(): Promise<RuntimeInfo> {
 }
 
 async function start(): Promise<RuntimeInfo> {
-  process.env.TF_CPP_MIN_LOG_LEVEL ??= '2';
+  // 0 shows all, 1 hides notices, 2 warnings too, 3 errors too; what makes an operation fail is thrown in any case
+  process.env.TF_CPP_MIN_LOG_LEVEL ??= notices ? '0' : '2';
   Object.assign(process.env, gpuEnvironment(process.env));
-  restoreRemovedNodeApi();
+  supplyNodeApi();
   try {
     await import('@tensorflow/tfjs-node-gpu');
   } catch (error) {
@@ -66,12 +74,19 @@ export async function gpuFallback(
   return `TensorFlow is set up for a GPU but runs on the CPU, although ${gpu.name} with driver ${driver ?? 'unknown'} is visible: CUDA 12 needs driver 525 or newer and its library libcuda.so.1 ("npx sda doctor" says more).`;
 }
 
-/** tfjs-node calls `util.isNullOrUndefined`, which Node 23 removed. */
-function restoreRemovedNodeApi(): void {
-  const util = createRequire(import.meta.url)('node:util') as {
-    isNullOrUndefined?: (value: unknown) => boolean;
+/**
+ * tfjs-node calls two functions of `node:util` that Node warns of (DEP0044, DEP0051) and removes one by one: it gets
+ * them without the warning.
+ */
+function supplyNodeApi(): void {
+  const util = createRequire(import.meta.url)('node:util') as Record<string, unknown>;
+  const functions = {
+    isArray: Array.isArray,
+    isNullOrUndefined: (value: unknown) => value === null || value === undefined,
   };
-  util.isNullOrUndefined ??= (value) => value === null || value === undefined;
+  for (const [name, supplied] of Object.entries(functions)) {
+    if (!notices || util[name] === undefined) util[name] = supplied;
+  }
 }
 
 /** The package's own version. */

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join, relative } from 'node:path';
+import { packageRoot } from '../runtime/paths.js';
 import { cacheKey, fillFolder, readComplete, replaceFile } from './cache.js';
 import { buildAddon, probeAddon } from './compile.js';
 import { type CudaToolkit, nvccFlags } from './cuda.js';
@@ -52,16 +53,23 @@ function nodeApiHeaders(): string {
   return (require('node-api-headers') as { include_dir: string }).include_dir;
 }
 
-/** Builds, or takes from the cache, tfjs-node's own binding to TensorFlow, and puts it in node_modules. */
+/**
+ * Builds, or takes from the cache, tfjs-node's own binding to TensorFlow, and puts it in node_modules; with it a file
+ * that holds TensorFlow's first notices to its log level.
+ */
 export async function ensureBinding(options: AddonOptions): Promise<Addon> {
   const sourceDir = join(tfjsNodeDir(), 'binding');
+  const logLevel = join(packageRoot(), 'src', 'runtime', 'log-level.cc');
+  const logLevelHash = createHash('sha256')
+    .update(await readFile(logLevel))
+    .digest('hex');
   return await ensureAddon({
     ...options,
     name: 'tfjs_binding',
     sourceDir,
-    sources: (await sourceFiles(sourceDir)).filter((file) => file.endsWith('.cc')),
+    sources: [...(await sourceFiles(sourceDir)).filter((file) => file.endsWith('.cc')), logLevel],
     flags: ['-std=c++17', '-O2', '-fPIC', '-w', '-DNAPI_VERSION=8'],
-    version: tfjsVersion(),
+    version: `${tfjsVersion()}-${logLevelHash}`,
     probe: 'addon.TF_Version',
     path: bindingPath(),
   });
