@@ -175,6 +175,17 @@ __device__ T reduce_block(T value, Op op, T* scratch) {
   return all;
 }
 
+// Waits for the `warps` neighbouring warps of group `group` of a block, as __syncthreads() does for all; 15 groups at
+// most where there are several warps in each.
+__device__ inline void await_group(int group, int warps) {
+#if defined(SDA_CUDA_EMULATE)
+  emulate::await_group(group, warps);
+#else
+  if (warps == 1) __syncwarp();
+  else asm volatile("barrier.sync %0, %1;" ::"r"(group + 1), "r"(warps * kWarp) : "memory");
+#endif
+}
+
 // Whether a block is the last of `blocks` to call this; what the others wrote before is then visible to it. Every thread
 // calls it. `arrived` is 0 before the launch, and again after it. One thread's fences serve all: what others of its block
 // wrote before the barrier goes with its own.

@@ -137,17 +137,19 @@ __device__ void request(const float* from, int n, float* to) {
   __pipeline_commit();
 }
 
-// weight[q][j] = scale * query q . key j. kLanes threads share a key, each with a part of its columns.
-template <bool kWide>
-__device__ void score(const float* query, const float* keys, int group, int D, int count, int span, float scale,
+// weight[q][j] = scale * query q . key j. kLanes threads share a key, each with a part of its columns. kD: the size of a
+// head where the compiler is to know it, else 0.
+template <bool kWide, int kD>
+__device__ void score(const float* query, const float* keys, int group, int size, int count, int span, float scale,
                       float* weight) {
   constexpr int kAt = kCount<kWide>;
-  const int lane = threadIdx.x % kLanes;
+  const int D = kD > 0 ? kD : size, lane = threadIdx.x % kLanes;
   for (int first = 0; first < count; first += kThreads / kLanes) {
     const int j = first + static_cast<int>(threadIdx.x) / kLanes;
     const float* key = keys + (j < count ? j : count - 1) * D;
     for (int q = 0; q < group; q += kQueries) {
       float dots[kQueries] = {};
+#pragma unroll
       for (int d = lane * kAt; d < D; d += kLanes * kAt) {
         float k[kAt], v[kAt];
         load_floats<kAt>(key + d, k);
@@ -169,14 +171,15 @@ __device__ void score(const float* query, const float* keys, int group, int D, i
 
 // out[q][0..D) = sum over j of weight[q][j] * value j, for kQueries heads from `query` on. The columns, and the
 // positions of each column, are split over the threads; `sums` holds what they found.
-template <bool kWide>
-__device__ void mix(const float* weight, const float* values, int group, int query, int D, int count, int span,
+template <bool kWide, int kD>
+__device__ void mix(const float* weight, const float* values, int group, int query, int size, int count, int span,
                     float* sums, float* out, int64_t stride) {
   constexpr int kAt = kCount<kWide>;
-  const int columns = D / kAt, parts = kThreads / columns;
+  const int D = kD > 0 ? kD : size, columns = D / kAt, parts = kThreads / columns;
   const int part = static_cast<int>(threadIdx.x) / columns, d = static_cast<int>(threadIdx.x) % columns * kAt;
   if (part < parts) {
     float mixed[kQueries][kAt] = {};
+#pragma unroll 4
     for (int j = part; j < count; j += parts) {
       float v[kAt];
       load_floats<kAt>(values + j * D + d, v);
@@ -193,6 +196,7 @@ __device__ void mix(const float* weight, const float* values, int group, int que
   const int heads = group - query < kQueries ? group - query : kQueries;
   for (int i = threadIdx.x; i < heads * D; i += kThreads) {
     float sum = 0.0f;
+#pragma unroll 8
     for (int p = 0; p < parts; p++) sum += sums[p * kQueries * D + i];
     out[(query + i / D) * stride + i % D] = sum;
   }
@@ -232,8 +236,8 @@ __device__ void merge(float* parts, int group, int D, int spans, float* out) {
 
 // Query heads of one key-value head over one span of positions, of the tokens from `first` on. kAppends: the token's key
 // and value are not in the cache yet, nor its queries turned.
-template <bool kWide, bool kAppends>
-__global__ void attend_span(Heads heads, Tokens tokens, int64_t first, const float* projected, int spans,
+template <bool kWide, bool kAppends, int kD>
+__global__ void __launch_bounds__(kThreads, 3) attend_span(Heads heads, Tokens tokens, int64_t first, const float* projected, int spans,
                             float* partial, float* out) {
   SDA_DYNAMIC_SHARED(float, shared);
   if constexpr (!kAppends) await_previous();
@@ -272,7 +276,7 @@ __global__ void attend_span(Heads heads, Tokens tokens, int64_t first, const flo
   }
   __pipeline_wait_prior(1);
   __syncthreads();
-  score<kWide>(query, keys, group, D, count, span, 1.0f / sqrtf(static_cast<float>(D)), weight);
+  score<kWide, kD>(query, keys, group, D, count, span, 1.0f / sqrtf(static_cast<float>(D)), weight);
   __pipeline_wait_prior(0);
   __syncthreads();
 
@@ -290,21 +294,29 @@ __global__ void attend_span(Heads heads, Tokens tokens, int64_t first, const flo
   }
   __syncthreads();
   for (int q = 0; q < group; q += kQueries)
-    mix<kWide>(weight, values, group, q, D, count, span, keys, mine, stride);
-  if (last_block(&ended[blockIdx.x], spans)) merge(parts, group, D, spans, out + (token * H + g * group) * D);
+    mix<kWide, kD>(weight, values, group, q, D, count, span, keys, mine, stride);
+  if (spans == 1 || last_block(&ended[blockIdx.x], spans)) merge(parts, group, D, spans, out + (token * H + g * group) * D);
 }
 
-template <bool kWide, bool kAppends>
+template <bool kWide, bool kAppends, int kD>
 void launch(const Heads& heads, const Tokens& tokens, int64_t some, const float* projected, int spans, float* partial,
             float* out, cudaStream_t stream) {
   const size_t shared = places<kWide>(heads.H / heads.G, heads.D, heads.span).all * sizeof(float);
-  allow_shared<attend_span<kWide, kAppends>>();
+  allow_shared<attend_span<kWide, kAppends, kD>>();
   for (int64_t first = 0; first < tokens.N; first += some) {
     const int64_t count = tokens.N - first < some ? tokens.N - first : some;
     const dim3 grid(static_cast<unsigned>(count * heads.G), spans);
-    SDA_LAUNCH((attend_span<kWide, kAppends>), grid, kThreads, shared, stream, heads, tokens, first, projected, spans,
-               partial, out);
+    SDA_LAUNCH((attend_span<kWide, kAppends, kD>), grid, kThreads, shared, stream, heads, tokens, first, projected,
+               spans, partial, out);
   }
+}
+
+template <bool kAppends, typename... Arguments>
+void launch(const Heads& heads, const Arguments&... arguments) {
+  if (heads.D == 128) launch<true, kAppends, 128>(heads, arguments...);
+  else if (heads.D == 64) launch<true, kAppends, 64>(heads, arguments...);
+  else if (heads.D % 4 == 0) launch<true, kAppends, 0>(heads, arguments...);
+  else launch<false, kAppends, 0>(heads, arguments...);
 }
 
 }  // namespace
@@ -320,14 +332,9 @@ void attend(const Layer& layer, const Tokens& tokens, float* projected, float* s
                        layer.query_norm,               layer.key_norm};
   const int spans = static_cast<int>(spans_of(layer, tokens));
   const int64_t some = tokens_a_launch(layer, tokens);
-  const bool wide = layer.D % 4 == 0, appends = tokens.T == 1;
-  if (!appends)
-    SDA_LAUNCH(append, static_cast<unsigned>(tokens.N), kThreads, 0, stream, heads, tokens, projected);
-  const auto run = [&](auto launch_form) { launch_form(heads, tokens, some, projected, spans, scratch, out, stream); };
-  if (wide && appends) run(launch<true, true>);
-  else if (wide) run(launch<true, false>);
-  else if (appends) run(launch<false, true>);
-  else run(launch<false, false>);
+  if (tokens.T == 1) return launch<true>(heads, tokens, some, projected, spans, scratch, out, stream);
+  SDA_LAUNCH(append, static_cast<unsigned>(tokens.N), kThreads, 0, stream, heads, tokens, projected);
+  launch<false>(heads, tokens, some, projected, spans, scratch, out, stream);
 }
 
 }  // namespace cuda

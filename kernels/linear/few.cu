@@ -1,16 +1,17 @@
 // Linear layers for up to 32 rows of x (decoding) on an NVIDIA GPU's tensor cores: op.cc says what they compute.
 //
-// The weights are read once, and nothing else takes as long. A block takes unit after unit, of kTiles times 8 rows of
-// weights; its warps have a part of the columns each, and a ring in shared memory that asynchronous copies keep full
-// across units. A lane gets 16 bytes of a row, 8 columns: as the sum over the columns may be taken in any order, these
-// are the operand of two products as they come, and no lane reads what another asked for. The ring is filled before
-// await_previous(): weights do not depend on the launches before.
+// The weights are read once, and nothing else takes as long. A block a multiprocessor; its warps form groups, and a
+// group takes a unit of 16 rows of weights, each warp a part of the columns: as large a group as leaves all units to one
+// round, so that every multiprocessor has its share and no warp waits for many others. A warp has a ring in shared
+// memory that asynchronous copies keep full across units. A lane gets 16 bytes of a row, 8 columns: as the sum over the
+// columns may be taken in any order, these are the operand of two products as they come, and no lane reads what another
+// asked for. The rings are filled before await_previous(): weights do not depend on the launches before.
 // Tensor cores take bfloat16. x is split into three of them, which is exact, so products are; weights in bfloat16 are
 // exact as they are, float16 in two parts. Sums in tensor cores are rounded towards zero: they begin anew every kStep
-// columns and are added up in ordinary float32. The order depends on K alone: a row of x has the same result whatever
-// other rows there are. An x that is not finite gives NaN.
+// columns and are added up in ordinary float32. The order depends on the weights' shape and on the device alone: a row
+// of x has the same result whatever other rows there are. An x that is not finite gives NaN.
 // RMSNorm costs no launch: norm(x) W^T = scale * ((x * norm) W^T), and the squares for `scale` are summed beside it.
-// Bytes: those of the weights; x comes from the second-level cache for every unit. Launches: 1.
+// Bytes: those of the weights; x comes from the caches for every unit. Launches: 1.
 
 #include "few.h"
 
@@ -23,8 +24,10 @@ namespace sda {
 namespace cuda {
 namespace {
 
-constexpr int kWarps = 12, kThreads = kWarps * kWarp;  // a block a multiprocessor; the next launch's finds room beside it
-constexpr int kStep = 32;  // columns: four lanes, 8 each
+constexpr int kWarps = 16, kThreads = kWarps * kWarp;
+constexpr int kStep = 32;                    // columns: four lanes, 8 each
+constexpr int kTiles = 2, kUnit = 8 * kTiles;  // rows of weights; gated, 8 of gate and 8 of up
+constexpr int kPitch = kUnit + 1;
 
 struct Call {
   const uint16_t* weight;
@@ -33,6 +36,7 @@ struct Call {
   float epsilon;
   int count;  // rows of x
   float* y;
+  int group;  // warps that share a unit
 };
 
 // Eight weights as operands of two products: parts whose sum they are.
@@ -78,42 +82,47 @@ __device__ void multiply(const Pair& x, const W& weight, float (&total)[4]) {
   for (int i = 0; i < 4; i++) total[i] += sums[0][i] + sums[1][i];
 }
 
-// The form for up to kRows rows of x: 2, 4, 8, 16 or 32. A unit has kTiles times 8 rows of weights.
-template <int kRows, int kTiles>
-struct Form {
+// Eight columns of kRows rows of x of a warp's steps, from device memory to operands.
+template <int kRows>
+struct Operands {
   static constexpr int kEights = (kRows + 7) / 8, kPairs = (kEights + 1) / 2;
-  static constexpr int kFold = kRows < 8 ? 8 / kRows : 1;  // steps that a warp splits x for at once: no lane idles
-  static constexpr int kColumns = 8 * kTiles, kPitch = kColumns + 1;
-  static constexpr int kSlots = kTiles > 2 ? 3 : kRows > 8 ? 5 : 6;  // of a warp's ring
-  // Shared memory: rings, split x, sums and squares of two units.
-  static constexpr int kRing = kSlots * kTiles * kWarp, kSplit = kFold > 1 ? 3 * kWarp : 0;  // a warp's, 16 bytes each
-  static constexpr int kSums = kWarps * kRows * kPitch, kSquares = kWarps * kRows;           // a unit's floats
+  static constexpr int kFolded = kRows < 8 ? kRows : 8;  // rows of an eight
+  static constexpr int kFold = 8 / kFolded;              // steps that a warp splits x for at once: no lane idles
+};
+
+// Shared memory: rings, split x, sums and squares of two units. The form for up to kRows rows of x: 2, 8, 16 or 32.
+template <int kRows, int kSlots>
+struct Form : Operands<kRows> {
+  static constexpr int kRing = kSlots * kTiles * kWarp;                          // a warp's, 16 bytes each
+  static constexpr int kSplit = Operands<kRows>::kFold > 1 ? 3 * kWarp : 0;      // the same
+  static constexpr int kSums = kWarps * kRows * kPitch, kSquares = kWarps * kRows;  // a unit's floats
   static constexpr size_t kBytes = kWarps * (kRing + kSplit) * sizeof(uint4) + 2 * (kSums + kSquares) * sizeof(float);
 };
 
-template <WeightType kType, int kRows, int kTiles, bool kGated, bool kNorm>
-__global__ void __launch_bounds__(kThreads, kRows <= 8 && kType == WeightType::kBfloat16 ? 2 : 1) few_rows(Call call) {
+template <WeightType kType, int kRows, int kSlots, bool kGated>
+__global__ void __launch_bounds__(kThreads) few_rows(Call call) {
 #if defined(SDA_CUDA_EMULATE) || !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
-  using F = Form<kRows, kTiles>;
-  constexpr int kEights = F::kEights, kPairs = F::kPairs, kFold = F::kFold;
+  using F = Form<kRows, kSlots>;
+  constexpr int kEights = F::kEights, kPairs = F::kPairs, kFold = F::kFold, kFolded = F::kFolded;
   SDA_DYNAMIC_SHARED(uint4, shared);
   const int64_t N = call.N, K = call.K, width = kGated ? N / 2 : N;
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp, g = lane / 4, t = lane % 4;
-  const int steps = static_cast<int>((K + kStep - 1) / kStep);
-  const int units = static_cast<int>((N + F::kColumns - 1) / F::kColumns);
-  const int first = warp * steps / kWarps, end = (warp + 1) * steps / kWarps;
+  const int split = call.group, groups = kWarps / split, group = warp / split, member = warp % split;
+  const int steps = static_cast<int>((K + kStep - 1) / kStep), units = static_cast<int>((N + kUnit - 1) / kUnit);
+  const int first = member * steps / split, end = (member + 1) * steps / split;
+  const int first_unit = group * static_cast<int>(gridDim.x) + static_cast<int>(blockIdx.x);
+  const int next_unit = groups * static_cast<int>(gridDim.x);
   uint4* const ring = shared + warp * F::kRing + lane;
   uint4* const parts = shared + kWarps * F::kRing + warp * F::kSplit;
   float* const all_sums = reinterpret_cast<float*>(shared + kWarps * (F::kRing + F::kSplit));
 
   // The row of weights, of gate or of up, that column c of a unit's sums belongs to.
   const auto place = [=](int unit, int c) {
-    return kGated ? (static_cast<int64_t>(unit) * (kTiles / 2) + c / 16) * 8 + c % 8
-                  : static_cast<int64_t>(unit) * F::kColumns + c;
+    return kGated ? static_cast<int64_t>(unit) * 8 + c % 8 : static_cast<int64_t>(unit) * kUnit + c;
   };
 
   // Asks for the warp's next step, of this unit or the next, into the slot after the one asked for before.
-  int asked_unit = blockIdx.x, asked_step = first, asked_slot = 0;
+  int asked_unit = first_unit, asked_step = first, asked_slot = 0;
   const uint16_t* rows[kTiles];
   const auto request = [&] {
     if (asked_step == first) {
@@ -132,48 +141,46 @@ __global__ void __launch_bounds__(kThreads, kRows <= 8 && kType == WeightType::k
       }
     }
     commit_copies();
-    if (++asked_step >= end) asked_step = first, asked_unit += gridDim.x;
-    if (++asked_slot == F::kSlots) asked_slot = 0;
+    if (++asked_step >= end) asked_step = first, asked_unit += next_unit;
+    if (++asked_slot == kSlots) asked_slot = 0;
   };
-  for (int i = 0; i < F::kSlots - 1; i++) request();
+  for (int i = 0; i < kSlots - 1; i++) request();
 
   // A lane's part of x, and of the norm, for kFold steps.
-  constexpr int kFolded = kRows < 8 ? kRows : 8;
   float x[kEights][8], norm[8];
   const auto column = [&](int base) { return static_cast<int64_t>(base + g / kFolded) * kStep + t * 8; };
   const auto is_there = [&](int base) { return base + g / kFolded < end && column(base) < K; };
   const auto read_norm = [&](int base) {
-    if constexpr (kNorm) {
-      if (is_there(base)) load_floats<8>(call.norm + column(base), norm);
-      else for (float& value : norm) value = 0.0f;
-    }
+    if (call.norm && is_there(base)) load_floats<8>(call.norm + column(base), norm);
   };
-  const auto read = [&](int base) {
-#pragma unroll
-    for (int e = 0; e < kEights; e++) {
-      const int m = 8 * e + g % kFolded;
-      if (is_there(base) && m < call.count) load_floats<8>(call.x + m * K + column(base), x[e]);
-      else for (float& value : x[e]) value = 0.0f;
-    }
+  const auto read = [&](int base, int e) {
+    const int m = 8 * e + g % kFolded;
+    if (is_there(base) && m < call.count) load_floats<8>(call.x + m * K + column(base), x[e]);
+    else for (float& value : x[e]) value = 0.0f;
   };
+  constexpr bool kReadsAhead = kEights == 1;  // else registers are short
+  for (float& value : norm) value = 1.0f;
   read_norm(first);
-  if (call.bias && threadIdx.x < F::kColumns) {
-    const int64_t n = place(blockIdx.x, threadIdx.x);
-    prefetch(call.bias + (n < width ? n : 0) + (kGated && threadIdx.x / 8 % 2 ? width : 0));
+  if (call.bias && first_unit < units && lane < kUnit) {
+    const int64_t n = place(first_unit, lane);
+    prefetch(call.bias + (n < width ? n : 0) + (kGated && lane >= 8 ? width : 0));
   }
   await_previous();
-  read(first);
+  if (kReadsAhead) read(first, 0);
   int slot = 0;
-  for (int unit = blockIdx.x, turn = 0; unit < units; unit += gridDim.x, turn ^= 1) {
+  for (int unit = first_unit, turn = 0; unit < units; unit += next_unit, turn ^= 1) {
     float total[kPairs][kTiles][4] = {}, square[kEights] = {};
     for (int base = first; base < end; base += kFold) {
+      const int next = base + kFold < end ? base + kFold : first;
       Pair pairs[kPairs] = {};
 #pragma unroll
       for (int e = 0; e < kEights; e++) {
-        if constexpr (kNorm) {
+        if (!kReadsAhead) read(base, e);
+        if (call.norm) {
+#pragma unroll
           for (int i = 0; i < 8; i++) square[e] += x[e][i] * x[e][i], x[e][i] *= norm[i];
         }
-        split<3>(x[e], pairs[e / 2].part[e % 2]);
+        sda::cuda::split<3>(x[e], pairs[e / 2].part[e % 2]);
       }
       if constexpr (kFold > 1) {
         __syncwarp();
@@ -184,8 +191,7 @@ __global__ void __launch_bounds__(kThreads, kRows <= 8 && kType == WeightType::k
         }
         __syncwarp();
       }
-      const int next = base + kFold < end ? base + kFold : first;
-      read(next);
+      if (kReadsAhead) read(next, 0);
       read_norm(next);
       const int count = end - base < kFold ? end - base : kFold;
       for (int s = 0; s < count; s++) {
@@ -197,11 +203,11 @@ __global__ void __launch_bounds__(kThreads, kRows <= 8 && kType == WeightType::k
             to[0] = words.x, to[1] = words.y, to[2] = words.z, to[3] = words.w;
           }
         }
-        await_copies<F::kSlots - 2>();
+        await_copies<kSlots - 2>();
         uint4 raw[kTiles];
 #pragma unroll
         for (int j = 0; j < kTiles; j++) raw[j] = ring[(slot * kTiles + j) * kWarp];
-        if (++slot == F::kSlots) slot = 0;
+        if (++slot == kSlots) slot = 0;
         request();  // into the slot of the step before
 #pragma unroll
         for (int j = 0; j < kTiles; j++) {
@@ -217,33 +223,30 @@ __global__ void __launch_bounds__(kThreads, kRows <= 8 && kType == WeightType::k
 #pragma unroll
     for (int e = 0; e < kEights; e++) {
       const int m = warp * kRows + 8 * e + g;
-      if constexpr (kNorm) {
-        for (int offset = 2; offset > 0; offset /= 2) square[e] += __shfl_xor_sync(kWholeWarp, square[e], offset);
-        for (int offset = 16; offset >= 4 * kFolded; offset /= 2)
-          square[e] += __shfl_xor_sync(kWholeWarp, square[e], offset);
-        if (t == 0 && g < kFolded) squares[m] = square[e];
-      }
+      for (int offset = 2; offset > 0; offset /= 2) square[e] += __shfl_xor_sync(kWholeWarp, square[e], offset);
+      for (int offset = 16; offset >= 4 * kFolded; offset /= 2)
+        square[e] += __shfl_xor_sync(kWholeWarp, square[e], offset);
       if (g >= kFolded) continue;
+      if (t == 0) squares[m] = square[e];
 #pragma unroll
       for (int j = 0; j < kTiles; j++)
-        for (int i = 0; i < 2; i++) sums[m * F::kPitch + 8 * j + 2 * t + i] = total[e / 2][j][e % 2 * 2 + i];
+        for (int i = 0; i < 2; i++) sums[m * kPitch + 8 * j + 2 * t + i] = total[e / 2][j][e % 2 * 2 + i];
     }
-    __syncthreads();
+    await_group(group, split);
 
-    constexpr int kOutputs = kGated ? F::kColumns / 2 : F::kColumns;
-    for (int i = threadIdx.x; i < call.count * kOutputs; i += kThreads) {
-      const int m = i / kOutputs, o = i % kOutputs, c = kGated ? o / 8 * 16 + o % 8 : o;
+    constexpr int kOutputs = kGated ? kUnit / 2 : kUnit;
+    for (int i = member * kWarp + lane; i < call.count * kOutputs; i += split * kWarp) {
+      const int m = i / kOutputs, c = i % kOutputs;
       const int64_t n = place(unit, c);
       if (n >= width) continue;
       float value = 0.0f, up = 0.0f, all = 0.0f;
-#pragma unroll
-      for (int w = 0; w < kWarps; w++) {
-        const float* const mine = sums + (w * kRows + m) * F::kPitch + c;
+      for (int w = group * split; w < (group + 1) * split; w++) {
+        const float* const mine = sums + (w * kRows + m) * kPitch + c;
         value += mine[0];
         if constexpr (kGated) up += mine[8];
-        if constexpr (kNorm) all += squares[w * kRows + m];
+        all += squares[w * kRows + m];
       }
-      const float scale = kNorm ? 1.0f / sqrtf(all / static_cast<float>(K) + call.epsilon) : 1.0f;
+      const float scale = call.norm ? 1.0f / sqrtf(all / static_cast<float>(K) + call.epsilon) : 1.0f;
       value = scale * value + (call.bias ? call.bias[n] : 0.0f);
       if constexpr (kGated) value = silu(value) * (scale * up + (call.bias ? call.bias[width + n] : 0.0f));
       else value += call.residual ? call.residual[m * N + n] : 0.0f;
@@ -253,44 +256,44 @@ __global__ void __launch_bounds__(kThreads, kRows <= 8 && kType == WeightType::k
 #endif
 }
 
-template <WeightType kType, int kRows, int kTiles, bool kGated, bool kNorm>
-void launch(const Call& call, cudaStream_t stream) {
-  using F = Form<kRows, kTiles>;
-  allow_shared<few_rows<kType, kRows, kTiles, kGated, kNorm>>();
-  const int units = ceil_div(call.N, F::kColumns), processors = device().processors;
-  SDA_LAUNCH((few_rows<kType, kRows, kTiles, kGated, kNorm>), static_cast<unsigned>(units < processors ? units : processors),
-             kThreads, F::kBytes, stream, call);
+template <WeightType kType, int kRows, int kSlots, bool kGated>
+void launch(const Call& call, unsigned blocks, cudaStream_t stream) {
+  allow_shared<few_rows<kType, kRows, kSlots, kGated>>();
+  SDA_LAUNCH((few_rows<kType, kRows, kSlots, kGated>), blocks, kThreads, (Form<kRows, kSlots>::kBytes), stream, call);
 }
 
-template <WeightType kType, int kRows, int kTiles, bool kGated>
-void launch(const Call& call, cudaStream_t stream) {
-  if (call.norm) launch<kType, kRows, kTiles, kGated, true>(call, stream);
-  else launch<kType, kRows, kTiles, kGated, false>(call, stream);
+constexpr int kLong = 8, kShort = 3;  // slots of a ring: of the short one where shared memory has no room
+
+template <WeightType kType, int kRows, bool kGated>
+void launch(Call call, cudaStream_t stream) {
+  const int units = ceil_div(call.N, kUnit), processors = device().processors;
+  call.group = kWarps;
+  while (call.group > 1 && kWarps / call.group * processors < units) call.group /= 2;
+  const unsigned blocks = static_cast<unsigned>(units < processors ? units : processors);
+  if (Form<kRows, kLong>::kBytes <= device().shared) launch<kType, kRows, kLong, kGated>(call, blocks, stream);
+  else launch<kType, kRows, kShort, kGated>(call, blocks, stream);
 }
 
 template <WeightType kType, bool kGated>
 void launch(const Call& call, cudaStream_t stream) {
-  // many rows of weights: larger units, so that x is split less often
-  const bool large = call.N >= 2 * 32 * device().processors && Form<32, 4>::kBytes <= device().shared;
-  if (call.count > 16) return large ? launch<kType, 32, 4, kGated>(call, stream) : launch<kType, 32, 2, kGated>(call, stream);
-  if (call.count > 8) return large ? launch<kType, 16, 4, kGated>(call, stream) : launch<kType, 16, 2, kGated>(call, stream);
-  if (call.count > 4) return launch<kType, 8, 2, kGated>(call, stream);
-  if (call.count > 2) return launch<kType, 4, 2, kGated>(call, stream);
-  launch<kType, 2, 2, kGated>(call, stream);
+  if (call.count > 16) return launch<kType, 32, kGated>(call, stream);
+  if (call.count > 8) return launch<kType, 16, kGated>(call, stream);
+  if (call.count > 2) return launch<kType, 8, kGated>(call, stream);
+  launch<kType, 2, kGated>(call, stream);
 }
 
 template <bool kGated>
 void launch(const Weights& weights, const Rows& rows, const float* bias, const float* residual, float* y,
             cudaStream_t stream) {
   const Call call = {static_cast<const uint16_t*>(weights.data), weights.N, weights.K, rows.x, rows.norm, bias,
-                     residual, rows.epsilon, static_cast<int>(rows.M), y};
+                     residual, rows.epsilon, static_cast<int>(rows.M), y, 0};
   if (weights.type == WeightType::kFloat16) launch<WeightType::kFloat16, kGated>(call, stream);
   else launch<WeightType::kBfloat16, kGated>(call, stream);
 }
 
 }  // namespace
 
-int64_t most_few_rows() { return Form<32, 2>::kBytes <= device().shared ? 32 : 16; }
+int64_t most_few_rows() { return Form<32, kShort>::kBytes <= device().shared ? 32 : 16; }
 
 bool takes_few(const Weights& weights, const Rows& rows) {
   const auto aligned = [](const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; };

@@ -207,6 +207,9 @@ void decoder_layer() {
   check_layer("all heads in one group", {8, 1, 16, 40, 33, 0, true, false}, decode);
   check_layer("qwen2, biases", {4, 2, 16, 32, 48, 0, true, false}, pair);
   check_layer("qwen3, head norms", {4, 2, 20, 32, 48, 0, false, true}, pair);
+  check_layer("heads of 64", {6, 2, 64, 24, 16, 0, true, false}, decode);
+  check_layer("heads of 128, new tokens", {3, 1, 128, 24, 16, 0, false, true}, prompt);
+  check_layer("heads of 128", {2, 2, 128, 24, 16, 0, false, false}, decode);
   check_layer("a window", {4, 2, 16, 32, 48, 100, false, false}, decode);
   check_layer("a window of one", {4, 2, 16, 32, 48, 1, false, false}, pair);
   check_layer("new tokens with padding", {6, 2, 16, 48, 80, 0, true, true}, prompt);

@@ -55,7 +55,7 @@ namespace emulate {
 constexpr unsigned kLanes = 32;
 constexpr size_t kStack = 128 * 1024;
 
-enum class Waits { kNothing, kBlock, kWarp, kEnded };
+enum class Waits { kNothing, kBlock, kWarp, kGroup, kEnded };
 
 struct Fiber {
   ucontext_t context;  // where it starts; later switches go through `jump`, which makes no system call
@@ -64,6 +64,7 @@ struct Fiber {
   bool started = false;
   Waits waits = Waits::kNothing;
   uint64_t slot = 0;  // what a warp operation hands over
+  unsigned group = 0, members = 0;  // that it waits for, and how many threads they are
 };
 
 struct Block {
@@ -129,6 +130,15 @@ inline bool release() {
       if (f.waits == Waits::kBlock) { f.waits = Waits::kNothing; any = true; }
     return any;
   }
+  for (Fiber& one : fibers) {
+    if (one.waits != Waits::kGroup) continue;
+    const auto waits = [&](const Fiber& f) { return f.waits == Waits::kGroup && f.group == one.group; };
+    if (std::count_if(fibers.begin(), fibers.end(), waits) < one.members) continue;
+    const unsigned group = one.group;
+    for (Fiber& f : fibers)
+      if (f.waits == Waits::kGroup && f.group == group) f.waits = Waits::kNothing;
+    any = true;
+  }
   for (size_t first = 0; first < fibers.size(); first += kLanes) {
     const size_t last = std::min(first + kLanes, fibers.size());
     const bool together = std::all_of(fibers.begin() + first, fibers.begin() + last,
@@ -156,6 +166,13 @@ inline std::vector<bool> held_warps() {
   for (size_t i = 0; i < ready.size(); i++) held[ready[i]] = bits >> i % 32 & 1;
   held[ready[dice()() % ready.size()]] = false;
   return held;
+}
+
+inline void await_group(int group, int warps) {
+  Fiber& mine = block->fibers[block->current];
+  mine.group = static_cast<unsigned>(group);
+  mine.members = static_cast<unsigned>(warps) * kLanes;
+  wait_for(Waits::kGroup);
 }
 
 inline void run_block(const char* kernel) {
