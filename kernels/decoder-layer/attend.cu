@@ -237,8 +237,8 @@ __device__ void merge(float* parts, int group, int D, int spans, float* out) {
 // Query heads of one key-value head over one span of positions, of the tokens from `first` on. kAppends: the token's key
 // and value are not in the cache yet, nor its queries turned.
 template <bool kWide, bool kAppends, int kD>
-__global__ void __launch_bounds__(kThreads, 3) attend_span(Heads heads, Tokens tokens, int64_t first, const float* projected, int spans,
-                            float* partial, float* out) {
+__global__ void __launch_bounds__(kThreads, 3)
+    attend_span(Heads heads, Tokens tokens, int64_t first, const float* projected, int spans, float* partial, float* out) {
   SDA_DYNAMIC_SHARED(float, shared);
   if constexpr (!kAppends) await_previous();
   const int H = heads.H, G = heads.G, D = heads.D, group = H / G, warp = threadIdx.x / kWarp;
@@ -295,7 +295,8 @@ __global__ void __launch_bounds__(kThreads, 3) attend_span(Heads heads, Tokens t
   __syncthreads();
   for (int q = 0; q < group; q += kQueries)
     mix<kWide, kD>(weight, values, group, q, D, count, span, keys, mine, stride);
-  if (spans == 1 || last_block(&ended[blockIdx.x], spans)) merge(parts, group, D, spans, out + (token * H + g * group) * D);
+  if (spans > 1 && !last_block(&ended[blockIdx.x], spans)) return;
+  merge(parts, group, D, spans, out + (token * H + g * group) * D);
 }
 
 template <bool kWide, bool kAppends, int kD>

@@ -1,4 +1,4 @@
-// SdaEmbed on an NVIDIA GPU: cuda.cu on TensorFlow's stream. Compiled only; it has not run.
+// SdaEmbed on an NVIDIA GPU: cuda.cu on TensorFlow's stream.
 
 #if defined(SDA_CUDA)
 

@@ -262,7 +262,7 @@ void launch(const Call& call, unsigned blocks, cudaStream_t stream) {
   SDA_LAUNCH((few_rows<kType, kRows, kSlots, kGated>), blocks, kThreads, (Form<kRows, kSlots>::kBytes), stream, call);
 }
 
-constexpr int kLong = 8, kShort = 3;  // slots of a ring: of the short one where shared memory has no room
+constexpr int kLong = 6, kShort = 3;  // slots of a ring: of the short one where shared memory has no room
 
 template <WeightType kType, int kRows, bool kGated>
 void launch(Call call, cudaStream_t stream) {

@@ -1,4 +1,4 @@
-// SdaLinear on an NVIDIA GPU: cuda.cu on TensorFlow's stream. Compiled only; it has not run.
+// SdaLinear on an NVIDIA GPU: cuda.cu on TensorFlow's stream.
 
 #if defined(SDA_CUDA)
 

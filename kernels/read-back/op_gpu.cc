@@ -1,5 +1,4 @@
-// SdaReadBack on an NVIDIA GPU: a copy to page-locked memory on TensorFlow's stream, and an event behind it. Compiled
-// only; it has not run.
+// SdaReadBack on an NVIDIA GPU: a copy to page-locked memory on TensorFlow's stream, and an event behind it.
 
 #if defined(SDA_CUDA)
 

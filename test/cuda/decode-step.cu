@@ -131,7 +131,7 @@ void time_steps(const Sizes& sizes, int64_t R) {
   };
   report(std::string("decode step, ") + sizes.name + ", bf16, " + std::to_string(R) + " rows", time_of(once, 10),
          model.bytes(kPast));
-  report(std::string("decode step, ") + sizes.name + ", " + std::to_string(R) + " rows: launching it, on the host",
+  report(std::string("launching it on the host, ") + sizes.name + ", " + std::to_string(R) + " rows",
          launch_time_of(once), 0);
   const std::vector<float> out = next.read("decode step");
   bool sound = true;

@@ -16,7 +16,7 @@
 #   build          build/device/check, or the one that is there where it is newer than the sources and runs
 #   checks         all checks, without timings
 #   timings        the decoding step, then eqs 4-8 and the sampler
-#   memcheck racecheck synccheck       the small checks under compute-sanitizer
+#   memcheck racecheck synccheck       one in seven of the small checks under compute-sanitizer
 #   peers          the same in PyTorch and in transformers: peers.py
 #   timings-rest   everything else
 #   ncu            hardware counters of one launch of each kernel of a decoding step
@@ -44,7 +44,7 @@ while [ $# -gt 0 ]; do
   shift
 done
 [[ $minutes =~ ^[0-9]+(\.[0-9]+)?$ ]] || stop "--minutes needs a number, not $minutes."
-[ ${#parts[@]} -gt 0 ] || parts=(build checks timings memcheck peers racecheck+synccheck timings-rest ncu)
+[ ${#parts[@]} -gt 0 ] || parts=(build checks timings peers memcheck+racecheck+synccheck timings-rest ncu)
 
 # The most seconds a part may take.
 limit_of() {
@@ -53,7 +53,7 @@ limit_of() {
     checks) echo 100 ;;
     timings) echo 75 ;;
     memcheck) echo 120 ;;
-    peers) echo 170 ;;
+    peers) echo 150 ;;
     racecheck) echo 180 ;;
     synccheck) echo 120 ;;
     timings-rest) echo 90 ;;
@@ -135,7 +135,7 @@ part_timings_rest() {
 }
 
 sanitize() {
-  compute-sanitizer --tool "$1" --error-exitcode 9 --print-limit 20 "$check" --small --json "$work/$1.1.json"
+  compute-sanitizer --tool "$1" --error-exitcode 9 --print-limit 20 "$check" --small --every 7 --json "$work/$1.1.json"
 }
 part_memcheck() { sanitize memcheck; }
 part_racecheck() { sanitize racecheck; }

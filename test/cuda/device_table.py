@@ -283,7 +283,7 @@ def versus(label, ours, peers, ways, titles):
 
 def decode_key(name):
     """'Qwen2.5-1.5B, 2 rows' of a decoding step's name."""
-    match = re.match(r"decode step, ([^,]+),.*?(\d+) rows", name)
+    match = re.match(r"decode step, ([^,]+), bf16, (\d+) rows", name)
     return f"{match[1].removesuffix(chr(39) + 's sizes')}, {match[2]} rows" if match else None
 
 

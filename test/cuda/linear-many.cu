@@ -36,6 +36,7 @@ std::vector<double> product(const HostWeights& w, const std::vector<float>& x, c
 }
 
 void check_case(const Case& c) {
+  if (skipped()) return;
   HostWeights w(c.N, c.K, c.type);
   const std::vector<float> x = normal(c.M * c.K, 1.0f);
   const std::vector<float> bias = c.more ? normal(c.N, 1.0f) : std::vector<float>();

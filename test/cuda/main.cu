@@ -1,8 +1,8 @@
 // Checks the CUDA kernels without TensorFlow and without a model, and on a GPU times them: see run.mjs.
 //
-//   check [--small] [--no-timings] [--only NAME[,NAME...]] [--json FILE]
+//   check [--small] [--every N] [--no-timings] [--only NAME[,NAME...]] [--json FILE]
 //
-// --small: small shapes alone, as the sanitizers need it, and no timings. Names: those of `checks` below.
+// --small: small shapes alone and no timings; --every N: one case in N, for the sanitizers. Names: those of `checks`.
 
 #include <cstring>
 
@@ -139,7 +139,9 @@ int main(int count, char** arguments) {
   for (int i = 1; i < count; i++) {
     const std::string argument = arguments[i];
     if (argument == "--small") {
-      check::options = {false, false};
+      check::options.large = check::options.timings = false;
+    } else if (argument == "--every" && i + 1 < count) {
+      check::options.every = std::max(1, std::atoi(arguments[++i]));
     } else if (argument == "--no-timings") {
       check::options.timings = false;
     } else if (argument == "--only" && i + 1 < count) {

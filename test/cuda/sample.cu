@@ -64,6 +64,7 @@ bool plausible(const Draw& draw, int64_t id, double u) {
 // Some queries, each with the line turned by a few tokens, drawn from twice.
 void check_draws(const std::string& name, const std::vector<float>& line, const sda::SampleSettings& cuts,
                  int64_t B = 3) {
+  if (skipped()) return;
   const int64_t V = static_cast<int64_t>(line.size());
   std::vector<float> u = {0.0f, 0.9999999f};
   while (static_cast<int64_t>(u.size()) < B) u.push_back(std::generate_canonical<float, 20>(dice()));
@@ -122,7 +123,7 @@ void sample() {
       {"greedy", {0, 1, 0, true}},
   };
   std::vector<int64_t> sizes = {1, 7, 1025, 2500, 6144, 9001};
-  if (kOnDevice) sizes.insert(sizes.end(), {50257, 151936});
+  if (options.large) sizes.insert(sizes.end(), {50257, 151936});
   for (const auto& [what, cuts] : settings) {
     const auto named = [&, text = std::string(what)](const std::string& shape) { return text + ", " + shape; };
     for (int64_t V : sizes)
@@ -158,7 +159,7 @@ void sample() {
   }
   // so many that a block has several tiles, and that not all are drawn at a time
   check_draws("7 queries, top-p 0.9, V = 9000", log_probs_of(normal(9000, 1.0f)), {0, 0.9f, 0, false}, 7);
-  if (!kOnDevice) return;
+  if (!options.large) return;
   constexpr int64_t kLarge = 151936;
   for (const Cuts& cuts : {Cuts{0, 0.95f, 0, false}, Cuts{50, 0.9f, 0.01f, false}}) {
     check_draws("8 queries, V = 151936", log_probs_of(normal(kLarge, 2.0f)), cuts, 8);

@@ -121,7 +121,9 @@ void run(const Case& c, const Expected& expected) {
   }
 }
 
-void check_case(const Case& c) { run(c, by_the_equations(c)); }
+void check_case(const Case& c) {
+  if (!skipped()) run(c, by_the_equations(c));
+}
 
 struct Golden {
   const char* name;
@@ -201,8 +203,8 @@ void step() {
   std::fill_n(empty.logits.begin() + 3 * 1100, 1100, -INFINITY);
   check_case(empty);
   // more tiles than a warp combines at once
-  check_case(random_case(1, 2, kOnDevice ? 400001 : 200001, mild, "very many tokens"));
-  if (!kOnDevice) return;
+  check_case(random_case(1, 2, options.large ? 400001 : 200001, mild, "very many tokens"));
+  if (!options.large) return;
   check_case(random_case(2, 2, 50257, paper, "2 queries, V = 50257"));
   for (int64_t V : {49152, 151936}) {
     for (int64_t B : {1, 8}) {
