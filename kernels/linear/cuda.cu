@@ -1,6 +1,6 @@
 // Linear layers on an NVIDIA GPU, op.cc says what they compute: which of three forms takes a call.
 //
-//   few.cu     up to 32 rows of x, on tensor cores: bound by the bytes of the weights
+//   few.cu     up to 16 rows of x, on tensor cores: bound by the bytes of the weights
 //   many.cu    prompts, on tensor cores: bound by their arithmetic
 //   plain.cu   weights that neither takes
 // What few.cu takes between the two goes there in groups.
@@ -42,12 +42,11 @@ const float* normed(const Rows& rows, int64_t K, void* scratch, void** rest, cud
   return out;
 }
 
-// As many rows of x at a time as few.cu takes, and from which on they are.
+// kFewRows rows of x at a time, and from which on they are.
 template <typename Few>
 void in_groups(const Rows& rows, int64_t K, const Few& few) {
-  const int64_t most = most_few_rows();
-  for (int64_t m = 0; m < rows.M; m += most) {
-    const int64_t count = rows.M - m < most ? rows.M - m : most;
+  for (int64_t m = 0; m < rows.M; m += kFewRows) {
+    const int64_t count = rows.M - m < kFewRows ? rows.M - m : kFewRows;
     few(Rows{rows.x + m * K, count, rows.norm, rows.epsilon}, m);
   }
 }

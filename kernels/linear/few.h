@@ -6,14 +6,14 @@
 namespace sda {
 namespace cuda {
 
-// Most rows of x of a call below: 32, or 16 where the device's shared memory is small.
-int64_t most_few_rows();
+// Most rows of x of a call below.
+constexpr int64_t kFewRows = 16;
 
 // Whether the functions below take these: bfloat16 or float16 whose rows begin at multiples of 16 bytes, as those of x
 // and the norm, on compute capability 8.0 or later.
 bool takes_few(const Weights& weights, const Rows& rows);
 
-// y [M, N] = norm(x) W^T + bias + residual for M up to most_few_rows(); bias [N] and residual [M, N] may be null.
+// y [M, N] = norm(x) W^T + bias + residual for M up to kFewRows; bias [N] and residual [M, N] may be null.
 void linear_few(const Weights& weights, const Rows& rows, const float* bias, const float* residual, float* y,
                 cudaStream_t stream);
 

@@ -8,7 +8,7 @@
 namespace sda {
 namespace cuda {
 
-// Whether this is the faster form for M rows of x and N of weights: few.cu reads the weights once for each 32 rows of x,
+// Whether this is the faster form for M rows of x and N of weights: few.cu reads the weights once for each 16 rows of x,
 // this one once, but it needs tiles for most of the multiprocessors. Where the two meet is measured (H200).
 bool is_worth_many(int64_t M, int64_t N);
 

@@ -268,6 +268,13 @@ T __shfl_sync(unsigned, T value, int source) {
   });
 }
 template <typename T>
+T __shfl_down_sync(unsigned, T value, unsigned delta) {
+  const unsigned lane = emulate::block->current % emulate::kLanes;
+  return emulate::exchange(value, [&](unsigned base, T& out) {
+    out = emulate::slot_of<T>(base + (lane + delta < emulate::kLanes ? lane + delta : lane));
+  });
+}
+template <typename T>
 T __shfl_up_sync(unsigned, T value, unsigned delta) {
   const unsigned lane = emulate::block->current % emulate::kLanes;
   return emulate::exchange(value, [&](unsigned base, T& out) {

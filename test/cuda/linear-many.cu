@@ -97,8 +97,8 @@ void time_case(int64_t M, int64_t N, int64_t K) {
     sda::cuda::linear_many(w.on_device(), x.data(), nullptr, nullptr, M, y.data(), scratch.data(), nullptr);
   };
   const auto few = [&] {
-    for (int64_t m = 0; m < M; m += sda::cuda::most_few_rows()) {
-      const int64_t count = std::min(M - m, sda::cuda::most_few_rows());
+    for (int64_t m = 0; m < M; m += sda::cuda::kFewRows) {
+      const int64_t count = std::min(M - m, sda::cuda::kFewRows);
       sda::cuda::linear_few(w.on_device(), {x.data() + m * K, count, nullptr, 0.0f}, nullptr, nullptr, y.data() + m * N,
                             nullptr);
     }
