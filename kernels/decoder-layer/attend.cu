@@ -22,10 +22,10 @@ namespace sda {
 namespace cuda {
 namespace {
 
-constexpr int kThreads = 256, kWarps = kThreads / kWarp;
 constexpr int kSpan = 64;    // positions; fewer where shared memory is short of room for them
 constexpr int kLanes = 8;    // that share a position's key
 constexpr int kQueries = 4;  // heads that a thread has at a time
+constexpr int kAppendThreads = 256;
 constexpr int kMostHeads = 65536;
 #if defined(SDA_CUDA_EMULATE)
 constexpr int64_t kPartialBytes = 20 * 1024;  // so that small cases need several launches
@@ -47,17 +47,20 @@ struct Heads {
 template <bool kWide>
 constexpr int kCount = kWide ? 4 : 1;
 
+// Threads of a block: more where a key-value head serves many queries.
+__device__ __host__ constexpr int threads_of(int group) { return group < kQueries ? 256 : 512; }
+
 // Shared memory of a block, in floats: parts that begin at multiples of four.
 struct Places {
   int keys, values, query, weight, all;  // keys make room for the sums of mix
 };
 template <bool kWide>
 __device__ __host__ Places places(int group, int D, int positions) {
-  const int span = positions * D, sums = kThreads * kQueries * kCount<kWide>;
+  const int span = positions * D, sums = threads_of(group) * kQueries * kCount<kWide>;
   const auto after = [](int at, int floats) { return (at + floats + 3) / 4 * 4; };
   const int values = after(0, span > sums ? span : sums), query = after(values, span);
   const int weight = after(query, group * D);
-  return {0, values, query, weight, weight + group * positions};
+  return {0, values, query, weight, weight + (group + kQueries - 1) / kQueries * kQueries * positions};
 }
 
 // Positions of a span.
@@ -118,7 +121,7 @@ __global__ void append(Heads heads, Tokens tokens, float* projected) {
   if (position < 0) return;
   const float* rotation = tokens.rotation + static_cast<int64_t>(position) * D;
   const int64_t row = tokens.row[token / tokens.T];
-  for (int h = threadIdx.x / kWarp; h < H + 2 * G; h += kWarps) {
+  for (int h = threadIdx.x / kWarp; h < H + 2 * G; h += kAppendThreads / kWarp) {
     float* head = line + h * D;
     const int64_t slot = ((row * G + (h - H) % G) * tokens.capacity + position) * D;
     if (h < H) turn(head, heads.query_norm, heads.epsilon, rotation, D, head, nullptr);
@@ -128,7 +131,7 @@ __global__ void append(Heads heads, Tokens tokens, float* projected) {
 }
 
 // Begins to copy n floats into shared memory.
-template <bool kWide>
+template <bool kWide, int kThreads>
 __device__ void request(const float* from, int n, float* to) {
   for (int i = static_cast<int>(threadIdx.x) * kCount<kWide>; i < n; i += kThreads * kCount<kWide>) {
     if constexpr (kWide) __pipeline_memcpy_async(to + i, from + i, 16);
@@ -137,9 +140,12 @@ __device__ void request(const float* from, int n, float* to) {
   __pipeline_commit();
 }
 
-// weight[q][j] = scale * query q . key j. kLanes threads share a key, each with a part of its columns. kD: the size of a
+// Where the weight of head q at position j stands: kQueries heads side by side.
+__device__ inline int place_of(int q, int j, int span) { return (q / kQueries * span + j) * kQueries + q % kQueries; }
+
+// weight of q and j = scale * query q . key j. kLanes threads share a key, each with a part of its columns. kD: the size of a
 // head where the compiler is to know it, else 0.
-template <bool kWide, int kD>
+template <bool kWide, int kD, int kThreads>
 __device__ void score(const float* query, const float* keys, int group, int size, int count, int span, float scale,
                       float* weight) {
   constexpr int kAt = kCount<kWide>;
@@ -163,15 +169,15 @@ __device__ void score(const float* query, const float* keys, int group, int size
       for (int i = 0; i < kQueries; i++) {
         for (int offset = kLanes / 2; offset > 0; offset /= 2)
           dots[i] += __shfl_xor_sync(kWholeWarp, dots[i], offset);
-        if (lane == i && j < count && q + i < group) weight[(q + i) * span + j] = scale * dots[i];
+        if (lane == i && j < count && q + i < group) weight[place_of(q + i, j, span)] = scale * dots[i];
       }
     }
   }
 }
 
-// out[q][0..D) = sum over j of weight[q][j] * value j, for kQueries heads from `query` on. The columns, and the
+// out[q][0..D) = sum over j of weight of q and j * value j, for kQueries heads from `query` on. The columns, and the
 // positions of each column, are split over the threads; `sums` holds what they found.
-template <bool kWide, int kD>
+template <bool kWide, int kD, int kThreads>
 __device__ void mix(const float* weight, const float* values, int group, int query, int size, int count, int span,
                     float* sums, float* out, int64_t stride) {
   constexpr int kAt = kCount<kWide>;
@@ -179,15 +185,14 @@ __device__ void mix(const float* weight, const float* values, int group, int que
   const int part = static_cast<int>(threadIdx.x) / columns, d = static_cast<int>(threadIdx.x) % columns * kAt;
   if (part < parts) {
     float mixed[kQueries][kAt] = {};
-#pragma unroll 4
+#pragma unroll 2
     for (int j = part; j < count; j += parts) {
-      float v[kAt];
+      float v[kAt], w[kQueries];
       load_floats<kAt>(values + j * D + d, v);
+      load_floats<kQueries>(weight + place_of(query, j, span), w);
 #pragma unroll
-      for (int i = 0; i < kQueries; i++) {
-        const float w = weight[(query + i < group ? query + i : group - 1) * span + j];
-        for (int c = 0; c < kAt; c++) mixed[i][c] += w * v[c];
-      }
+      for (int i = 0; i < kQueries; i++)
+        for (int c = 0; c < kAt; c++) mixed[i][c] += w[i] * v[c];
     }
     for (int i = 0; i < kQueries; i++)
       for (int c = 0; c < kAt; c++) sums[(part * kQueries + i) * D + d + c] = mixed[i][c];
@@ -205,10 +210,11 @@ __device__ void mix(const float* weight, const float* values, int group, int que
 
 // The spans of a head, put together: `parts` has for each query head and span D unnormalised values, the largest score
 // and the sum of the weights.
+template <int kThreads>
 __device__ void merge(float* parts, int group, int D, int spans, float* out) {
   __shared__ float whole[kMostGroup];
   const int64_t stride = static_cast<int64_t>(spans) * (D + 2);
-  for (int q = threadIdx.x / kWarp; q < group; q += kWarps) {  // a span's factor takes the place of its largest
+  for (int q = threadIdx.x / kWarp; q < group; q += kThreads / kWarp) {  // a span's factor takes the place of its largest
     const int lane = threadIdx.x % kWarp;
     float* const part = parts + q * stride;
     float largest = -kInfinity, sum = 0.0f;
@@ -236,19 +242,20 @@ __device__ void merge(float* parts, int group, int D, int spans, float* out) {
 
 // Query heads of one key-value head over one span of positions, of the tokens from `first` on. kAppends: the token's key
 // and value are not in the cache yet, nor its queries turned.
-template <bool kWide, bool kAppends, int kD>
-__global__ void __launch_bounds__(kThreads, 3)
+template <bool kWide, bool kAppends, int kD, int kThreads>
+__global__ void __launch_bounds__(kThreads, kThreads > 256 ? 2 : 3)
     attend_span(Heads heads, Tokens tokens, int64_t first, const float* projected, int spans, float* partial, float* out) {
   SDA_DYNAMIC_SHARED(float, shared);
   if constexpr (!kAppends) await_previous();
   const int H = heads.H, G = heads.G, D = heads.D, group = H / G, warp = threadIdx.x / kWarp;
+  constexpr int kWarps = kThreads / kWarp;
   const int64_t token = first + blockIdx.x / G, g = blockIdx.x % G;
   const int span = heads.span;  // positions
   const int32_t position = load_fresh(tokens.position + token);
   const int64_t row = position < 0 ? 0 : load_fresh(tokens.row + token / tokens.T);
   const Places at = places<kWide>(group, D, span);
   float *const keys = shared + at.keys, *const values = shared + at.values;
-  float *const query = shared + at.query, *const weight = shared + at.weight;  // [group, D], [group, span]
+  float *const query = shared + at.query, *const weight = shared + at.weight;  // [group, D]; of each head and position
 
   const int64_t first_seen = heads.window > 0 && position >= heads.window ? position - heads.window + 1 : 0;
   const int64_t span_begin = static_cast<int64_t>(blockIdx.y) * span, span_end = span_begin + span;
@@ -258,8 +265,8 @@ __global__ void __launch_bounds__(kThreads, 3)
   const bool appends = kAppends && count > 0 && end == position + 1;
   const int64_t slot = ((row * G + g) * tokens.capacity + begin) * D;
   const int there = (appends ? count - 1 : count) * D;
-  request<kWide>(tokens.keys + slot, there, keys);
-  request<kWide>(tokens.values + slot, there, values);
+  request<kWide, kThreads>(tokens.keys + slot, there, keys);
+  request<kWide, kThreads>(tokens.values + slot, there, values);
   if constexpr (kAppends) await_previous();  // places and cache are older than the launch before
 
   const float* const line = projected + token * (H + 2 * G) * D;
@@ -276,7 +283,7 @@ __global__ void __launch_bounds__(kThreads, 3)
   }
   __pipeline_wait_prior(1);
   __syncthreads();
-  score<kWide, kD>(query, keys, group, D, count, span, 1.0f / sqrtf(static_cast<float>(D)), weight);
+  score<kWide, kD, kThreads>(query, keys, group, D, count, span, 1.0f / sqrtf(static_cast<float>(D)), weight);
   __pipeline_wait_prior(0);
   __syncthreads();
 
@@ -286,38 +293,47 @@ __global__ void __launch_bounds__(kThreads, 3)
   for (int q = warp; q < group; q += kWarps) {
     const int lane = threadIdx.x % kWarp;
     float largest = -kInfinity, sum = 0.0f;
-    for (int j = lane; j < count; j += kWarp) largest = max_of(largest, weight[q * span + j]);
+    for (int j = lane; j < count; j += kWarp) largest = max_of(largest, weight[place_of(q, j, span)]);
     largest = reduce_warp(largest, Largest());
-    for (int j = lane; j < count; j += kWarp) sum += weight[q * span + j] = exp_fast(weight[q * span + j] - largest);
+    for (int j = lane; j < count; j += kWarp) {
+      float& w = weight[place_of(q, j, span)];
+      sum += w = exp_fast(w - largest);
+    }
     sum = reduce_warp(sum, Sum());
     if (lane == 0) mine[q * stride + D] = largest, mine[q * stride + D + 1] = sum;
   }
   __syncthreads();
   for (int q = 0; q < group; q += kQueries)
-    mix<kWide, kD>(weight, values, group, q, D, count, span, keys, mine, stride);
+    mix<kWide, kD, kThreads>(weight, values, group, q, D, count, span, keys, mine, stride);
   if (spans > 1 && !last_block(&ended[blockIdx.x], spans)) return;
-  merge(parts, group, D, spans, out + (token * H + g * group) * D);
+  merge<kThreads>(parts, group, D, spans, out + (token * H + g * group) * D);
 }
 
-template <bool kWide, bool kAppends, int kD>
+template <bool kWide, bool kAppends, int kD, int kThreads>
 void launch(const Heads& heads, const Tokens& tokens, int64_t some, const float* projected, int spans, float* partial,
             float* out, cudaStream_t stream) {
   const size_t shared = places<kWide>(heads.H / heads.G, heads.D, heads.span).all * sizeof(float);
-  allow_shared<attend_span<kWide, kAppends, kD>>();
+  allow_shared<attend_span<kWide, kAppends, kD, kThreads>>();
   for (int64_t first = 0; first < tokens.N; first += some) {
     const int64_t count = tokens.N - first < some ? tokens.N - first : some;
     const dim3 grid(static_cast<unsigned>(count * heads.G), spans);
-    SDA_LAUNCH((attend_span<kWide, kAppends, kD>), grid, kThreads, shared, stream, heads, tokens, first, projected,
-               spans, partial, out);
+    SDA_LAUNCH((attend_span<kWide, kAppends, kD, kThreads>), grid, kThreads, shared, stream, heads, tokens, first,
+               projected, spans, partial, out);
   }
+}
+
+template <bool kAppends, int kThreads, typename... Arguments>
+void launch(const Heads& heads, const Arguments&... arguments) {
+  if (heads.D == 128) launch<true, kAppends, 128, kThreads>(heads, arguments...);
+  else if (heads.D == 64) launch<true, kAppends, 64, kThreads>(heads, arguments...);
+  else if (heads.D % 4 == 0) launch<true, kAppends, 0, kThreads>(heads, arguments...);
+  else launch<false, kAppends, 0, kThreads>(heads, arguments...);
 }
 
 template <bool kAppends, typename... Arguments>
 void launch(const Heads& heads, const Arguments&... arguments) {
-  if (heads.D == 128) launch<true, kAppends, 128>(heads, arguments...);
-  else if (heads.D == 64) launch<true, kAppends, 64>(heads, arguments...);
-  else if (heads.D % 4 == 0) launch<true, kAppends, 0>(heads, arguments...);
-  else launch<false, kAppends, 0>(heads, arguments...);
+  if (threads_of(heads.H / heads.G) > 256) launch<kAppends, 512>(heads, arguments...);
+  else launch<kAppends, 256>(heads, arguments...);
 }
 
 }  // namespace
@@ -334,7 +350,7 @@ void attend(const Layer& layer, const Tokens& tokens, float* projected, float* s
   const int spans = static_cast<int>(spans_of(layer, tokens));
   const int64_t some = tokens_a_launch(layer, tokens);
   if (tokens.T == 1) return launch<true>(heads, tokens, some, projected, spans, scratch, out, stream);
-  SDA_LAUNCH(append, static_cast<unsigned>(tokens.N), kThreads, 0, stream, heads, tokens, projected);
+  SDA_LAUNCH(append, static_cast<unsigned>(tokens.N), kAppendThreads, 0, stream, heads, tokens, projected);
   launch<false>(heads, tokens, some, projected, spans, scratch, out, stream);
 }
 
