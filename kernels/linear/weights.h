@@ -68,12 +68,15 @@ struct Float16Weights {
     return (Vec)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(w)));
 #else
     // Shift exponent and mantissa into place as if the exponent's bias were float32's, then scale by the
-    // difference of the biases, which also makes subnormals exact; infinities and NaN keep a full exponent.
+    // difference of the biases; infinities and NaN keep a full exponent. Subnormal numbers are whole multiples of
+    // 2^-24: as float32 they would be subnormal before the scaling, which TensorFlow's threads take for 0.
     VecU bits;
     for (int i = 0; i < kLanes; i++) bits[i] = w[i];
-    const VecU magnitude = (bits & 0x7fffu) << 13;
+    const VecU size = bits & 0x7fffu;
     const VecU special = (VecU)((bits & 0x7c00u) == 0x7c00u) & 0x7f800000u;
-    const Vec scaled = (Vec)magnitude * 5.192296858534828e33f;  // 2^112
+    const Vec normal = (Vec)(size << 13) * 5.192296858534828e33f;           // 2^112
+    const Vec subnormal = to_float((VecI)size) * 5.960464477539063e-8f;     // 2^-24
+    const Vec scaled = select((VecI)(size < 0x0400u), subnormal, normal);
     return (Vec)((VecU)scaled | special | ((bits & 0x8000u) << 16));
 #endif
   }
