@@ -4,6 +4,8 @@ import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/p
 import { hostname } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { z } from 'zod';
+import { SdaError } from '../errors.js';
+import { cacheRoot } from '../runtime/paths.js';
 
 /** The file that says a cached folder is whole; it is the last thing written into it. */
 export const COMPLETE_MARKER = 'complete.json';
@@ -53,11 +55,15 @@ export async function fillFolder(
   fill: (temporary: string) => Promise<readonly string[]>,
   options: FillOptions = {},
 ): Promise<CompleteFolder> {
-  await mkdir(dirname(folder), { recursive: true });
-  await removeAbandoned(folder);
   const temporary = temporaryName(folder);
   try {
+    await mkdir(dirname(folder), { recursive: true });
+    await removeAbandoned(folder);
     await mkdir(temporary);
+  } catch (error) {
+    throw cannotWrite(dirname(folder), error);
+  }
+  try {
     const files: Record<string, number> = {};
     for (const file of await fill(temporary))
       files[file] = (await stat(join(temporary, file))).size;
@@ -71,6 +77,18 @@ export async function fillFolder(
   } finally {
     await rm(temporary, { recursive: true, force: true });
   }
+}
+
+/** That a folder cannot be written, and what helps. */
+export function cannotWrite(folder: string, error: unknown): SdaError {
+  const why = error instanceof Error ? error.message.split(',', 1)[0] : String(error);
+  const elsewhere = folder.startsWith(cacheRoot())
+    ? ', or set SDA_CACHE_DIR to a folder that is'
+    : '';
+  return new SdaError(
+    'setup',
+    `The folder ${folder} cannot be written (${why}): make it writable${elsewhere}.`,
+  );
 }
 
 async function moveIntoPlace(

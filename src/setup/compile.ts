@@ -6,7 +6,7 @@ import { gpuEnvironment } from '../runtime/gpu.js';
 import { packageRoot } from '../runtime/paths.js';
 import { type CudaToolkit, cudaLinkFlags, nvccFlags } from './cuda.js';
 import { type ProcessResult, runProcess } from './process.js';
-import type { Compiler } from './tools.js';
+import { type Compiler, nameOf } from './tools.js';
 
 /** One Node addon to build. */
 export interface AddonBuild {
@@ -49,7 +49,7 @@ export async function buildAddon(build: AddonBuild): Promise<void> {
   const worker = async () => {
     for (let job = jobs[next++]; job; job = jobs[next++]) {
       try {
-        const result = await runProcess(job.with.command, job.args);
+        const result = await runProcess(job.with.command, [...job.with.leading, ...job.args]);
         if (result?.code !== 0) throw compileFailed(job.source, job.with, result);
       } catch (error) {
         next = jobs.length;
@@ -62,6 +62,7 @@ export async function buildAddon(build: AddonBuild): Promise<void> {
   const results = await Promise.allSettled(workers);
   for (const result of results) if (result.status === 'rejected') throw result.reason;
   const link = await runProcess(build.compiler.command, [
+    ...build.compiler.leading,
     ...build.flags,
     ...linkFlags(process.platform),
     ...jobs.map((job) => job.object),
@@ -84,8 +85,9 @@ function compileCommand(
   const files = ['-c', source, '-o', object];
   if (!cuda) return { with: compiler, args: [...flags, ...includes, ...files] };
   if (source.endsWith('.cu')) {
-    const nvcc = { command: cuda.nvcc, version: `nvcc ${cuda.release}` };
-    const args = [...nvccFlags(cuda), '-ccbin', compiler.command, '-I', includeDirs[0]!, ...files];
+    const nvcc = { command: cuda.nvcc, leading: [], version: `nvcc ${cuda.release}` };
+    const host = compiler.leading[0] ?? compiler.command; // nvcc takes no launcher
+    const args = [...nvccFlags(cuda), '-ccbin', host, '-I', includeDirs[0]!, ...files];
     return { with: nvcc, args };
   }
   const withCuda = ['-DSDA_CUDA', ...includes, '-isystem', cuda.include];
@@ -108,7 +110,7 @@ function compileFailed(
     : 'set CXX to another C++17 compiler (g++ 9, clang 10 or newer)';
   return new SdaError(
     'setup',
-    `${name.startsWith('..') ? file : name} does not build with ${compiler.command} (${compiler.version}): correct the source, ${instead}, or free memory if it was killed, then run the command again; it said:\n${shown.join('\n')}`,
+    `${name.startsWith('..') ? file : name} does not build with ${nameOf(compiler)} (${compiler.version}): correct the source, ${instead}, or free memory if it was killed, then run the command again; it said:\n${shown.join('\n')}`,
   );
 }
 

@@ -1,7 +1,7 @@
-import { existsSync } from 'node:fs';
-import { readdir, stat } from 'node:fs/promises';
+import { constants, existsSync } from 'node:fs';
+import { access, readdir, stat } from 'node:fs/promises';
 import { cpus, freemem, totalmem } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { messageOf } from '../errors.js';
 import { findGpus, type GpuFacts } from '../runtime/gpu.js';
 import { nativeAddonPath, serving } from '../runtime/native.js';
@@ -9,6 +9,7 @@ import { cacheRoot, defaultModelDir } from '../runtime/paths.js';
 import { type RuntimeFile, readRuntimeFile } from '../runtime/runtime-file.js';
 import { gpuFallback, packageVersion } from '../runtime/tensorflow.js';
 import { bindingPath, tfjsVersion } from './addons.js';
+import { cannotWrite } from './cache.js';
 import { probeAddon } from './compile.js';
 import { freeBytes } from './disk.js';
 import { findCompiler, findPython } from './tools.js';
@@ -87,6 +88,8 @@ export async function examine(env: NodeJS.ProcessEnv = process.env): Promise<Doc
       `The default model is not in ${defaultModelDir()}, or not whole: run "npm run weights".`,
     );
   }
+  const unwritable = await whyUnwritable(cacheRoot(env));
+  if (unwritable) problems.push(messageOf(unwritable));
   const processors = cpus();
   return {
     versions: {
@@ -124,6 +127,19 @@ export async function examine(env: NodeJS.ProcessEnv = process.env): Promise<Doc
     problems,
     warnings,
   };
+}
+
+/** Why the cache cannot be written, where it is or where it would be made; `undefined` where it can. */
+async function whyUnwritable(folder: string): Promise<Error | undefined> {
+  let existing = folder;
+  while (!existsSync(existing) && dirname(existing) !== existing) existing = dirname(existing);
+  try {
+    if (!(await stat(existing)).isDirectory()) throw new Error(`ENOTDIR: ${existing} is no folder`);
+    await access(existing, constants.W_OK);
+    return undefined;
+  } catch (error) {
+    return cannotWrite(folder, error);
+  }
 }
 
 async function probeBinding(

@@ -23,6 +23,15 @@ export interface DownloadOptions {
   readonly onBytes?: (bytes: number) => void;
 }
 
+/** Settings of pip that mean environments of the user's own: nothing here is installed into one. */
+const OWN_PLACES = ['PIP_PREFIX', 'PIP_ROOT', 'PIP_TARGET', 'PIP_HOME'];
+
+/** The environment in which pip is called; what it says of an index, a proxy or a certificate stays. */
+export function pipEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const kept = Object.entries(env).filter(([name]) => !OWN_PLACES.includes(name));
+  return { ...Object.fromEntries(kept), PIP_REQUIRE_VIRTUALENV: '0', PIP_USER: '0' };
+}
+
 const QUIET = ['--no-input', '--disable-pip-version-check', '--no-cache-dir', '--progress-bar=off'];
 
 /**
@@ -52,7 +61,7 @@ export async function downloadWheels(options: DownloadOptions): Promise<string[]
   }, 500);
   try {
     const result = await runProcess(options.python.command, [...args, ...options.requirements], {
-      env: { ...process.env, TMPDIR: folder },
+      env: { ...pipEnvironment(process.env), TMPDIR: folder },
     });
     if (result?.code !== 0) throw pipFailed(`download ${options.requirements.join(' ')}`, result);
   } finally {
@@ -75,7 +84,7 @@ export async function installInto(
   const result = await runProcess(
     python.command,
     ['-m', 'pip', 'install', ...QUIET, '--only-binary=:all:', '-r', requirementsFile, '-t', folder],
-    { env: { ...process.env, PIP_USER: '0' } },
+    { env: pipEnvironment(process.env) },
   );
   if (result?.code !== 0) throw pipFailed(`install ${requirementsFile}`, result);
 }

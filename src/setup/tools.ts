@@ -12,6 +12,8 @@ export interface Python {
 /** A C++ compiler. */
 export interface Compiler {
   readonly command: string;
+  /** Arguments ahead of all others: the compiler itself where `command` is a launcher such as ccache. */
+  readonly leading: readonly string[];
   /** First line of `--version`. */
   readonly version: string;
 }
@@ -51,16 +53,18 @@ export async function findPython(env: NodeJS.ProcessEnv = process.env): Promise<
 }
 
 /**
- * The C++ compiler: `CXX` where it is set, else the first of `c++`, `g++` and `clang++` on PATH.
+ * The C++ compiler: `CXX` where it is set, a program or a program with arguments (`ccache g++`), else the first of
+ * `c++`, `g++` and `clang++` on PATH.
  *
  * @throws SdaError `setup` that names the package to install.
  */
 export async function findCompiler(env: NodeJS.ProcessEnv = process.env): Promise<Compiler> {
-  const candidates = env.CXX ? [env.CXX] : ['c++', 'g++', 'clang++'];
-  for (const command of candidates) {
-    const version = await runProcess(command, ['--version'], { env });
+  const words = env.CXX?.trim().split(/\s+/) ?? [];
+  const candidates = env.CXX ? [[env.CXX], words] : [['c++'], ['g++'], ['clang++']];
+  for (const [command = '', ...leading] of candidates) {
+    const version = await runProcess(command, [...leading, '--version'], { env });
     if (version?.code === 0) {
-      return { command, version: version.stdout.split('\n', 1)[0]?.trim() ?? '' };
+      return { command, leading, version: version.stdout.split('\n', 1)[0]?.trim() ?? '' };
     }
   }
   const found = env.CXX ? `CXX=${env.CXX} does not run` : 'found none on PATH';
@@ -68,6 +72,11 @@ export async function findCompiler(env: NodeJS.ProcessEnv = process.env): Promis
     'setup',
     `A C++17 compiler is needed to build the kernels (${found}): install one with "apt-get install g++" on Debian or Ubuntu, or "xcode-select --install" on macOS.`,
   );
+}
+
+/** The compiler as it is called: `ccache g++`. */
+export function nameOf(compiler: Pick<Compiler, 'command' | 'leading'>): string {
+  return [compiler.command, ...compiler.leading].join(' ');
 }
 
 /**
@@ -79,13 +88,13 @@ export async function targetFingerprint(
   flags: readonly string[],
   env: NodeJS.ProcessEnv = process.env,
 ): Promise<string> {
-  const args = [...flags, '-dM', '-E', '-x', 'c++', '/dev/null'];
+  const args = [...compiler.leading, ...flags, '-dM', '-E', '-x', 'c++', '/dev/null'];
   const macros = await runProcess(compiler.command, args, { env });
   if (macros?.code !== 0) {
     const why = macros?.stderr.split('\n', 1)[0] ?? 'it does not run';
     throw new SdaError(
       'setup',
-      `${compiler.command} (${compiler.version}) refuses the flags ${flags.join(' ')} (${why}): use g++ 9, clang 10 or newer, by CXX, or set SDA_PORTABLE=1.`,
+      `${nameOf(compiler)} (${compiler.version}) refuses the flags ${flags.join(' ')} (${why}): use g++ 9, clang 10 or newer, by CXX, or set SDA_PORTABLE=1.`,
     );
   }
   return createHash('sha256').update(macros.stdout).digest('hex').slice(0, 16);

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import {
   COMPLETE_MARKER,
   cacheKey,
@@ -10,7 +10,7 @@ import {
   readComplete,
   replaceFile,
 } from '../../src/setup/cache.js';
-import { temporaryFolder } from './helpers.js';
+import { errorOf, temporaryFolder } from './helpers.js';
 
 function fillWith(text: string) {
   return async (folder: string) => {
@@ -88,6 +88,21 @@ describe('a cached folder', () => {
     await fillFolder(join(root, 'tf'), fillWith('abc'));
     expect([existsSync(dead), existsSync(live)]).toEqual([false, true]);
   });
+});
+
+test('a cache that cannot be written is named, with SDA_CACHE_DIR', async () => {
+  const file = join(temporaryFolder(), 'file');
+  writeFileSync(file, '');
+  vi.stubEnv('SDA_CACHE_DIR', join(file, 'cache'));
+  onTestFinished(() => void vi.unstubAllEnvs());
+  const error = await errorOf(fillFolder(join(file, 'cache', 'thing'), async () => []));
+  expect(error.message).toBe(
+    `The folder ${join(file, 'cache')} cannot be written (ENOTDIR: not a directory): make it writable, or set SDA_CACHE_DIR to a folder that is.`,
+  );
+  const elsewhere = await errorOf(fillFolder(join(file, 'other', 'thing'), async () => []));
+  expect(elsewhere.message).toMatch(
+    /cannot be written \(ENOTDIR: not a directory\): make it writable\.$/,
+  );
 });
 
 test('replaceFile leaves an equal file untouched and makes the folders of a new one', async () => {

@@ -90,3 +90,13 @@ describe('sda doctor', { timeout: 30_000 }, () => {
     expect(report.kernels).toMatchObject({ gpuOperations: expect.any(Array) });
   });
 });
+
+test('the doctor says that the cache cannot be written', async () => {
+  const report = await sda(['doctor'], {
+    env: { ...process.env, SDA_CACHE_DIR: '/dev/null/cache' },
+  });
+  expect(report.code).toBe(1);
+  expect(report.stdout).toContain(
+    'The folder /dev/null/cache cannot be written (ENOTDIR: /dev/null is no folder): make it writable, or set SDA_CACHE_DIR to a folder that is.',
+  );
+});

@@ -1,7 +1,9 @@
-import { chmodSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { buildAddon } from '../../src/setup/compile.js';
 import { requireDisk } from '../../src/setup/disk.js';
+import { pipEnvironment } from '../../src/setup/pip.js';
 import { findCompiler, findPython, targetFingerprint } from '../../src/setup/tools.js';
 import { errorOf, temporaryFolder } from './helpers.js';
 
@@ -46,6 +48,40 @@ describe('the compiler', () => {
     expect(error.message).toContain('CXX=no-such-compiler does not run');
   });
 
+  test('may be behind a launcher, as CXX="ccache g++" has it', async () => {
+    const folder = temporaryFolder();
+    const launcher = join(folder, 'launch');
+    writeFileSync(launcher, '#!/bin/sh\nexec "$@"\n', { mode: 0o755 });
+    const plain = await findCompiler();
+    const found = await findCompiler({ ...process.env, CXX: ` ${launcher}  ${plain.command} ` });
+    expect(found).toEqual({ ...plain, command: launcher, leading: [plain.command] });
+    expect(await targetFingerprint(found, ['-O2'])).toBe(await targetFingerprint(plain, ['-O2']));
+    const source = join(folder, 'one.cc');
+    writeFileSync(source, 'extern "C" int one() { return 1; }\n');
+    const output = join(folder, 'one.node');
+    await buildAddon({
+      compiler: found,
+      sources: [source],
+      includeDirs: [],
+      flags: ['-fPIC'],
+      libraries: [],
+      libraryDirs: [],
+      output,
+    });
+    expect(existsSync(output)).toBe(true);
+  });
+
+  test('may stand in a folder with a space', async () => {
+    const folder = join(temporaryFolder(), 'my tools');
+    mkdirSync(folder);
+    const compiler = join(folder, 'compiler');
+    writeFileSync(compiler, '#!/bin/sh\nexec c++ "$@"\n', { mode: 0o755 });
+    expect(await findCompiler({ ...process.env, CXX: compiler })).toMatchObject({
+      command: compiler,
+      leading: [],
+    });
+  });
+
   test('tells two instruction sets apart, and refuses flags that it does not know', async () => {
     const compiler = await findCompiler();
     const plain = await targetFingerprint(compiler, ['-std=c++17']);
@@ -53,6 +89,16 @@ describe('the compiler', () => {
     expect(await targetFingerprint(compiler, ['-std=c++17', '-D__EXTRA_ISA__'])).not.toBe(plain);
     const error = await errorOf(targetFingerprint(compiler, ['-march=no-such-cpu']));
     expect(error.message).toContain('-march=no-such-cpu');
+  });
+});
+
+test('pip is called apart from environments of the user’s own, with the index and proxy of the user', () => {
+  const env = { PIP_REQUIRE_VIRTUALENV: '1', PIP_USER: '1', PIP_PREFIX: '/x', PIP_TARGET: '/y' };
+  expect(pipEnvironment({ ...env, PIP_INDEX_URL: 'https://pip.invalid', PATH: '/bin' })).toEqual({
+    PIP_REQUIRE_VIRTUALENV: '0',
+    PIP_USER: '0',
+    PIP_INDEX_URL: 'https://pip.invalid',
+    PATH: '/bin',
   });
 });
 
