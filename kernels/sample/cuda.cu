@@ -183,7 +183,7 @@ __device__ Cut find_cut(const Mass* amounts, const Request& request) {
   for (int i = 0; i < kBinsPerThread; i++) mine[i] = amounts[threadIdx.x * kBinsPerThread + i];
   const Place place = find(mine, [&](Mass whole) {
     if (request.by_count) return static_cast<Mass>(request.top_k);
-    return static_cast<Mass>(ceil(static_cast<double>(request.top_p) * static_cast<double>(whole)));
+    return static_cast<Mass>(ceil(request.top_p * (1.0 - kCutRounding) * static_cast<double>(whole)));
   });
   if (place.index >= kBins) return {kBins, 0};
   const bool within = place.amount > place.rest;
@@ -194,7 +194,7 @@ __device__ Cut find_cut(const Mass* amounts, const Request& request) {
 __device__ Mass least_mass(const Request& request, const State& state) {
   if (request.min_p <= 0.0f) return 1;
   const double best = static_cast<double>(mass_of(log_prob_of(~state.best_inverted)));
-  return Largest()(static_cast<Mass>(ceil(static_cast<double>(request.min_p) * best)), Mass(1));
+  return Largest()(static_cast<Mass>(ceil(request.min_p * (1.0 - kCutRounding) * best)), Mass(1));
 }
 
 // The mass of a tile's tokens above the bin of the cut, into `masses`; its tokens of that bin become candidates, a warp

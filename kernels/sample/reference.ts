@@ -3,6 +3,12 @@ import { STEP_STATS } from '../sda-step/index.js';
 import { bothStreams } from '../sda-step/reference.js';
 import type { SampleAttrs, SampleInputs } from './index.js';
 
+/**
+ * Log-probabilities are rounded to float32, and so are top-p and min-p: a mass that reaches them but for this share
+ * reaches them.
+ */
+const CUT_ROUNDING = 1e-6;
+
 /** `sample` composed of TensorFlow operations; sorts the vocabulary. */
 export function sampleReference(inputs: SampleInputs, attrs: SampleAttrs): tf.Tensor[] {
   return tf.tidy(() => {
@@ -63,10 +69,16 @@ function keptCount(ranked: tf.Tensor, { topK, topP, minP }: SampleAttrs): tf.Ten
   let kept: tf.Tensor = tf.greater(head, 0);
   if (topP < 1) {
     const before = tf.cumsum(head, 1, true);
-    kept = tf.logicalAnd(kept, tf.less(before, tf.mul(tf.sum(head, 1, true), topP)));
+    kept = tf.logicalAnd(
+      kept,
+      tf.less(before, tf.mul(tf.sum(head, 1, true), topP * (1 - CUT_ROUNDING))),
+    );
   }
   if (minP > 0) {
-    kept = tf.logicalAnd(kept, tf.greaterEqual(head, tf.mul(tf.max(head, 1, true), minP)));
+    kept = tf.logicalAnd(
+      kept,
+      tf.greaterEqual(head, tf.mul(tf.max(head, 1, true), minP * (1 - CUT_ROUNDING))),
+    );
   }
   return tf.maximum(tf.sum(tf.cast(kept, 'float32'), 1, true), 1);
 }

@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "settings.h"
+
 namespace sda {
 
 struct Candidate {
@@ -105,11 +107,12 @@ inline Cut apply_cuts(std::vector<Candidate> candidates, bool complete, double a
   bool closed = complete || cuts.top_k > 0;  // nothing beyond the candidates can be kept
   if (cuts.min_p > 0.0) {
     const size_t before = candidates.size();
-    const auto unlikely = [&](const Candidate& c) { return c.mass < cuts.min_p; };
+    const double least = cuts.min_p * (1.0 - kCutRounding);
+    const auto unlikely = [&](const Candidate& c) { return c.mass < least; };
     candidates.erase(std::remove_if(candidates.begin(), candidates.end(), unlikely), candidates.end());
     closed = closed || candidates.size() < before;
   }
-  const double target = cuts.top_p < 1.0 ? cuts.top_p * whole : whole * 2.0;
+  const double target = cuts.top_p < 1.0 ? cuts.top_p * (1.0 - kCutRounding) * whole : whole * 2.0;
   if (!closed && (cuts.top_p >= 1.0 || total_mass(candidates) < target)) return {false, {}};
   return {true, last_within(candidates, target)};
 }

@@ -83,6 +83,11 @@ describe('sample', () => {
     ['top-p', [0.25, 0.25, 0.25, 0.25], { topP: 0.4 }, [0, 1]],
     ['top-p 0', [0.25, 0.25, 0.25, 0.25], { topP: 0 }, [0]],
     ['min-p keeps all equals', [0.2, 0.4, 0.4], { minP: 1 }, [1, 2]],
+    ['top-p, an exact sum', [0.25, 0.25, 0.25, 0.25], { topP: 0.5 }, [0, 1]],
+    ['top-p, an exact sum of tenths', Array(10).fill(0.1), { topP: 0.6 }, [0, 1, 2, 3, 4, 5]],
+    ['top-p, an exact sum after top-k', Array(10).fill(0.1), { topK: 5, topP: 0.6 }, [0, 1, 2]],
+    ['top-p, all but one of 50', Array(50).fill(0.02), { topP: 0.98 }, [...Array(49).keys()]],
+    ['min-p, an exact share', [0.4, 0.25, 0.35], { minP: 0.625 }, [0, 1, 2]],
   ])('equals go by the lower id: %s', (_, equal, cuts, expected) => {
     expect(kept(equal, cuts)).toEqual(expected);
   });
