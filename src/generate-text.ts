@@ -1,3 +1,4 @@
+import { checkBatch } from './decode/checks.js';
 import {
   type DecodeEvent,
   type DecodeTiming,
@@ -33,6 +34,8 @@ export async function* generateBatch(
   options: BatchOptions = {},
 ): AsyncGenerator<BatchStep[], GenerateSummary[]> {
   const settings = sharedSettings(requests);
+  const rule = shared(requests, 'rule') ?? sdaRule(settings);
+  const signal = shared(requests, 'signal');
   const prepared = await Promise.all(requests.map((request) => prepare(model, request)));
   const tokenizer = await tokenizerFor(model, requests);
   const answers = requests.map(
@@ -44,19 +47,22 @@ export async function* generateBatch(
       timing: { prefillMs: 0, decodeMs: 0 },
     }),
   );
-  const events = decode(
-    model.decoder,
-    answers.map(({ query }) => query),
-    {
-      rule: requests[0]?.rule ?? sdaRule(settings),
-      stopIds: new Set(requests[0]?.ignoreEos ? [] : model.config.eosTokenIds),
-      maxContext: model.maxContext,
-      maxBatch: options.maxBatch,
-      logitBias: tokenizer ? model.logitBias(tokenizer) : undefined,
-      finished: (query, { id }) => answers[query]!.text.push(id),
-      signal: requests[0]?.signal,
-    },
+  const endIds = requests.map(
+    ({ ignoreEos }) => new Set(ignoreEos ? [] : model.config.eosTokenIds),
   );
+  const queries = answers.map(({ query }) => query);
+  const { maxContext } = model;
+  const { vocabSize } = model.config;
+  model.checkMemory(checkBatch(queries, { ...options, maxContext, vocabSize }));
+  const events = decode(model.decoder, queries, {
+    rule,
+    stopIds: new Set(), // which ids end a text, its request says
+    maxContext,
+    maxBatch: options.maxBatch,
+    logitBias: tokenizer ? model.logitBias(tokenizer) : undefined,
+    finished: (query, { id }) => endIds[query]!.has(id) || answers[query]!.text.push(id),
+    signal,
+  });
   const toStep = ({ query, choice, finishReason, timing }: DecodeEvent): BatchStep => {
     const answer = answers[query]!;
     answer.timing = timing;
@@ -239,17 +245,37 @@ async function tokenizerFor(
   }
 }
 
+/**
+ * What a field is in all requests of a batch: one step draws for all of them, and one signal ends them.
+ *
+ * @throws SdaError `bad-input` where they differ
+ */
+function shared<K extends 'rule' | 'signal'>(
+  requests: readonly GenerateRequest[],
+  field: K,
+): GenerateRequest[K] {
+  const value = requests[0]?.[field];
+  const different = requests.findIndex((request) => request[field] !== value);
+  if (different >= 0) {
+    throw new SdaError(
+      'bad-input',
+      `Request ${different} of the batch has another ${field} than request 0: give all requests of a batch the same one, or none.`,
+    );
+  }
+  return value;
+}
+
 /** The settings of the first request, after checking that the others agree in all that a batch shares. */
 function sharedSettings(requests: readonly GenerateRequest[]): SdaSettings {
   const [first, ...others] = requests.map(({ settings }) => resolveSettings(settings));
   if (!first)
     throw new SdaError('bad-input', 'There is no request in the batch: give at least one.');
-  const shared = (settings: SdaSettings) => JSON.stringify({ ...settings, amplification: 0 });
-  const different = others.findIndex((settings) => shared(settings) !== shared(first));
+  const common = (settings: SdaSettings) => JSON.stringify({ ...settings, amplification: 0 });
+  const different = others.findIndex((settings) => common(settings) !== common(first));
   if (different >= 0) {
     throw new SdaError(
       'bad-input',
-      `Request ${different + 1} of the batch has other settings than request 0: only amplification, seed and maxTokens may differ.`,
+      `Request ${different + 1} of the batch has other settings than request 0: of the settings only amplification may differ.`,
     );
   }
   return first;

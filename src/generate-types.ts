@@ -37,10 +37,11 @@ export interface GenerateRequest {
   readonly stop?: readonly string[] | undefined;
   /** Go on after an end-of-text token; default false */
   readonly ignoreEos?: boolean | undefined;
-  /** Another rule than the paper's for turning logits into tokens */
+  /** Another rule than the paper's for turning logits into tokens; the same for all requests of a batch */
   readonly rule?: StepRule | undefined;
-  /** Run the base prompt alone, one row instead of two (with mode `base`); default false */
+  /** Run the base prompt alone, one row instead of two (with mode `base`), in a batch for all; default false */
   readonly singleStream?: boolean | undefined;
+  /** Ends the answer where it is, with the reason `aborted`; the same for all requests of a batch */
   readonly signal?: AbortSignal | undefined;
 }
 

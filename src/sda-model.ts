@@ -1,4 +1,5 @@
 import { type Tensor1D, tensor1d } from '@tensorflow/tfjs-core';
+import type { BatchShape } from './decode/checks.js';
 import { checkStreams, chunks } from './decode/streams.js';
 import { SdaError } from './errors.js';
 import { generateBatch } from './generate-text.js';
@@ -13,6 +14,7 @@ import type { ModelConfig } from './model/config.js';
 import { forward } from './model/decoder.js';
 import { KvCache } from './model/kv-cache.js';
 import { type LoadDecoderOptions, type LoadedDecoder, loadDecoder } from './model/load-model.js';
+import { checkMemory, type MemoryPlan } from './model/memory-plan.js';
 import { type ChatTemplate, loadChatTemplate } from './text/chat-template.js';
 import { loadTokenizer, type Tokenizer } from './text/tokenizer.js';
 
@@ -28,9 +30,14 @@ export interface LoadOptions extends LoadDecoderOptions {
  * @throws SdaError naming the file, tensor or field at fault, what was expected and what was found
  */
 export async function loadModel(dir: string, options: LoadOptions = {}): Promise<SdaModel> {
-  const decoder = await loadDecoder(dir, options);
+  let plan: MemoryPlan | undefined;
+  const onPlan = (made: MemoryPlan) => {
+    plan = made;
+    options.onPlan?.(made);
+  };
+  const decoder = await loadDecoder(dir, { ...options, onPlan });
   try {
-    return new SdaModel(dir, decoder, options);
+    return new SdaModel(dir, decoder, options, options.memoryCheck === false ? undefined : plan);
   } catch (error) {
     decoder.dispose();
     throw error;
@@ -48,7 +55,13 @@ export class SdaModel {
   private templatePromise: Promise<ChatTemplate | null> | undefined;
   private bias: Tensor1D | null | undefined;
 
-  constructor(dir: string, decoder: LoadedDecoder, options: LoadOptions) {
+  /** @param plan what the weights take and what was free before them, to check batches by; default: unchecked */
+  constructor(
+    dir: string,
+    decoder: LoadedDecoder,
+    options: LoadOptions,
+    private readonly plan?: MemoryPlan,
+  ) {
     const longest = decoder.config.maxPositionEmbeddings;
     const { maxContext = longest } = options;
     if (!Number.isInteger(maxContext) || maxContext < 2 || maxContext > longest) {
@@ -76,6 +89,19 @@ export class SdaModel {
     return this.decoder.loadMs;
   }
 
+  /**
+   * Refuses a batch that the memory cannot hold, before it begins.
+   *
+   * @throws SdaError `out-of-memory` with the numbers
+   */
+  checkMemory({ streams, places, room }: BatchShape): void {
+    if (!this.plan) return;
+    const { weights, available, device } = this.plan;
+    const needs = { weights, available, device, streams, batch: places, context: room };
+    const what = places > 1 ? `A batch of ${places} with ${this.dir}` : this.dir;
+    checkMemory(this.config, needs, what);
+  }
+
   /** The checkpoint's tokenizer, read when first asked for. */
   tokenizer(): Promise<Tokenizer> {
     const promise = this.tokenizerPromise ?? loadTokenizer(this.dir);
@@ -96,23 +122,29 @@ export class SdaModel {
    * @yields one object a token, as soon as it is drawn
    * @returns the whole text, its tokens, why it ended, and timing
    * @throws SdaError before the first token for bad settings, prompts or templates; `bad-logits` naming step,
-   *   stream and token. An abort through `signal` is no error: the summary says so.
+   *   stream and token. An abort through `signal` is no error: the summary says so. Leaving early (`break`, `return()`)
+   *   frees all that the answer took.
    */
   async *generate(request: GenerateRequest): AsyncGenerator<GenerateStep, GenerateSummary> {
     const batch = generateBatch(this, [request]);
-    for (;;) {
-      const { value, done } = await batch.next();
-      if (done) return value[0]!;
-      for (const { step } of value) yield step;
+    try {
+      for (;;) {
+        const { value, done } = await batch.next();
+        if (done) return value[0]!;
+        for (const { step } of value) yield step;
+      }
+    } finally {
+      await batch.return([]); // a reader that leaves early leaves the batch's cache to be disposed
     }
   }
 
   /**
-   * Decodes several queries as one batch; settings other than amplification, seed and maxTokens must be
-   * the same for all. A query's text does not depend on its neighbours (see `decode`).
+   * Decodes several queries as one batch. All must have the same settings, amplification aside, and the same `rule`,
+   * `signal` and `singleStream`. A query's text does not depend on its neighbours (see `decode`).
    *
    * @yields the tokens of each step, with the index of their query, and each summary with its last token
    * @returns the summaries in the order of the requests
+   * @throws SdaError as `generate`; `bad-input` where requests differ in what must be the same
    */
   generateBatch(
     requests: readonly GenerateRequest[],
@@ -135,9 +167,11 @@ export class SdaModel {
         forward(this.decoder, batch, cache, { logits: 'none' });
       }
       const logits = forward(this.decoder, batches.at(-1)!, cache, { logits: 'last' })!;
-      const values = (await logits.data()) as Float32Array;
-      logits.dispose();
-      return values;
+      try {
+        return (await logits.data()) as Float32Array;
+      } finally {
+        logits.dispose();
+      }
     } finally {
       cache.dispose();
     }

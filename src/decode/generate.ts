@@ -6,9 +6,10 @@ import type { StepRule, TokenChoice } from '../method/step.js';
 import type { DecoderModel } from '../model/decoder.js';
 import { KvCache } from '../model/kv-cache.js';
 import { onGpu } from '../runtime/backend.js';
+import { checkBatch } from './checks.js';
 import { whereNotFinite } from './diagnose.js';
 import { forwardAll, limitOf, type Query, type Running, start } from './running.js';
-import { checkStreams, prefill } from './streams.js';
+import { prefill } from './streams.js';
 
 export type { Query } from './running.js';
 
@@ -63,19 +64,17 @@ export interface DecodeTiming {
  * Queries that were running when `signal` fired just end. Everything on the device is disposed at the end, after an
  * error and after an early `return()`.
  *
- * @throws SdaError `bad-input`, `context-exceeded` (see `checkStreams`), `bad-logits` naming step, stream and token.
+ * @throws SdaError before the first token `bad-input` and `context-exceeded` (see `checkBatch`); `bad-logits` naming
+ *   step, stream and token.
  */
 export async function* decode(
   model: DecoderModel,
   queries: readonly Query[],
   options: DecodeOptions,
 ): AsyncGenerator<DecodeEvent[], void> {
-  const streams = streamsPerQuery(queries);
-  for (const query of queries) {
-    checkStreams(query.streams, model.config.vocabSize, options.maxContext);
-  }
-  const places = placesFor(queries, options.maxBatch);
-  const cache = cacheFor(model, queries, streams * places, options.maxContext);
+  const { vocabSize } = model.config;
+  const { streams, places, room, longest } = checkBatch(queries, { ...options, vocabSize });
+  const cache = new KvCache(model.config, streams * places, Math.min(room, longest + 256), room);
   const { logitBias } = options;
   const breathe = async () => {
     await new Promise((resolve) => setImmediate(resolve)); // lets signals and timers run between forwards
@@ -92,6 +91,15 @@ export async function* decode(
   };
   let parts: Tensor2D[] = []; // logits [streams * queries, V] of those that go on, then of each new one
   const unread: DrawnStep<Running>[] = [];
+  /** The tokens of all steps but the newest `kept()` ones. */
+  const settle = function* (kept: () => number) {
+    while (unread.length > 0 && unread.length > kept()) {
+      const events = read(unread[0]!, options, model);
+      unread.shift()!.dispose();
+      if (events.length > 0) yield events;
+      release(({ over }) => over);
+    }
+  };
   try {
     for (;;) {
       if (running.length > 0) {
@@ -112,18 +120,18 @@ export async function* decode(
         for (const part of parts) part.dispose();
         parts = [joined];
       }
-      unread.push(await draw(options.rule, parts[0]!, running, model));
+      try {
+        unread.push(await draw(options.rule, parts[0]!, running));
+      } catch (error) {
+        yield* settle(() => 0); // the step before is sound, and may end all that this one was drawn for
+        if (running.length > 0) throw explained(error, running, model);
+      }
       parts.pop()!.dispose();
       for (const each of running) each.steps++;
       release((each) => limitOf(each, each.steps, options.maxContext) !== null);
 
-      const behind = readBehind && running.length > 0 && unread.at(-1)!.lines ? 1 : 0;
-      while (unread.length > behind) {
-        const events = read(unread[0]!, options, model);
-        unread.shift()!.dispose();
-        if (events.length > 0) yield events;
-        release(({ over }) => over);
-      }
+      // asked again after each step: the one just read may have ended all that went on
+      yield* settle(() => (readBehind && running.length > 0 && unread.at(-1)!.lines ? 1 : 0));
     }
   } catch (error) {
     if (!(error instanceof Stopped)) throw error;
@@ -167,54 +175,18 @@ function take(each: Running, choice: TokenChoice, options: DecodeOptions): Decod
   return { query: index, choice, finishReason, timing };
 }
 
-function placesFor(queries: readonly Query[], maxBatch = queries.length): number {
-  if (Number.isInteger(maxBatch) && maxBatch >= 1) return Math.min(maxBatch, queries.length);
-  throw new SdaError(
-    'bad-input',
-    `maxBatch must be a whole number of at least 1, but is ${maxBatch}.`,
-  );
-}
-
-function cacheFor(
-  { config }: DecoderModel,
-  queries: readonly Query[],
-  rows: number,
-  maxContext: number,
-): KvCache {
-  const lengths = queries.map(({ streams }) => Math.max(...streams.map((ids) => ids!.length)));
-  const ends = queries.map(({ maxTokens }, query) => lengths[query]! + maxTokens);
-  const room = Math.min(Math.max(...ends), maxContext);
-  return new KvCache(config, rows, Math.min(room, Math.max(...lengths) + 256), room);
-}
-
-function streamsPerQuery(queries: readonly Query[]): number {
-  const counts = new Set(queries.map(({ streams }) => streams.filter(Boolean).length));
-  if (counts.size === 1) return [...counts][0]!;
-  throw new SdaError(
-    'bad-input',
-    queries.length === 0
-      ? 'There is no query to decode: give at least one.'
-      : 'A batch must have one prompt for every query or two for every query, not a mixture.',
-  );
-}
-
 /** Runs the step rule. */
 async function draw(
   rule: StepRule,
   logits: Tensor2D,
   running: readonly Running[],
-  model: DecoderModel,
 ): Promise<DrawnStep<Running>> {
-  try {
-    const drawn = await rule(logits, {
-      amplifications: running.map(({ query }) => query.amplification),
-      uniforms: running.map(({ random }) => uniformFloat32(random)),
-      queries: running.map(({ index }) => index),
-    });
-    return new DrawnStep(running, drawn);
-  } catch (error) {
-    throw explained(error, running, model);
-  }
+  const drawn = await rule(logits, {
+    amplifications: running.map(({ query }) => query.amplification),
+    uniforms: running.map(({ random }) => uniformFloat32(random)),
+    queries: running.map(({ index }) => index),
+  });
+  return new DrawnStep(running, drawn);
 }
 
 /** An error of unusable logits that also says at which step and from which layer on; any other as it is. */

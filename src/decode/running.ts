@@ -100,7 +100,9 @@ export function forwardAll(
   };
   const logits = forward(model, batch, cache, { logits: 'last', logitBias })!;
   if (padded === count) return logits;
-  const kept = slice(logits, [0, 0], [count, -1]);
-  logits.dispose();
-  return kept;
+  try {
+    return slice(logits, [0, 0], [count, -1]);
+  } finally {
+    logits.dispose();
+  }
 }

@@ -121,11 +121,11 @@ export function checkStreams(streams: Streams, vocabSize: number, maxContext: nu
     if (ids.length === 0) {
       throw new SdaError('bad-input', `The ${stream} prompt has no token: give it at least one.`);
     }
-    const bad = ids.find((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize);
-    if (bad !== undefined) {
+    const bad = ids.findIndex((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize);
+    if (bad >= 0) {
       throw new SdaError(
         'bad-input',
-        `The ${stream} prompt holds the token id ${bad}, but this model's ids are 0..${vocabSize - 1}.`,
+        `The ${stream} prompt holds the token id ${ids[bad]}, but this model's ids are 0..${vocabSize - 1}.`,
       );
     }
     if (ids.length >= maxContext) {

@@ -25,7 +25,8 @@ const BLOCK = 64;
  */
 export class KvCache {
   readonly rows: number;
-  private readonly layers: { keys: Tensor; values: Tensor }[];
+  /** Keys and values of each layer in turn */
+  private readonly variables: Tensor[] = [];
   private readonly config: ModelConfig;
   private readonly maxCapacity: number;
   private slots: number;
@@ -34,16 +35,19 @@ export class KvCache {
   /**
    * @param rows streams held, at least 1
    * @param capacity positions to make room for at once; grows up to `maxCapacity`
+   * @throws what TensorFlow throws where memory runs out; then nothing stays on the device
    */
   constructor(config: ModelConfig, rows: number, capacity: number, maxCapacity: number) {
     this.config = config;
     this.rows = rows;
     this.maxCapacity = maxCapacity;
     this.slots = Math.min(roundUp(Math.max(capacity, 1)), maxCapacity);
-    this.layers = Array.from({ length: config.numLayers }, () => ({
-      keys: this.allocate(),
-      values: this.allocate(),
-    }));
+    try {
+      while (this.variables.length < 2 * config.numLayers) this.variables.push(this.allocate());
+    } catch (error) {
+      this.dispose();
+      throw error;
+    }
   }
 
   /** Positions a row can hold now. */
@@ -52,7 +56,8 @@ export class KvCache {
   }
 
   layer(index: number): LayerCache {
-    return { ...this.layers[index]!, rows: this.rows, capacity: this.slots };
+    const [keys, values] = this.variables.slice(2 * index, 2 * index + 2);
+    return { keys: keys!, values: values!, rows: this.rows, capacity: this.slots };
   }
 
   /**
@@ -64,6 +69,7 @@ export class KvCache {
     const { config, slots, angles } = this;
     const known = rotationLength(config, length);
     if (angles && angles.length === known && angles.table.shape[0] === slots) return angles.table;
+    this.angles = undefined; // before the rest can fail: a table is not used after its end
     angles?.table.dispose();
     const values = rotations(config, slots, length);
     const table = keep(float32Tensor(values, [slots, config.headDim]) as Tensor2D);
@@ -71,14 +77,22 @@ export class KvCache {
     return table;
   }
 
-  /** Makes room for `length` positions a row; `length` must not exceed the maximum capacity. */
+  /**
+   * Makes room for `length` positions a row; `length` must not exceed the maximum capacity.
+   *
+   * @throws what TensorFlow throws where memory runs out; then the past is still there, and growth can be tried again
+   */
   ensure(length: number): void {
     if (length <= this.slots) return;
     const grown = Math.min(roundUp(Math.max(length, 2 * this.slots)), this.maxCapacity);
     const { numKeyValueHeads: heads, headDim } = this.config;
-    const added = [this.rows, heads, grown - this.slots, headDim] as const;
-    for (const variable of this.variables()) {
-      tidy(() => assign(variable, concat([read(variable), zeros([...added])], 2)));
+    for (const variable of this.variables) {
+      tidy(() => {
+        const past = read(variable);
+        const added = grown - past.shape[2]!; // none where an earlier try to grow failed after this one
+        if (added <= 0) return;
+        assign(variable, concat([past, zeros([this.rows, heads, added, headDim])], 2));
+      });
     }
     this.slots = grown;
   }
@@ -86,26 +100,23 @@ export class KvCache {
   /** Copies positions 0..length-1 of one row to another, in every layer. */
   copyRow(from: number, to: number, length: number): void {
     const { numKeyValueHeads: heads, headDim } = this.config;
-    for (const variable of this.variables()) {
-      const part = tidy(() => slice(read(variable), [from, 0, 0, 0], [1, heads, length, headDim]));
-      withInt32([to, 0, 0, 0], (begin) =>
-        withInt32([to + 1, heads, length, headDim], (end) =>
-          withInt32([1, 1, 1, 1], (strides) =>
-            executeOp('ResourceStridedSliceAssign', [], [variable, begin, end, strides, part], 0),
+    for (const variable of this.variables) {
+      tidy(() => {
+        const part = slice(read(variable), [from, 0, 0, 0], [1, heads, length, headDim]);
+        withInt32([to, 0, 0, 0], (begin) =>
+          withInt32([to + 1, heads, length, headDim], (end) =>
+            withInt32([1, 1, 1, 1], (strides) =>
+              executeOp('ResourceStridedSliceAssign', [], [variable, begin, end, strides, part], 0),
+            ),
           ),
-        ),
-      );
-      part.dispose();
+        );
+      });
     }
   }
 
   dispose(): void {
-    for (const variable of this.variables()) variable.dispose();
+    for (const variable of this.variables) variable.dispose();
     this.angles?.table.dispose();
-  }
-
-  private variables(): Tensor[] {
-    return this.layers.flatMap(({ keys, values }) => [keys, values]);
   }
 
   private allocate(): Tensor {
@@ -119,7 +130,12 @@ export class KvCache {
       ],
       [],
     );
-    tidy(() => assign(variable!, zeros([this.rows, heads, this.slots, headDim])));
+    try {
+      tidy(() => assign(variable!, zeros([this.rows, heads, this.slots, headDim])));
+    } catch (error) {
+      variable!.dispose();
+      throw error;
+    }
     return keep(variable!);
   }
 }

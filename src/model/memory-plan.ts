@@ -9,9 +9,11 @@ import type { WeightDtype } from './load.js';
 /** What a loaded model takes of memory, in bytes. */
 export interface MemoryPlan {
   readonly weights: number;
+  /** Streams that run at once: those of each query, for all queries of a batch. */
+  readonly streams: number;
   /** Positions a stream that the cache is planned for. */
   readonly context: number;
-  /** Keys and values of both streams over `context` positions, float32. */
+  /** Keys and values of all streams over `context` positions, float32. */
   readonly kvCache: number;
   /** Activations of a prefill, logits, and the TensorFlow library or what CUDA takes: an estimate. */
   readonly work: number;
@@ -31,8 +33,8 @@ const LEAST_CONTEXT = 512;
 const RUNTIME_BYTES = 400e6;
 /** A CUDA context with the kernels of TensorFlow and cuBLAS, and cuBLAS's workspace; an estimate. */
 const CUDA_BYTES = 800e6;
-/** Columns of a prefill's chunk, for two rows. */
-const PREFILL_LINES = 2 * 512;
+/** Columns of a prefill's chunk (`PREFILL_CHUNK` of src/decode/streams.ts). */
+const PREFILL_COLUMNS = 512;
 
 /** Number of parameters that a config describes; a tied head counts once. */
 export function parameterCount(config: ModelConfig): number {
@@ -65,8 +67,10 @@ function bytesOf(specs: readonly TensorSpec[], elementBytes: number): number {
 }
 
 /**
- * The memory that two streams of `context` positions need with weights of `weights` bytes.
+ * The memory that a batch needs whose streams have `context` positions, with weights of `weights` bytes.
  *
+ * @param streams of each query; default 2
+ * @param batch queries that run at once; default 1. Prompts are run one query at a time
  * @param context default: 4,096 or the model's own maximum, where that is less
  * @param device the GPU whose memory is counted; default: the host's memory is. On a GPU a reference form may widen a
  *   16-bit matrix, and the largest one counts for that
@@ -78,16 +82,22 @@ export function planMemory(
     readonly available: number;
     readonly context?: number;
     readonly device?: string | null;
+    readonly streams?: number;
+    readonly batch?: number;
   },
 ): MemoryPlan {
-  const { weights, available, device = null } = options;
+  const { weights, available, device = null, batch = 1 } = options;
+  const ofQuery = options.streams ?? 2;
+  const streams = ofQuery * batch;
   const context = options.context ?? Math.min(config.maxPositionEmbeddings, DEFAULT_CONTEXT);
-  const kvCache = 2 * context * kvBytesPerToken(config);
-  const lines = 4 * PREFILL_LINES * (4 * config.hiddenSize + 3 * config.intermediateSize);
+  const kvCache = streams * context * kvBytesPerToken(config);
+  const rows = Math.max(ofQuery * PREFILL_COLUMNS, streams); // of a prompt's chunk, or of a step
+  const lines = 4 * rows * (4 * config.hiddenSize + 3 * config.intermediateSize);
   const runtime = device === null ? RUNTIME_BYTES : CUDA_BYTES + 4 * largestMatrix(config);
-  const work = runtime + lines + 4 * 2 * 4 * config.vocabSize;
+  const work = runtime + lines + 4 * streams * 4 * config.vocabSize;
   const total = weights + kvCache + work;
-  return { weights, context, kvCache, work, total, available, device, fits: total <= available };
+  const fits = total <= available;
+  return { weights, streams, context, kvCache, work, total, available, device, fits };
 }
 
 function largestMatrix(config: ModelConfig): number {
@@ -96,13 +106,16 @@ function largestMatrix(config: ModelConfig): number {
 
 /** A plan in one line, for people. */
 export function describePlan(plan: MemoryPlan): string {
-  const { weights, context, kvCache, work, total, available, device } = plan;
-  return `weights ${size(weights)} + KV cache ${size(kvCache)} (2 streams of ${context} tokens) + about ${size(work)} to work = ${size(total)}, with ${size(available)} free${device === null ? '' : ` on ${device}`}`;
+  const { weights, streams, context, kvCache, work, total, available, device } = plan;
+  const many = `${streams} ${streams === 1 ? 'stream' : 'streams'}`;
+  return `weights ${size(weights)} + KV cache ${size(kvCache)} (${many} of ${context} tokens) + about ${size(work)} to work = ${size(total)}, with ${size(available)} free${device === null ? '' : ` on ${device}`}`;
 }
 
 /**
- * Refuses a model before it is read: the context that is asked for must fit, or a short one where none is.
+ * Refuses a model before it is read: the context that is asked for must fit, or a short one where none is; and a
+ * batch before it runs.
  *
+ * @param dir the folder, for the sentence
  * @throws SdaError `out-of-memory` with the numbers where it does not.
  */
 export function checkMemory(
@@ -113,9 +126,13 @@ export function checkMemory(
   const least = Math.min(config.maxPositionEmbeddings, LEAST_CONTEXT);
   const plan = planMemory(config, { ...options, context: options.context ?? least });
   if (plan.fits) return;
+  const several = (options.batch ?? 1) > 1;
+  const fewer = several
+    ? 'fewer answers at once (batch, maxBatch), fewer tokens (maxTokens), '
+    : '';
   throw new SdaError(
     'out-of-memory',
-    `${dir} does not fit into memory: ${describePlan(plan)}; take a shorter context (--context, maxContext), ${plan.device === null ? 'a machine with more memory' : 'a GPU with more memory (CUDA_VISIBLE_DEVICES chooses one, empty takes the CPU)'}, or skip this check (--no-memory-check, memoryCheck: false).`,
+    `${dir} does not fit into memory: ${describePlan(plan)}; take a shorter context (--context, maxContext), ${fewer}${plan.device === null ? 'a machine with more memory' : 'a GPU with more memory (CUDA_VISIBLE_DEVICES chooses one, empty takes the CPU)'}, or skip this check (--no-memory-check, memoryCheck: false).`,
   );
 }
 

@@ -2,6 +2,7 @@ import { tensor2d } from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type DecodeOptions, decode } from '../../src/decode/generate.js';
 import type { Streams } from '../../src/decode/streams.js';
+import { SdaError } from '../../src/errors.js';
 import { resolveSettings } from '../../src/method/settings.js';
 import { readDraw, type StepRule, sdaRule } from '../../src/method/step.js';
 import { type LoadedDecoder, loadDecoder } from '../../src/model/load-model.js';
@@ -129,5 +130,52 @@ test('unusable logits name their own step', async () => {
       code: 'bad-logits',
       message: expect.stringMatching(/^At step 2, .* in the base stream of query 1: /),
     });
+  }
+});
+
+test('where a rule fails, the step before it is shown, and the error is of its own step', async () => {
+  const queries = [queryOf(pair), queryOf([[20], [21, 22]], { maxTokens: 3 })];
+  const shownUntil = async (call: number, readBehind: boolean) => {
+    const own = sdaRule(resolveSettings({ greedy: true }));
+    let calls = 0;
+    const rule: StepRule = (logits, draws) => {
+      if (calls++ === call) throw new SdaError('bad-logits', 'the rule met a NaN.');
+      return own(logits, draws);
+    };
+    const shown: [number, number, string | null][] = [];
+    const reading = async () => {
+      for await (const events of decode(model, queries, plainOptions({}, { rule, readBehind }))) {
+        for (const { query, choice, finishReason } of events) {
+          shown.push([query, choice.id, finishReason]);
+        }
+      }
+    };
+    const error = await expectNoLeak(() => errorOf(reading));
+    expect((error as Error).message).toMatch(new RegExp(`^At step ${call}, the rule met a NaN; `));
+    return shown;
+  };
+  for (const call of [0, 1, 2, 3, 4, 15]) {
+    const shown = await shownUntil(call, true);
+    expect(shown).toEqual(await shownUntil(call, false));
+    expect(shown).toHaveLength(call + Math.min(call, 3));
+  }
+});
+
+test('a rule that fails at what was drawn in vain is no error', async () => {
+  const at = 3;
+  const own = sdaRule(resolveSettings({ greedy: true }));
+  for (const waiting of [[], [queryOf(pair, { maxTokens: 2 })]]) {
+    let calls = 0;
+    const rule: StepRule = (logits, draws) => {
+      if (calls++ === at + 1) throw new Error('in vain');
+      return own(logits, draws);
+    };
+    const stopIds = new Set([greedy[at]!]);
+    const options = plainOptions({}, { rule, stopIds, readBehind: true, maxBatch: 1 });
+    const queries = [queryOf(pair), ...waiting];
+    const { ids, events } = await expectNoLeak(() => run(model, queries, options));
+    expect(ids[0]).toEqual(greedy.slice(0, at + 1));
+    expect(events[0]!.at(-1)!.finishReason).toBe('stop');
+    if (waiting.length > 0) expect(ids[1]).toEqual(greedy.slice(0, 2));
   }
 });

@@ -23,6 +23,32 @@ describe('the memory plan', () => {
     expect(planMemory(config, { weights: 0, available: 0 }).context).toBe(128); // the model's own
   });
 
+  it('counts the streams of all queries that run at once; a prompt is run by itself', async () => {
+    const config = await loadConfig(checkpointDir('tiny-llama'));
+    const needs = { weights: 1000, available: 2e9, context: 100 };
+    const one = planMemory(config, needs);
+    expect(planMemory(config, { ...needs, streams: 2, batch: 1 })).toEqual(one);
+    expect(one.streams).toBe(2);
+    const many = planMemory(config, { ...needs, batch: 8 });
+    expect(many.streams).toBe(16);
+    expect(many.kvCache).toBe(8 * one.kvCache);
+    expect(many.work - one.work).toBe(4 * 14 * 4 * config.vocabSize); // logits of 14 more streams
+    const plain = planMemory(config, { ...needs, streams: 1 });
+    expect(plain.streams).toBe(1);
+    expect(plain.kvCache).toBe(one.kvCache / 2);
+    expect(plain.work).toBeLessThan(one.work);
+    // more lines in a step than in a chunk of two prompts
+    const lineBytes = 4 * (4 * config.hiddenSize + 3 * config.intermediateSize);
+    const huge = planMemory(config, { ...needs, batch: 1024 });
+    expect(huge.work - one.work).toBe(1024 * lineBytes + 4 * 2046 * 4 * config.vocabSize);
+    const check = (batch: number) => () =>
+      checkMemory(config, { ...needs, available: many.total, batch }, 'DIR');
+    expect(check(8)).not.toThrow();
+    expect(check(9)).toThrow(/\(18 streams of 100 tokens\).*fewer answers at once/);
+    const alone = () => checkMemory(config, { ...needs, available: 1, streams: 1 }, 'DIR');
+    expect(alone).toThrow(/\(1 stream of 100 tokens\)/);
+  });
+
   it('of a checkpoint counts what it stores, or what is asked for', async () => {
     const plans: MemoryPlan[] = [];
     for (const dtype of ['auto', 'float32'] as const) {

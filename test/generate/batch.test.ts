@@ -1,0 +1,131 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import {
+  type GenerateRequest,
+  type GenerateSummary,
+  loadModel,
+  SdaModel,
+  type StepRule,
+} from '../../src/index.js';
+import { type MemoryPlan, planMemory } from '../../src/model/memory-plan.js';
+import { checkpointDir, golden } from '../support/checkpoints.js';
+import { errorOf, expectNoLeak, useTensorFlow } from '../support/tensorflow.js';
+
+useTensorFlow();
+
+const { sda } = golden('tiny-llama');
+const prompts = { baseIds: sda.base, instructedIds: sda.instructed };
+
+let model: SdaModel;
+beforeAll(async () => {
+  model = await loadModel(checkpointDir('tiny-llama'));
+});
+afterAll(() => model.dispose());
+
+async function summariesOf(requests: readonly GenerateRequest[]): Promise<GenerateSummary[]> {
+  const batch = model.generateBatch(requests);
+  for (;;) {
+    const { value, done } = await batch.next();
+    if (done) return value;
+  }
+}
+
+/** A rule that draws an end-of-text token at its third call, whatever the logits. */
+function endsAtThird(): StepRule {
+  let call = 0;
+  return (_, { amplifications }) => {
+    const id = ++call === 3 ? model.config.eosTokenIds[0]! : 40;
+    const fields = { js: 0, temperature: 1, logpBase: 0, logpInstructed: 0, logp: 0 };
+    return amplifications.map(() => ({ id, ...fields }));
+  };
+}
+
+describe('each request of a batch', () => {
+  test.each([
+    [false, true],
+    [true, false],
+    [undefined, true],
+  ])('ends at an end-of-text token, or not, as it says: %s and %s', async (...ignoring) => {
+    const rule = endsAtThird();
+    const summaries = await summariesOf(
+      ignoring.map((ignoreEos) => ({ prompts, maxTokens: 5, rule, ignoreEos })),
+    );
+    expect(summaries.map(({ tokenIds, finishReason }) => [tokenIds.length, finishReason])).toEqual(
+      ignoring.map((ignored) => (ignored ? [5, 'length'] : [3, 'stop'])),
+    );
+  });
+
+  test('has a rule and a signal that are those of all, or it is refused', async () => {
+    const same = { rule: endsAtThird(), signal: new AbortController().signal };
+    expect(await summariesOf([0, 1].map(() => ({ prompts, maxTokens: 4, ...same })))).toHaveLength(
+      2,
+    );
+    const others: [Partial<GenerateRequest>, Partial<GenerateRequest>, 'rule' | 'signal'][] = [
+      [same, { ...same, rule: endsAtThird() }, 'rule'],
+      [{}, { rule: endsAtThird() }, 'rule'],
+      [{ rule: endsAtThird() }, {}, 'rule'],
+      [same, { ...same, signal: new AbortController().signal }, 'signal'],
+      [{}, { signal: same.signal }, 'signal'],
+      [{ signal: same.signal }, {}, 'signal'],
+    ];
+    for (const [first, second, field] of others) {
+      const requests = [first, first, second].map((each) => ({ prompts, maxTokens: 4, ...each }));
+      const error = await expectNoLeak(() => errorOf(() => summariesOf(requests)));
+      expect(error).toMatchObject({
+        code: 'bad-input',
+        message: `Request 2 of the batch has another ${field} than request 0: give all requests of a batch the same one, or none.`,
+      });
+    }
+  });
+
+  test('has the settings of all, amplification aside', async () => {
+    const requests = [{ k: 1 }, { k: 1, amplification: 0.5 }, { k: 2 }].map((settings) => ({
+      prompts,
+      maxTokens: 2,
+      settings,
+    }));
+    expect(await summariesOf(requests.slice(0, 2))).toHaveLength(2);
+    expect(await errorOf(() => summariesOf(requests))).toMatchObject({
+      code: 'bad-input',
+      message:
+        'Request 2 of the batch has other settings than request 0: of the settings only amplification may differ.',
+    });
+  });
+});
+
+test('a batch that memory cannot hold is refused before it begins, with the streams that would run', async () => {
+  const dir = checkpointDir('tiny-llama');
+  let plan: MemoryPlan | undefined;
+  const loaded = await loadModel(dir, {
+    onPlan: (made) => {
+      plan = made;
+    },
+  });
+  const { config } = loaded;
+  const room = sda.instructed.length + 40;
+  const { weights, available, device } = plan!;
+  const needs = { weights, available, device, context: room };
+  const pairs = (batch: number) => planMemory(config, { ...needs, batch }).total;
+  const tight = new SdaModel(dir, loaded.decoder, {}, { ...plan!, available: pairs(3) });
+  const request = { prompts, maxTokens: 40, rule: endsAtThird() };
+  const requests = Array.from({ length: 6 }, () => request);
+  const first = (more: Partial<GenerateRequest>, maxBatch?: number) => {
+    const batch = tight.generateBatch(
+      requests.map((each) => ({ ...each, ...more })),
+      { maxBatch },
+    );
+    return batch.next().finally(() => batch.return([]));
+  };
+  await expectNoLeak(async () => {
+    expect((await first({}, 3)).value).toHaveLength(3);
+    expect(await errorOf(() => first({}, 4))).toMatchObject({
+      code: 'out-of-memory',
+      message: expect.stringMatching(
+        /^A batch of 4 with .*\(8 streams of \d+ tokens\).*fewer answers at once \(batch, maxBatch\)/,
+      ),
+    });
+    expect(await errorOf(() => first({}))).toMatchObject({ code: 'out-of-memory' });
+    expect((await first({ singleStream: true })).value).toHaveLength(6);
+    expect((await first({ maxTokens: 1 }, 4)).value).toHaveLength(4);
+  });
+  loaded.dispose();
+});
