@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import type { ExperimentResult } from '../experiment/pipeline.js';
+import type { Method, RunData } from '../experiment/rows.js';
 import { defaultModelDir } from '../runtime/paths.js';
 import { EXIT_INTERRUPTED } from './failure.js';
 import { openModel, withInterrupt } from './load.js';
@@ -100,6 +101,11 @@ async function conclude(
   const summary = summarizeRun(data);
   if (summary.comparisons.length > 0) print(`${resultsTable([{ run: data, summary }])}\n`);
   if (data.header.standIn) warn('a stand-in scored or judged: these numbers are no results');
+  for (const [stage, count] of Object.entries(failed)) {
+    if (count < data.items.length) continue;
+    warn(`${stage}: every item failed: ${firstReason(data, stage)}`);
+    process.exitCode = 1;
+  }
   if (judgingStopped !== null) {
     note(`judging stopped: ${judgingStopped} ${again} once that is mended`);
     process.exitCode = 1;
@@ -113,6 +119,15 @@ async function conclude(
   const { file } = await writeReport([dir]);
   note(`report in ${file}`);
   if (options.open) openInBrowser(file);
+}
+
+/** Why the first item of a stage failed. */
+function firstReason({ responses, scores, verdicts }: RunData, stage: string): string {
+  const [kind, method] = stage.split('-') as [string, Method?];
+  const rows =
+    method === undefined ? scores : (kind === 'judge' ? verdicts : responses).get(method);
+  const [first] = rows?.values() ?? [];
+  return first?.status === 'failed' ? first.failure.reason : 'see its rows';
 }
 
 /** Leaves it to the system which; does nothing without a screen. */

@@ -6,7 +6,13 @@ import { type ChatOptions, type ChatSettings, chatSettings } from './chat-option
 import type { Message } from './rubrics.js';
 import { scrubber } from './secrets.js';
 import { costOf, Spending } from './spending.js';
-import { clientFor, countingFetch, explain, refusesStructure } from './transport.js';
+import {
+  clientFor,
+  countingFetch,
+  type Explained,
+  explain,
+  refusesStructure,
+} from './transport.js';
 import type { Failed, FailureKind, Provenance, TokenCount } from './types.js';
 import type { Parsed } from './values.js';
 
@@ -14,6 +20,8 @@ import type { Parsed } from './values.js';
 export interface Question<T> {
   /** Name of who asks, for the provenance */
   readonly evaluator: string;
+  /** The query that is asked about: the questions of one item have it in common */
+  readonly about: string;
   readonly messages: readonly Message[];
   /** JSON schema of the answer */
   readonly format: { readonly name: string; readonly schema: Record<string, unknown> };
@@ -26,11 +34,20 @@ export type Asked<T> =
   | { readonly status: 'answered'; readonly value: T; readonly provenance: Provenance }
   | Failed;
 
+/** A part of a content that is a list; those of other kinds, such as thinking, are no answer. */
+const partSchema = z.object({
+  type: z.string().optional(),
+  text: z.string().nullish(),
+  refusal: z.string().nullish(),
+});
 const replySchema = z.object({
   choices: z
     .array(
       z.object({
-        message: z.object({ content: z.string().nullish(), refusal: z.string().nullish() }),
+        message: z.object({
+          content: z.union([z.string(), z.array(partSchema)]).nullish(),
+          refusal: z.string().nullish(),
+        }),
         finish_reason: z.string().nullish(),
       }),
     )
@@ -67,12 +84,18 @@ export class ChatModel {
   private readonly scrub: (text: string) => string;
   /** Whether the schema is sent; false once the server has refused it */
   private structured: boolean;
+  /** Whether the server has taken the schema */
+  private schemaTaken = false;
+  /** How often it has failed with the schema and not without it, while it said nothing of it */
+  private schemaDoubts = 0;
+  /** What it has refused and why, while it has not answered yet: see `Explained.doubt` */
+  private readonly doubts = new Map<string, string>();
 
   /** @throws SdaError `bad-input`; see `chatSettings`. */
   constructor(options: ChatOptions = {}) {
     this.settings = chatSettings(options);
-    const { price, costCap, concurrency, cacheDir, apiKey, structured } = this.settings;
-    this.spending = new Spending(price, costCap);
+    const { model, costCap, concurrency, cacheDir, apiKey, structured } = this.settings;
+    this.spending = new Spending(model, options.prices ?? {}, costCap, options.ledger);
     this.client = clientFor(this.settings);
     this.limit = pLimit(concurrency);
     this.cache = cacheDir === undefined ? undefined : new AnswerCache(cacheDir);
@@ -120,10 +143,10 @@ export class ChatModel {
       try {
         reply = await this.reply(question, round > 0, effort, signal);
       } catch (error) {
-        const { kind, reason } = explain(error, this.settings);
-        return failed(kind, reason);
+        const explained = explain(error, this.settings, this.scrub);
+        return failed(this.kindOf(explained, question), explained.reason);
       }
-      this.spending.add(reply.tokens);
+      this.spending.add(question.evaluator, reply.tokens);
       effort.rawAnswer = reply.answer;
       effort.tokens = {
         input: effort.tokens.input + (reply.tokens?.input ?? 0),
@@ -152,12 +175,31 @@ export class ChatModel {
   ): Promise<Reply> {
     const structured = this.structured;
     try {
-      return await this.request(question, again, structured, effort, signal);
+      const reply = await this.request(question, again, structured, effort, signal);
+      if (structured) this.schemaTaken = true;
+      return reply;
     } catch (error) {
-      if (!structured || !refusesStructure(error)) throw error;
-      this.structured = false;
-      return this.request(question, again, false, effort, signal);
+      const refuses = structured ? refusesStructure(error) : 'no';
+      if (refuses === 'no' || (refuses === 'perhaps' && this.schemaTaken)) throw error;
+      if (refuses === 'yes') {
+        this.structured = false;
+        return this.request(question, again, false, effort, signal);
+      }
+      const reply = await this.request(question, again, false, effort, signal).catch((second) => {
+        throw signal?.aborted ? second : error;
+      });
+      // a passing trouble of the server looks the same once
+      if (++this.schemaDoubts === 2) this.structured = false;
+      return reply;
     }
+  }
+
+  /** A refusal that two items have in common, before anything was answered, is one of all requests. */
+  private kindOf({ kind, doubt }: Explained, { about, evaluator }: Question<unknown>): FailureKind {
+    if (doubt === undefined || this.spending.hasAnswered(evaluator)) return kind;
+    const earlier = this.doubts.get(doubt) ?? about;
+    this.doubts.set(doubt, earlier);
+    return earlier === about ? kind : 'rejected';
   }
 
   private async request(
@@ -208,11 +250,16 @@ export class ChatModel {
       problem: { ok: false, kind, reason },
       tokens,
     });
-    if (!reply) return bad('unparsable', 'The server answered with no chat completion.', null);
-    const answer = this.scrub(reply.message.content ?? '');
-    if (reply.message.refusal) {
-      return bad('refused', 'The model declines to judge.', this.scrub(reply.message.refusal));
+    if (!reply) {
+      const { endpoint } = this.settings;
+      const reason = `The server at ${endpoint} answered with no chat completion: check that the address is that of its API, which mostly ends in /v1.`;
+      return bad('unparsable', reason, null);
     }
+    const { content } = reply.message;
+    const parts = typeof content === 'string' ? [{ text: content }] : (content ?? []);
+    const answer = this.scrub(textOf(parts));
+    const refusal = reply.message.refusal || parts.map((part) => part.refusal ?? '').join('');
+    if (refusal) return bad('refused', 'The model declines to judge.', this.scrub(refusal));
     if (reply.finish_reason === 'content_filter') {
       return bad('refused', 'The server filtered the answer.', answer);
     }
@@ -233,6 +280,13 @@ export class ChatModel {
     const { model, price } = this.settings;
     return { evaluator, model, cached: false, ...effort, cost: costOf(effort.tokens, price) };
   }
+}
+
+function textOf(parts: readonly z.infer<typeof partSchema>[]): string {
+  return parts
+    .filter(({ type = 'text' }) => type === 'text' || type === 'output_text')
+    .map(({ text }) => text ?? '')
+    .join('');
 }
 
 /** Ends with the signal at once, also while the client waits before a retry. */

@@ -1,4 +1,5 @@
 import { SdaError } from '../errors.js';
+import type { Ledger } from './ledger.js';
 import type { Price } from './spending.js';
 
 export const OPENAI_ENDPOINT = 'https://api.openai.com/v1';
@@ -39,6 +40,8 @@ export interface ChatOptions {
    * reached end, so that it can be exceeded by their cost.
    */
   readonly costCap?: number | undefined;
+  /** What counts towards the cost cap, also of other models and earlier processes; default: what this model takes */
+  readonly ledger?: Ledger | undefined;
   /** A folder that keeps what was answered; default none */
   readonly cacheDir?: string | undefined;
 }
@@ -131,7 +134,7 @@ function endpointOf(text: string): string {
       `The address of the judging server at ${url.host} must have no user name, password, query or fragment: give a key through the environment.`,
     );
   }
-  return url.href.replace(/\/+$/, '');
+  return url.href.replace(/\/+$/, '').replace(/\/chat\/completions$/, '');
 }
 
 function keyOf(

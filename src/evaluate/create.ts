@@ -4,6 +4,7 @@ import type { SdaModel } from '../sda-model.js';
 import type { ChatOptions } from './chat-options.js';
 import type { IntrinsicPromptOptions } from './intrinsic-evaluator.js';
 import type { PairJudge } from './judge.js';
+import type { Ledger } from './ledger.js';
 import type { Evaluator } from './types.js';
 
 const text = z.string().refine((value) => value.trim() !== '', 'must not be empty');
@@ -94,17 +95,19 @@ export function parseSpec<T>(schema: z.ZodType<T>, value: unknown, what: string)
  *
  * @param model whose answers are scored; `intrinsic` alone needs it
  * @param prompt how that model's prompts are made; `intrinsic` alone needs it
+ * @param ledger what counts towards a cost cap; see `ChatOptions`
  * @throws SdaError `bad-input`, `file-missing` or `bad-file`, before anything is scored
  */
 export async function createEvaluator(
   spec: EvaluatorSpec,
   model?: SdaModel,
   prompt: IntrinsicPromptOptions = {},
+  ledger?: Ledger,
 ): Promise<Evaluator> {
   switch (spec.kind) {
     case 'openai': {
       const { OpenAiEvaluator } = await import('./openai.js');
-      return new OpenAiEvaluator({ ...chatOptions(spec), rubric: spec.rubric });
+      return new OpenAiEvaluator({ ...chatOptions(spec), rubric: spec.rubric, ledger });
     }
     case 'intrinsic': {
       if (!model) {
@@ -125,9 +128,9 @@ export async function createEvaluator(
 }
 
 /** @throws SdaError `bad-input` for a missing key and options that do not go together. */
-export async function createJudge(spec: JudgeSpec): Promise<PairJudge> {
+export async function createJudge(spec: JudgeSpec, ledger?: Ledger): Promise<PairJudge> {
   const { PairJudge } = await import('./judge.js');
-  return new PairJudge({ ...chatOptions(spec), rubric: spec.rubric, seed: spec.seed });
+  return new PairJudge({ ...chatOptions(spec), rubric: spec.rubric, seed: spec.seed, ledger });
 }
 
 function chatOptions(spec: Omit<z.infer<z.ZodObject<typeof chatShape>>, 'kind'>): ChatOptions {

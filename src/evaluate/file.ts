@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { messageOf, SdaError } from '../errors.js';
+import { foreignValue, parseRows } from './json-rows.js';
 import { type Evaluator, localProvenance } from './types.js';
 
 const rowSchema = z.object({
@@ -85,9 +86,12 @@ export function rowsOf(text: string, file: string): Row[] {
 
 function parsed(json: string, file: string, place: string): unknown {
   try {
-    return JSON.parse(json);
+    return parseRows(json);
   } catch (error) {
-    const message = messageOf(error).replace(/\s+/g, ' ');
+    const foreign = foreignValue(json);
+    const message = foreign
+      ? `${foreign.word}${place === 'the array' ? ` on line ${foreign.line + 1}` : ''} is no value of it`
+      : messageOf(error).replace(/\s+/g, ' ');
     throw new SdaError('bad-file', `${file}, ${place}: not valid JSON (${message}); correct it.`, {
       cause: error,
     });

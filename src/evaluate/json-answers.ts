@@ -58,3 +58,7 @@ function closingBrace(text: string, start: number): number | null {
   }
   return null;
 }
+
+export function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

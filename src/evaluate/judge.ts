@@ -111,6 +111,7 @@ export class PairJudge {
       order === 'first-second' ? ([first, second] as const) : ([second, first] as const);
     const question: Question<readonly [number, number]> = {
       evaluator: this.name,
+      about: query,
       messages: pairMessages({ query, core, shown }, this.options.rubric),
       format: PAIR_SCHEMA,
       reminder: PAIR_FORMAT,

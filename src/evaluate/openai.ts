@@ -35,6 +35,7 @@ export class OpenAiEvaluator implements Evaluator {
     const asked = await this.chat.ask(
       {
         evaluator: this.name,
+        about: input.query,
         messages: scoreMessages(input, this.options.rubric),
         format: SCORE_SCHEMA,
         reminder: SCORE_FORMAT,

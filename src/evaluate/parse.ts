@@ -1,4 +1,4 @@
-import { jsonObjectsIn, without } from './json-answers.js';
+import { isObject, jsonObjectsIn, without } from './json-answers.js';
 import {
   agreed,
   answerOf,
@@ -6,21 +6,33 @@ import {
   type Parsed,
   type ParseOptions,
   plain,
-  problem,
+  scaleIn,
   valueAt,
   type Written,
   wholeNumber,
 } from './values.js';
 
-export type { Parsed, ParseOptions } from './values.js';
-
 type Found = Written | 'unclear';
+type Values = Readonly<Record<string, unknown>>;
 
-/** What may stand between a label and its value. */
+/** One number that an answer is to give. */
+interface Wanted {
+  /** Its values in an object that an answer holds */
+  readonly valuesIn: (object: Values) => Found[];
+  /** What stands before it in prose */
+  readonly label: RegExp;
+}
+
+/** What may stand between a label and its value; a note may name the scale. */
 const IS = String.raw`\s*(?::|=>?|->|→|\||[-–—](?=\s)|(?<=\s)(?:is|of|was|would be)(?=[\s:])(?:\s*:)?|\n+(?=\s*-?\d))\s*`;
-const NOTE = String.raw`(?:\s*\([^()\n]{0,60}\)|\s*\/\s*\d+(?=\s*[:=]))?(?:\s+(?:on|from|between|out of|for)\b[^\n:=]{0,60}(?=\s*[:=]))?`;
-const SCORE_LABEL = new RegExp(`(?<![\\p{L}\\p{N}])(?:score|rating)${NOTE}${IS}`, 'giu');
+const NOTE = String.raw`(?<note>(?:\s*\([^()\n]{0,60}\)|\s*\/\s*\d+(?=\s*[:=]))?(?:\s+(?:on|from|between|out of|for)\b[^\n:=]{0,60}(?=\s*[:=]))?)`;
 const SCORE_KEY = /^(?:(?:overall|final|total)[_ ]?)?(?:score|rating)$/i;
+const SCALE_KEY = /^(?:scale|range|out[_ ]?of|max(?:imum)?(?:[_ ]?(?:score|rating))?)$/i;
+
+const SCORE: Wanted = {
+  valuesIn: (object) => scoresIn(object, (key) => SCORE_KEY.test(key)),
+  label: new RegExp(`(?<![\\p{L}\\p{N}])(?:score|rating|grade|verdict)${NOTE}${IS}`, 'giu'),
+};
 
 /**
  * Reads the score of one response. In this order: `{"score": 85}` and labelled values ("Score: 85.5",
@@ -32,18 +44,12 @@ const SCORE_KEY = /^(?:(?:overall|final|total)[_ ]?)?(?:score|rating)$/i;
 export function parseScore(text: string, options: ParseOptions = {}): Parsed<number> {
   const answer = answerOf(text);
   if (!answer.ok) return answer;
-  const objects = jsonObjectsIn(answer.value).filter(({ value }) =>
-    Object.keys(value).some((key) => SCORE_KEY.test(key)),
-  );
-  const found: Found[] = objects.flatMap(({ value, ambiguous }) =>
-    Object.entries(value)
-      .filter(([key]) => SCORE_KEY.test(key))
-      .map(([, score]) => (ambiguous ? 'unclear' : jsonNumber(score))),
-  );
-  const rest = plain(without(answer.value, objects));
-  found.push(...labelled(rest, SCORE_LABEL));
-  if (found.length === 0) found.push(...scaled(fractionsIn(rest), options));
-  if (found.length === 0) found.push(...present(wholeNumber(rest)));
+  const { found, rest } = read(answer.value, SCORE);
+  // unlabelled fractions on another scale, such as "8 out of 10 people", say nothing of the score
+  const { scale = 100 } = options;
+  const fits = (value: Found) => value === 'unclear' || value.scale === scale;
+  if (found.length === 0) found.push(...fractionsIn(rest).filter(fits));
+  if (found.length === 0) found.push(...[wholeNumber(rest)].filter((value) => value !== null));
   return agreed(found, 'score', options);
 }
 
@@ -60,33 +66,46 @@ export function parsePair(
 ): Parsed<readonly [number, number]> {
   const answer = answerOf(text);
   if (!answer.ok) return answer;
-  const names = labels.map((label) => label.toLowerCase());
-  const objects = jsonObjectsIn(answer.value).filter(({ value }) =>
-    names.some((name) => jsonScores(value, name).length > 0),
-  );
-  const rest = plain(without(answer.value, objects));
-  const scores: number[] = [];
-  for (const [index, name] of names.entries()) {
-    const found: Found[] = objects.flatMap(({ value, ambiguous }) =>
-      jsonScores(value, name).map((score): Found => (ambiguous ? 'unclear' : jsonNumber(score))),
-    );
-    found.push(...labelled(rest, pairLabel(name)));
-    const score = agreed(found, `score of ${labels[index]}`, options);
-    if (!score.ok) return score;
-    scores.push(score.value);
-  }
-  const [first, second] = scores;
-  if (first === undefined || second === undefined) return problem('unparsable', 'No scores.');
-  return { ok: true, value: [first, second] };
+  const scoreOf = (label: string) =>
+    agreed(read(answer.value, pairWanted(label)).found, `score of ${label}`, options);
+  const [first, second] = [scoreOf(labels[0]), scoreOf(labels[1])];
+  if (!first.ok) return first;
+  return second.ok ? { ok: true, value: [first.value, second.value] } : second;
 }
 
-/** The values of an object's keys that name a label, also under "scores", also as `{"score": n}`. */
-function jsonScores(value: Readonly<Record<string, unknown>>, name: string): unknown[] {
-  return Object.entries(value).flatMap(([key, score]): unknown[] => {
-    if (/^(?:scores|ratings)$/i.test(key) && isObject(score)) return jsonScores(score, name);
+/** All statements of a number, in JSON and in prose, and the prose. */
+function read(answer: string, { valuesIn, label }: Wanted): { found: Found[]; rest: string } {
+  const objects = jsonObjectsIn(answer).filter(({ value }) => valuesIn(value).length > 0);
+  const rest = plain(without(answer, objects));
+  const inJson = objects.flatMap(({ value, ambiguous }): Found[] =>
+    ambiguous ? ['unclear'] : valuesIn(value),
+  );
+  const inProse = [...rest.matchAll(label)].map((match) =>
+    valueAt(rest, match.index + match[0].length, scaleIn(match.groups!.note!)),
+  );
+  return { found: [...inJson, ...inProse.filter((value) => value !== null)], rest };
+}
+
+/** "Response A: 80", "Score A = 80", "A (80 of 100): 80", "Response A - Score: 80", "Score for A: 80". */
+function pairWanted(label: string): Wanted {
+  const name = label.toLowerCase();
+  const noun = String.raw`(?:(?:response|answer|assistant)s?\s*)?`;
+  const score = String.raw`(?:\s*(?:${IS})?(?<![\p{L}\p{N}])(?:score|rating))?`;
+  return {
+    valuesIn: (object) => pairScoresIn(object, name),
+    label: new RegExp(
+      String.raw`(?<![\p{L}\p{N}])${noun}(?<![\p{L}\p{N}])${name}(?![\p{L}\p{N}])${score}${NOTE}${IS}`,
+      'giu',
+    ),
+  };
+}
+
+/** The values of the keys that name a label, also under "scores", also as `{"score": n}`. */
+function pairScoresIn(object: Values, name: string): Found[] {
+  return Object.entries(object).flatMap(([key, part]): Found[] => {
+    if (isObject(part) && /^(?:scores|ratings)$/i.test(key)) return pairScoresIn(part, name);
     if (keyName(key) !== name) return [];
-    if (!isObject(score)) return [score];
-    return Object.entries(score).flatMap(([inner, n]) => (SCORE_KEY.test(inner) ? [n] : []));
+    return isObject(part) ? SCORE.valuesIn(part) : scoresIn(object, (other) => other === key);
   });
 }
 
@@ -97,37 +116,14 @@ function keyName(key: string): string {
     .replace(/[^a-z0-9]/g, '');
 }
 
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-/** "Response A: 80", "Score A = 80", "A (80 of 100): 80", "Response A - Score: 80", "Score for A: 80". */
-function pairLabel(name: string): RegExp {
-  const noun = String.raw`(?:(?:response|answer|assistant)s?\s*)?`;
-  const score = String.raw`(?:\s*(?:${IS})?(?<![\p{L}\p{N}])(?:score|rating))?`;
-  return new RegExp(
-    String.raw`(?<![\p{L}\p{N}])${noun}(?<![\p{L}\p{N}])${name}(?![\p{L}\p{N}])${score}${NOTE}${IS}`,
-    'giu',
-  );
-}
-
-/** The value behind each place where the label stands. */
-function labelled(text: string, label: RegExp): Found[] {
-  return [...text.matchAll(label)].flatMap((match) =>
-    present(valueAt(text, match.index + match[0].length)),
-  );
-}
-
-/** Unlabelled fractions on another scale, such as "8 out of 10 people", say nothing of the score. */
-function scaled(found: readonly Found[], { scale = 100 }: ParseOptions): Found[] {
-  return found.filter((value) => value === 'unclear' || value.scale === scale);
-}
-
-function jsonNumber(value: unknown): Found {
-  if (typeof value === 'number') return { number: value, scale: undefined };
-  return (typeof value === 'string' && wholeNumber(plain(value))) || 'unclear';
-}
-
-function present(value: Found | null): Found[] {
-  return value === null ? [] : [value];
+/** The numbers of an object's keys, on the scale that another of its keys may name. */
+function scoresIn(object: Values, isKey: (key: string) => boolean): Found[] {
+  const named = Object.entries(object).find(([key]) => SCALE_KEY.test(key))?.[1];
+  const scale = named === undefined ? undefined : (scaleIn(String(named)) ?? Number.NaN);
+  return Object.entries(object)
+    .filter(([key]) => isKey(key))
+    .map(([, value]): Found => {
+      if (typeof value === 'number') return { number: value, scale };
+      return (typeof value === 'string' && wholeNumber(plain(value), scale)) || 'unclear';
+    });
 }

@@ -1,3 +1,4 @@
+import { Ledger } from './ledger.js';
 import type { TokenCount } from './types.js';
 
 /** US dollars per million tokens. */
@@ -15,37 +16,58 @@ export function costOf(tokens: TokenCount, price: Price | undefined): number | n
 export class Spending {
   private input = 0;
   private output = 0;
-  private uncounted = 0;
 
+  /**
+   * @param cap US dollars, of all that the ledger holds: other models count by what they cost when they were asked,
+   *   or by their price here; those without any price do not
+   */
   constructor(
-    private readonly price: Price | undefined,
-    /** US dollars */
+    private readonly model: string,
+    private readonly prices: Readonly<Record<string, Price>>,
     private readonly cap: number | undefined,
+    private readonly ledger = new Ledger(),
   ) {}
 
+  /** Of this process and model alone */
   get tokens(): TokenCount {
     return { input: this.input, output: this.output };
   }
 
   get cost(): number | null {
-    return costOf(this.tokens, this.price);
+    return costOf(this.tokens, this.priceOf(this.model));
   }
 
   /** @param tokens null where the server did not count them */
-  add(tokens: TokenCount | null): void {
+  add(evaluator: string, tokens: TokenCount | null): void {
     this.input += tokens?.input ?? 0;
     this.output += tokens?.output ?? 0;
-    if (!tokens) this.uncounted++;
+    const cost = tokens && costOf(tokens, this.priceOf(this.model));
+    this.ledger.add({ evaluator, model: this.model, tokens, cost });
+  }
+
+  /** Whether the model has answered this evaluator, be it an earlier process. */
+  hasAnswered(evaluator: string): boolean {
+    return this.ledger
+      .entries()
+      .some((entry) => entry.evaluator === evaluator && entry.model === this.model);
   }
 
   /** Why nothing more may be asked; null while something may. */
   refusal(): string | null {
     if (this.cap === undefined) return null;
-    if (this.uncounted > 0) {
+    const entries = this.ledger.entries();
+    if (entries.some(({ model, tokens }) => tokens === null && model === this.model)) {
       return 'The server does not count its tokens, so the cost cap cannot be kept: ask without a cap.';
     }
-    const cost = this.cost ?? 0;
-    if (cost < this.cap) return null;
-    return `The cost cap of ${this.cap} US dollars is reached (${cost.toFixed(6)} spent): raise it to go on.`;
+    const costs = entries.map(
+      ({ cost, tokens, model }) => cost ?? (tokens && costOf(tokens, this.priceOf(model))) ?? 0,
+    );
+    const spent = costs.reduce((sum, cost) => sum + cost, 0);
+    if (spent < this.cap) return null;
+    return `The cost cap of ${this.cap} US dollars is reached (${spent.toFixed(6)} spent in all): raise it to go on.`;
+  }
+
+  private priceOf(model: string): Price | undefined {
+    return Object.hasOwn(this.prices, model) ? this.prices[model] : undefined;
   }
 }

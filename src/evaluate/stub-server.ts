@@ -61,6 +61,12 @@ export function fails(
     send(response, status, body, { 'content-type': 'application/json', ...headers });
 }
 
+/** Any body at all; a string is sent as it is. */
+export function answers(status: number, body: unknown): Behaviour {
+  const text = typeof body === 'string' ? body : JSON.stringify(body);
+  return (_, response) => send(response, status, text, AT_ONCE);
+}
+
 /** Retried at once where it may be retried. */
 const AT_ONCE = { 'retry-after-ms': '1' };
 
@@ -72,12 +78,13 @@ export const unauthorized = () =>
 export const outOfQuota = () =>
   fails(429, { message: 'You exceeded your quota', code: 'insufficient_quota' }, AT_ONCE);
 
-/** 400 for a request with response_format, else as told. */
-export function withoutStructure(then: Behaviour): Behaviour {
-  const refuse = fails(400, {
-    message: "Invalid parameter: 'response_format' of type 'json_schema' is not supported",
-    param: 'response_format',
-  });
+const REFUSES_FORMAT = fails(400, {
+  message: "Invalid parameter: 'response_format' of type 'json_schema' is not supported",
+  param: 'response_format',
+});
+
+/** 400, or as told, for a request with response_format, else as told. */
+export function withoutStructure(then: Behaviour, refuse = REFUSES_FORMAT): Behaviour {
   return (request, response) => (request.body.response_format ? refuse : then)(request, response);
 }
 

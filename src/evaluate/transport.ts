@@ -1,9 +1,13 @@
 import { OpenAI } from 'openai';
 import type { ChatSettings } from './chat-options.js';
+import { proxyNote, whyNotReached } from './connection.js';
+import { errorIn, type ServerError } from './server-words.js';
 import type { FailureKind } from './types.js';
 
 /** A server that wants a longer pause than this is given up: a run should say so, not sleep. */
 const LONGEST_PAUSE_S = 60;
+/** Marks an error that came with the status of a good answer. */
+const INSIDE = 'x-sda-inside';
 
 /** The client of a server. It repeats requests by itself; nothing here does so again. */
 export function clientFor(settings: ChatSettings): OpenAI {
@@ -20,7 +24,7 @@ export function clientFor(settings: ChatSettings): OpenAI {
 
 /**
  * fetch that tells of each request; that reads the whole answer at once, so that the client's time-out and retries
- * cover it; and that lets the client not retry where this is of no use.
+ * cover it; that brings errors of every form into OpenAI's; and that lets the client not retry where this is of no use.
  */
 export function countingFetch(onRequest: () => void): typeof fetch {
   return async (input, init) => {
@@ -31,11 +35,26 @@ export function countingFetch(onRequest: () => void): typeof fetch {
     headers.delete('content-encoding');
     headers.delete('content-length');
     // what is no JSON is found out by reading it
-    if (response.ok) headers.set('content-type', 'application/json');
+    headers.set('content-type', 'application/json');
     if (isFinal(response, text)) headers.set('x-should-retry', 'false');
+    const error = errorIn(text, response.ok);
+    if (error) {
+      if (response.ok) headers.set(INSIDE, String(response.status));
+      const status = response.ok ? statusOf(error) : response.status;
+      return new Response(JSON.stringify({ error }), { status, headers });
+    }
     const body = [204, 205, 304].includes(response.status) ? null : text;
     return new Response(body, { status: response.status, headers });
   };
+}
+
+/** The status that an error would have had, had it not come with that of a good answer. */
+function statusOf({ code, type }: ServerError): number {
+  const number = Number(code);
+  if (Number.isInteger(number) && number >= 400 && number < 600) return number;
+  return /rate.?limit|overload|time.?out|unavailable|server.?error/i.test(`${code} ${type}`)
+    ? 503
+    : 400;
 }
 
 function isFinal({ status, headers }: Response, text: string): boolean {
@@ -48,19 +67,64 @@ function isFinal({ status, headers }: Response, text: string): boolean {
   );
 }
 
-/** Whether a server says that it does not know the structured form of output. */
-export function refusesStructure(error: unknown): boolean {
-  if (!(error instanceof OpenAI.APIError) || error.status !== 400) return false;
-  return /response_format|json_schema|structured output/i.test(
-    `${error.message} ${error.param ?? ''} ${error.code ?? ''}`,
-  );
+/** What a server said of a request that it refuses. */
+interface Refusal {
+  readonly status: number;
+  readonly words: string;
+  readonly code: string;
+  readonly param: string;
+}
+
+function refusalIn(error: unknown): Refusal | null {
+  if (!(error instanceof OpenAI.APIError) || error.status === undefined) return null;
+  const { message = '', code, type, param } = (error.error ?? {}) as Partial<ServerError>;
+  const codes = `${code ?? ''} ${type ?? ''}`;
+  return {
+    status: error.status as number,
+    words: message,
+    code: codes,
+    param: String(param ?? ''),
+  };
+}
+
+/**
+ * Whether a server refuses the structured form of output: 'yes' where it says so, 'perhaps' where only the same request
+ * without it tells, since servers that do not know it answer 400, 404, 422 or 500 in words of their own.
+ */
+export function refusesStructure(error: unknown): 'yes' | 'perhaps' | 'no' {
+  const refusal = refusalIn(error);
+  if (!refusal || ![400, 404, 415, 422, 500, 501].includes(refusal.status)) return 'no';
+  const { status, words, code, param } = refusal;
+  const all = `${words} ${code} ${param}`;
+  if (/response_format|json_schema|structured.?output|grammar/i.test(all)) return 'yes';
+  const other = isOfThisItem(refusal) || (status === 404 && /\bmodel\b/i.test(words));
+  return other ? 'no' : 'perhaps';
+}
+
+/** Of one request's own text: its length, and what filters make of it. */
+const THIS_ITEM =
+  /content.?(?:filter|policy|management)|moderation|flagged|safety (?:system|filter|polic)|invalid_prompt|context.?(?:length|window|size)|(?:maximum|max|longer|exceed\w*|too many)\b.{0,80}\btokens|tokens?\b.{0,80}\b(?:exceed|too (?:long|many))|(?:prompt|input|request)\b.{0,40}\btoo (?:long|large)/is;
+
+function isOfThisItem({ words, code }: Refusal): boolean {
+  // the largest answer that is asked for is the same for every item
+  const ofAnswer = /max_(?:completion_)?tokens/.test(words) && !/context|input|prompt/i.test(words);
+  return !ofAnswer && THIS_ITEM.test(`${words} ${code}`);
 }
 
 /** What a failed request means. */
+export interface Explained {
+  readonly kind: FailureKind;
+  readonly reason: string;
+  /** Where one request alone does not tell whether all are refused: what to tell the next refusal by */
+  readonly doubt?: string;
+}
+
+/** @param scrub applied before texts of the server are shortened: half a key is not found any more */
 export function explain(
   error: unknown,
   { endpoint, model, apiKeyEnv, timeoutMs }: ChatSettings,
-): { kind: FailureKind; reason: string } {
+  scrub: (text: string) => string,
+): Explained {
   const who = `${model} at ${endpoint}`;
   if (error instanceof OpenAI.APIUserAbortError) {
     return { kind: 'aborted', reason: `The question to ${who} was aborted.` };
@@ -68,28 +132,45 @@ export function explain(
   if (error instanceof OpenAI.APIConnectionTimeoutError) {
     return {
       kind: 'unreachable',
-      reason: `${who} did not answer within ${timeoutMs} ms: give it more time, or ask less at once.`,
+      reason: `${who} did not answer in time, which is ${timeoutMs} ms at most: give it more time, or ask less at once${proxyNote(endpoint)}.`,
     };
   }
-  if (error instanceof OpenAI.APIError && error.status !== undefined) {
-    const { status, code } = error as { status: number; code?: unknown };
-    const said = `${who} answered ${clause(error.message)}`;
-    if (code === 'insufficient_quota') {
-      return { kind: 'rejected', reason: `${said}: the account has no credit left.` };
-    }
-    if (status === 401 || status === 403) {
-      return { kind: 'rejected', reason: `${said}: check the key in ${apiKeyEnv}.` };
-    }
-    if (status === 429 || status === 408 || status === 409 || status >= 500) {
-      return { kind: 'unreachable', reason: `${said}: try again later, or ask less at once.` };
-    }
-    return { kind: 'rejected', reason: `${said}: check the model's name and the parameters.` };
+  const refusal = refusalIn(error);
+  if (!refusal) {
+    return {
+      kind: 'unreachable',
+      reason: `${who} cannot be reached ${scrub(whyNotReached(error, endpoint))}.`,
+    };
   }
-  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  return {
-    kind: 'unreachable',
-    reason: `${who} cannot be reached (${clause(String((cause as Error)?.message ?? cause))}): check the address and that the server runs.`,
-  };
+  const { status, code, param } = refusal;
+  const words = clause(scrub(refusal.words));
+  const inside = (error as InstanceType<typeof OpenAI.APIError>).headers?.get(INSIDE);
+  const what = inside ? `answered ${inside} with an error` : `answered ${status}`;
+  const said = `${who} ${what}${words === '' ? ' without a word' : `: "${words}"`}`;
+  if (code.includes('insufficient_quota') || status === 402) {
+    return { kind: 'rejected', reason: `${said}; the account has no credit left.` };
+  }
+  if (status === 413 || ([400, 403, 422].includes(status) && isOfThisItem(refusal))) {
+    return { kind: 'declined', reason: `${said}; other items are not concerned.` };
+  }
+  if (status === 401 || status === 403) {
+    return { kind: 'rejected', reason: `${said}; check the key in ${apiKeyEnv}.` };
+  }
+  if ([408, 409, 425, 429].includes(status) || status >= 500) {
+    return { kind: 'unreachable', reason: `${said}; try again later, or ask less at once.` };
+  }
+  const rightPlace =
+    /\/v\d+\w*(?:\/|$)/.test(new URL(endpoint).pathname) || /\bmodel\b/i.test(words);
+  const address = rightPlace
+    ? ''
+    : `; the address ${endpoint} may lack its end: try ${endpoint}/v1`;
+  if (status === 404 || status === 405) {
+    const advice = address || "; check the model's name and the address";
+    return { kind: 'rejected', reason: `${said}${advice}.` };
+  }
+  const advice = address || "; check the model's name, the parameters and this item's text";
+  const doubt = `${status} ${param} ${words.replace(/\d+/g, '#')}`;
+  return { kind: 'declined', reason: `${said}${advice}.`, doubt };
 }
 
 /** A message of others inside a sentence: one line, not too long. */

@@ -18,6 +18,7 @@ export interface EvaluatorInput {
 /**
  * Why there is no score or verdict:
  * - `unparsable`, `out-of-range`, `refused`: what the model answered, after all re-asks
+ * - `declined`: the server refuses this one request (content filter, context length)
  * - `rejected`: the server refuses these requests (key, quota, model, parameters): the next ones fail alike
  * - `unreachable`: no connection, time-outs, 429 and 5xx, after the retries
  * - `cost-cap`: not asked, because the allowed cost is spent
@@ -29,6 +30,7 @@ export type FailureKind =
   | 'unparsable'
   | 'out-of-range'
   | 'refused'
+  | 'declined'
   | 'rejected'
   | 'unreachable'
   | 'cost-cap'

@@ -1,3 +1,4 @@
+import { jsonObjectsIn } from './json-answers.js';
 import type { FailureKind } from './types.js';
 
 /** What was read from an answer, or why nothing was. */
@@ -22,13 +23,26 @@ export function problem(kind: Problem['kind'], reason: string): Problem {
 
 /** Longer answers are not searched for a score. */
 const MAX_ANSWER = 20_000;
-const CLOSE = '</think>';
 
-/** The answer of a reasoning model without its thinking, plainly written: see `plain`. */
+/** How models mark what they think, by the names of the tags and by what opens and ends it elsewhere. */
+const THINKING =
+  '(?:seed:)?(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection|analysis|scratchpad)';
+const OPEN = new RegExp(
+  String.raw`<${THINKING}>|\[THINK\]|◁think▷|<\|channel\|>\s*(?:analysis|commentary)`,
+  'i',
+);
+const CLOSE = new RegExp(
+  String.raw`<\/${THINKING}>|\[\/THINK\]|◁\/think▷|<\|channel\|>\s*final\s*<\|message\|>`,
+  'gi',
+);
+
+/** The answer of a reasoning model without its thinking; one that is JSON and no more is taken as it stands. */
 export function answerOf(text: string): Parsed<string> {
-  const close = text.lastIndexOf(CLOSE);
-  const answer = (close < 0 ? text : text.slice(close + CLOSE.length)).trim();
-  if (answer.includes('<think>')) {
+  const whole = text.trim();
+  const [object] = whole.length > MAX_ANSWER ? [] : jsonObjectsIn(whole);
+  if (object?.start === 0 && object.stop === whole.length) return { ok: true, value: whole };
+  const answer = text.split(CLOSE).at(-1)!.trim();
+  if (OPEN.test(answer)) {
     return problem('unparsable', 'The answer ends inside its thinking.');
   }
   if (answer === '') return problem('unparsable', 'The answer is empty.');
@@ -62,8 +76,8 @@ export function plain(text: string): string {
 const NUMBER = String.raw`(?<number>-?\d+(?:[.,]\d+)*)`;
 const UNIT = String.raw`(?:\s*(?:%|percent\b|points?\b|pts?\b))?`;
 const OUT_OF = String.raw`(?:\s*\(?\s*(?:\/|out of|of)\s*(?:a (?:possible|maximum|total) )?(?<scale>\d+(?:[.,]\d+)?))`;
-/** No further digit, letter, fraction, or end of a range or list follows. */
-const END = String.raw`(?![\p{L}\p{N}_]|[.,]\d|\s*[\/\u2044]|\s*[-–—~]\s*\d|\s*(?:to|or|and)\s+\d|\s*,\s*\d)`;
+/** No further digit, letter, question, fraction, or end of a range or list follows. */
+const END = String.raw`(?![\p{L}\p{N}_]|[.,]\d|\s*[?\/\u2044]|\s*[-–—~]\s*\d|\s*(?:to|or|and)\s+\d|\s*,\s*\d)`;
 const VALUE = new RegExp(`${NUMBER}${UNIT}${OUT_OF}?${END}`, 'iuy');
 const FRACTION = new RegExp(
   String.raw`(?<![\p{L}\p{N}_.,\/]|\d\s*[-–—~]\s*|\d\s+(?:to|or|and)\s+)${NUMBER}${OUT_OF}${END}`,
@@ -77,28 +91,44 @@ export interface Written {
   readonly scale: number | undefined;
 }
 
-/** The number written at `at`; null where another text stands there; 'unclear' for a range, a list, 7.5.2. */
-export function valueAt(text: string, at: number): Written | 'unclear' | null {
+/** The last number of a text on a scale, such as 10 of "1 to 10" and "out of 10". */
+export function scaleIn(text: string): number | undefined {
+  const last = text.match(/\d+(?:[.,]\d+)*/g)?.at(-1);
+  return last === undefined ? undefined : numberOf(last);
+}
+
+/**
+ * The number written at `at`; null where another text stands there; 'unclear' for a range, a list, 7.5.2, "3 errors".
+ * @param scale where the number names none
+ */
+export function valueAt(text: string, at: number, scale?: number): Written | 'unclear' | null {
   VALUE.lastIndex = at;
   const match = VALUE.exec(text);
-  if (match) return written(match);
-  return /^-?\s*[.,]?\d/.test(text.slice(at, at + 8)) ? 'unclear' : null;
+  if (!match) return /^-?\s*[.,]?\d/.test(text.slice(at, at + 8)) ? 'unclear' : null;
+  const next = text.slice(VALUE.lastIndex, VALUE.lastIndex + 20);
+  return match.groups!.scale === undefined && COUNTED.test(next)
+    ? 'unclear'
+    : written(match, scale);
 }
+
+/** A word that says what was counted, rather than one that goes on with the sentence. */
+const COUNTED =
+  /^[ \t]+(?!(?:because|since|as|for|with|due|given|and|und|but|while|whereas|versus|vs|on|in|overall)\b)\p{Ll}/u;
 
 /** All of "85/100" and "85 out of 100" in a text. */
 export function fractionsIn(text: string): (Written | 'unclear')[] {
-  return [...text.matchAll(FRACTION)].map(written);
+  return [...text.matchAll(FRACTION)].map((match) => written(match));
 }
 
-/** The number that the whole text is. */
-export function wholeNumber(text: string): Written | 'unclear' | null {
+/** The number that the whole text is; `scale` as in `valueAt`. */
+export function wholeNumber(text: string, scale?: number): Written | 'unclear' | null {
   const match = ALONE.exec(text.trim());
-  return match && written(match);
+  return match && written(match, scale);
 }
 
-function written({ groups }: RegExpMatchArray): Written | 'unclear' {
+function written({ groups }: RegExpMatchArray, otherwise?: number): Written | 'unclear' {
   const number = numberOf(groups!.number!);
-  const scale = groups!.scale === undefined ? undefined : numberOf(groups!.scale);
+  const scale = groups!.scale === undefined ? otherwise : numberOf(groups!.scale);
   return Number.isNaN(number) ? 'unclear' : { number, scale };
 }
 
@@ -118,6 +148,8 @@ export function agreed(
   for (const value of found) {
     if (value === 'unclear') return problem('unparsable', `The ${what} is not one plain number.`);
     if (value.scale !== undefined && value.scale !== scale) {
+      if (Number.isNaN(value.scale))
+        return problem('unparsable', `The ${what} has no clear scale.`);
       return problem(
         'unparsable',
         `The ${what} is given out of ${value.scale}, not out of ${scale}.`,

@@ -5,6 +5,7 @@ import { DEFAULT_CHAT_MODEL } from '../evaluate/chat-options.js';
 import { createEvaluator, createJudge, type EvaluatorSpec } from '../evaluate/create.js';
 import { hashOf } from '../evaluate/hash.js';
 import type { PairJudge } from '../evaluate/judge.js';
+import type { Ledger } from '../evaluate/ledger.js';
 import { STAND_IN } from '../evaluate/stand-in.js';
 import type { LoadOptions, SdaModel } from '../sda-model.js';
 import { judgeAll, Rejected, scoreAll } from './assess.js';
@@ -76,14 +77,15 @@ export async function runExperiment(
   if (options.signal) setMaxListeners(0, options.signal); // several for each request under way
   try {
     // keys and options are checked before the model is read
-    const judge = config.judge ? await createJudge(await servers.judge(config.judge)) : null;
+    const { ledger } = servers;
+    const judge = config.judge && (await createJudge(await servers.judge(config.judge), ledger));
     const evaluator = await servers.evaluator(config.evaluator);
     if (evaluator.kind !== 'intrinsic') await createEvaluator(evaluator);
     const session = await describeSession({ batch: config.batch });
     const store = RunStore.open(options.dir, header, session, data.items);
     try {
       const experiment = new Experiment(config, options, data.items, store, modelDir);
-      return await experiment.run(evaluator, judge);
+      return await experiment.run(evaluator, judge ?? null, ledger);
     } finally {
       store.close();
     }
@@ -139,7 +141,11 @@ class Experiment {
     private readonly modelDir: string,
   ) {}
 
-  async run(evaluator: EvaluatorSpec, judge: PairJudge | null): Promise<ExperimentResult> {
+  async run(
+    evaluator: EvaluatorSpec,
+    judge: PairJudge | null,
+    ledger: Ledger,
+  ): Promise<ExperimentResult> {
     const { signal } = this.options;
     const { methods } = this.config;
     const compared = METHODS.filter((method) => method !== 'base' && methods.includes(method));
@@ -148,7 +154,7 @@ class Experiment {
     const judging = new Judging(judge, signal);
     try {
       await this.respondAll('base', base);
-      if (scores && !signal?.aborted) await this.score(evaluator, base, scores);
+      if (scores && !signal?.aborted) await this.score(evaluator, ledger, base, scores);
       for (const method of compared) {
         if (signal?.aborted) break;
         const responses = this.open(respondStage(method), responseSchema);
@@ -173,6 +179,7 @@ class Experiment {
 
   private async score(
     spec: EvaluatorSpec,
+    ledger: Ledger,
     base: Stage<Response>,
     scores: Stage<Score>,
   ): Promise<void> {
@@ -180,7 +187,7 @@ class Experiment {
     const { signal } = this.options;
     await scores.fill(async (items, onRow) => {
       const model = spec.kind === 'intrinsic' ? await this.openModel() : undefined;
-      const evaluator = await createEvaluator(spec, model, promptOptions(config));
+      const evaluator = await createEvaluator(spec, model, promptOptions(config), ledger);
       const concurrency = spec.kind === 'openai' ? (spec.concurrency ?? 4) : 1;
       const input = { config, items, base: base.rows(), signal, onRow };
       await scoreAll(evaluator, input, concurrency);

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import type { EvaluatorSpec, JudgeSpec } from '../evaluate/create.js';
+import { Ledger } from '../evaluate/ledger.js';
 import { STAND_IN, standInAnswers } from '../evaluate/stand-in.js';
 import { type JudgeServer, startJudgeServer } from '../evaluate/stub-server.js';
 import type { ExperimentConfig } from './config.js';
@@ -7,9 +8,13 @@ import type { ExperimentConfig } from './config.js';
 /** Makes evaluators and judges of a configuration ready: starts the stand-in's server, and names a cache. */
 export class Servers {
   private server: JudgeServer | null = null;
+  /** What the run has spent, in all of its sessions and by evaluator and judge together */
+  readonly ledger: Ledger;
 
-  /** @param dir folder that keeps what was answered, where the configuration names no other */
-  constructor(private readonly dir: string) {}
+  /** @param dir the run's folder; it keeps what was answered, where the configuration names no other */
+  constructor(private readonly dir: string) {
+    this.ledger = new Ledger(join(dir, 'spending.jsonl'));
+  }
 
   async evaluator(spec: ExperimentConfig['evaluator']): Promise<EvaluatorSpec> {
     return spec.kind === STAND_IN ? this.standIn() : this.withCache(spec);

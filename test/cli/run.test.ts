@@ -6,6 +6,13 @@ import { sda } from '../support/cli.js';
 import { resultsOf, tinyExperiment } from '../support/experiments.js';
 import { temporaryFolder } from '../support/folders.js';
 
+/** An evaluator with a score for q7 alone. */
+function scoresOfOne(): object {
+  const path = join(temporaryFolder(), 'scores.jsonl');
+  writeFileSync(path, '{"id": "q7", "score": 50}\n');
+  return { kind: 'file', path };
+}
+
 describe('sda run', () => {
   test('runs an experiment, prints its table, and does nothing twice', async () => {
     const { file, newRun } = tinyExperiment();
@@ -22,6 +29,27 @@ describe('sda run', () => {
     expect(again.stdout).toBe(first.stdout);
     expect(again.stderr).toContain('respond-sda 6/6, there already');
     expect(resultsOf(out)).toEqual(before);
+  });
+
+  test.each([1, 2])(
+    'where every item failed ends with exit code 1, in session %i',
+    async (last) => {
+      const { file, newRun } = tinyExperiment({ evaluator: scoresOfOne() }, 2);
+      const out = newRun();
+      for (let session = 1; session < last; session++) await sda(['run', file, '--out', out]);
+      const { code, stderr } = await sda(['run', file, '--out', out]);
+      expect(code).toBe(1);
+      expect(stderr).toMatch(/score: every item failed: .* has no score for the id "q0"/);
+      expect(stderr).toMatch(/judge-sda: every item failed: /);
+      expect(stderr).not.toContain('instructed: every item failed');
+    },
+  );
+
+  test('where one item failed ends with exit code 0', async () => {
+    const { file, newRun } = tinyExperiment({ evaluator: scoresOfOne() }, 8);
+    const { code, stderr } = await sda(['run', file, '--out', newRun()]);
+    expect(code).toBe(0);
+    expect(stderr).toContain('score: 7 failed; the same command goes on with them');
   });
 
   test('--check prints the whole configuration and makes nothing', async () => {

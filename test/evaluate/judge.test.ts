@@ -4,9 +4,9 @@ import { temporaryFolder } from '../support/folders.js';
 import {
   type Behaviour,
   judgeServer,
+  rateLimited,
   type SeenRequest,
   says,
-  serverError,
   withoutStructure,
 } from '../support/judge-server.js';
 
@@ -92,7 +92,7 @@ describe('a pair', () => {
   });
 
   test.each<[string, Behaviour[], string]>([
-    ['the first', [serverError(), worth(90, 40)], 'unreachable'],
+    ['the first', [rateLimited(), worth(90, 40)], 'unreachable'],
     ['the second', [worth(90, 40), says('no idea')], 'unparsable'],
     ['both', [says('A: 101, B: 2')], 'out-of-range'],
   ])('is failed where %s order fails, without a number or a winner', async (_, script, kind) => {

@@ -1,6 +1,7 @@
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { Ledger } from '../../src/evaluate/ledger.js';
 import { OpenAiEvaluator, type OpenAiEvaluatorOptions } from '../../src/evaluate/openai.js';
 import { temporaryFolder } from '../support/folders.js';
 import {
@@ -64,6 +65,45 @@ describe('cost', () => {
     expect((await evaluator.score(INPUT)).status).toBe('scored');
     expect(await evaluator.score({ ...INPUT, response: 'b' })).toMatchObject({ kind: 'cost-cap' });
     expect(server.requests).toHaveLength(1);
+  });
+});
+
+describe('a ledger', () => {
+  const prices = { 'gpt-4.1': { input: 2, output: 8 } }; // 0.00028 US dollars a call
+  const tokens = { input: 100, output: 10 };
+
+  test('counts what earlier processes and other models took, at their price', async () => {
+    const file = join(temporaryFolder(), 'spending.jsonl');
+    new Ledger(file).add({ evaluator: 'judge', model: 'other', tokens, cost: 0.0002 });
+    new Ledger(file).add({ evaluator: 'judge', model: 'free', tokens: null, cost: null });
+    const asked = [];
+    for (const response of ['a', 'b', 'c']) {
+      const options = { prices, costCap: 0.0006, ledger: new Ledger(file) };
+      const { evaluator } = await evaluatorFor([GOOD], options);
+      const scored = await evaluator.score({ ...INPUT, response });
+      asked.push(scored.status === 'scored' ? scored.score : scored.reason);
+    }
+    expect(asked).toEqual([85.5, 85.5, expect.stringContaining('0.000760 spent in all')]);
+  });
+
+  test('is whole after a process that was ended in the middle of a line', async () => {
+    const file = join(temporaryFolder(), 'spending.jsonl');
+    const entry = { evaluator: 'openai', model: 'm', tokens, cost: 1 };
+    new Ledger(file).add(entry);
+    appendFileSync(file, '{"evaluator":"openai","tokens":{"input":1,"output":1}');
+    new Ledger(file).add(entry);
+    expect(new Ledger(file).entries()).toEqual([entry, entry]);
+  });
+
+  test('that is another file, or cannot be written, is an error', async () => {
+    const dir = temporaryFolder();
+    writeFileSync(join(dir, 'x'), '{}\n');
+    expect(await errorOf(() => new Ledger(join(dir, 'x')).entries())).toMatchObject({
+      code: 'bad-file',
+      message: expect.stringMatching(/^Line 1 of /),
+    });
+    const { evaluator } = await evaluatorFor([GOOD], { ledger: new Ledger(join(dir, 'no', 'x')) });
+    expect(await errorOf(() => evaluator.score(INPUT))).toMatchObject({ code: 'bad-input' });
   });
 });
 

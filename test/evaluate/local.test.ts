@@ -54,6 +54,15 @@ describe('fileEvaluator', () => {
     expect(await find({ id: 'Q1', query: 'x' })).toBe('missing');
   });
 
+  test('tells ids beyond 2^53 apart', async () => {
+    const row = (id: string, score: number) => `{"id": ${id}, "score": ${score}}\n`;
+    const content = row('9007199254740992', 10) + row('9007199254740993', 20);
+    const evaluator = await fileEvaluator(scoresFile(content));
+    expect(await evaluator.score({ ...INPUT, id: '9007199254740993' })).toMatchObject({
+      score: 20,
+    });
+  });
+
   test.each([
     ['{"id": "a", "score": 1}\n{"id": "b", "score": 101}', /line 2: .*101/],
     ['{"id": "a", "score": 1}\n\n{"id": "b", "score": -1}', /line 3: /],
@@ -63,7 +72,8 @@ describe('fileEvaluator', () => {
     ['{"score": 1}', /line 1: .*id or a query/],
     ['7', /line 1: /],
     ['{"id": "a", "score": 1}\n{"id": "b", "sc', /line 2: not valid JSON/],
-    ['{"id": "a", "score": NaN}', /line 1: not valid JSON/],
+    ['{"id": "a", "score": NaN}', /line 1: not valid JSON \(NaN is no value of it\)/],
+    ['[{"id": "NaN",\n"score": NaN}]', /the array: not valid JSON \(NaN on line 2 is no value/],
     [
       '{"id": "a", "score": 1}\n{"id": "b", "score": 1}\n{"id": "a", "score": 2}',
       /line 3: .*line 1/,

@@ -115,6 +115,24 @@ describe('any other file', () => {
     expect((await load({ file: fileOf(lines(row(1, 'x'))), fields })).items).toHaveLength(1);
   });
 
+  test('keeps numbers beyond 2^53 as they are written', async () => {
+    const ids = ['9007199254740993', '9007199254740992', '-12345678901234567890', '7'];
+    const rows = ids.map(
+      (id) => `{"meta": {"key": ${id}}, "q": "a \\"1234567890123456789\\", 0.5"}`,
+    );
+    for (const text of [rows.join('\n'), `[${rows.join(',')}]`, `{"data": [${rows.join(',')}]}`]) {
+      const { items } = await load({ file: fileOf(text), fields });
+      expect(items.map(({ id }) => id)).toEqual(ids);
+      expect(items[0]!.query).toBe('a "1234567890123456789", 0.5');
+    }
+    const decimals = '{"meta": {"key": 0.1234567890123456}, "q": "x", "kind": 12345678901234567.5}';
+    const { items } = await load({ file: fileOf(decimals), fields });
+    expect(items[0]!.id).toBe('0.1234567890123456');
+    const group = (id: string) => `{"conv_id": ${id}, "utterance_idx": 1, "utterance": "x"}\n`;
+    const file = fileOf(group('9007199254740992') + group('9007199254740993'));
+    expect((await load({ set: 'e-dialogue', file })).items).toHaveLength(2);
+  });
+
   test('gives its part by offset and limit, or a sample that a seed fixes', async () => {
     const file = fileOf(lines(...Array.from({ length: 200 }, (_, i) => row(i, `q${i}`))));
     const ids = async (more: object) =>
@@ -150,6 +168,18 @@ describe('any other file', () => {
       'a broken line',
       `${lines(row(1, 'x'))}{"q": \n`,
       /line 2: expected a JSON object, found "\{\\"q\\":"; the file must be JSONL, or one JSON array/,
+    ],
+    [
+      'NaN in a line',
+      `${lines(row(1, 'x'))}\n{"meta": {"key": 2}, "q": "NaN?", "kind": NaN}\n`,
+      /line 3: found NaN, which is no value of JSON; write null there, or leave the field out\.$/,
+    ],
+    ['-Infinity in an array', '[\n{"q": "x"},\n{"q": -Infinity}\n]', /line 3: found -Infinity, /],
+    ["Python's values", '{"q": None}\n', /line 1: found None, /],
+    [
+      'another fault, before NaN and with it in a text',
+      '{"q": "NaN", }\n{"q": NaN}\n',
+      /line 1: expected a JSON object, found/,
     ],
     ['a line that is no object', '[1]\n"x"\n', /expected an object, found/],
     [

@@ -313,6 +313,72 @@ describe('a server of an evaluator or judge', () => {
     expect(summarizeRun(data).scores.failures).toEqual({ 'cost-cap': 3 });
   });
 
+  test('is not asked beyond the cost cap by later sessions, nor by evaluator and judge together', async () => {
+    vi.stubEnv('OPENAI_API_KEY', KEY);
+    const server = await judge.judgeServer(byLength); // $120e-6 a question
+    const price = { prices: { m: { input: 1, output: 2 } }, cost_cap: 0.0005, concurrency: 1 };
+    const spec = openai(server.url, price);
+    const experiment = tinyExperiment({ evaluator: spec, judge: spec }, 3);
+    const dir = experiment.newRun();
+    const { data } = await run(experiment, dir);
+    expect(server.requests).toHaveLength(5); // 3 scores, and two of the verdicts' questions
+    expect(summarizeRun(data).scores.count).toBe(3);
+    await run(experiment, dir);
+    expect(server.requests).toHaveLength(5);
+    const config = JSON.parse(readFileSync(experiment.file, 'utf8')) as Record<string, object>;
+    const more = { ...config, judge: { ...spec, cost_cap: 1 } };
+    writeFileSync(experiment.file, JSON.stringify(more));
+    expect((await run(experiment, dir)).result.failed).toEqual({});
+    expect(server.requests).toHaveLength(3 + 2 * 2 * 3); // what was answered is not asked again
+  });
+
+  test.each([
+    ['a content filter', { message: 'The prompt was filtered', code: 'content_filter' }],
+    ['words that nobody knows', { message: 'No.' }],
+  ])(
+    'that refuses one item by %s costs that item alone, also when the run goes on',
+    async (_, error) => {
+      vi.stubEnv('OPENAI_API_KEY', KEY);
+      const refuse = judge.fails(400, error);
+      const server = await judge.judgeServer((request, response) =>
+        (/What is [23]\?/.test(request.body.messages![0]!.content) ? refuse : byLength)(
+          request,
+          response,
+        ),
+      );
+      const spec = openai(server.url, { concurrency: 1 });
+      const experiment = tinyExperiment({ evaluator: spec, judge: spec }, 4);
+      const dir = experiment.newRun();
+      for (const session of [1, 2]) {
+        const { result, data } = await run(experiment, dir);
+        expect(result, `session ${session}`).toEqual({
+          complete: true,
+          failed: { score: 2, 'respond-sda': 2, 'judge-instructed': 2, 'judge-sda': 2 },
+          judgingStopped: null,
+        });
+        expect(data.scores.get('q2')).toMatchObject({
+          failure: {
+            kind: 'declined',
+            reason: expect.stringContaining(error.message.slice(0, -1)),
+          },
+        });
+        const [instructed] = summarizeRun(data).comparisons;
+        expect(instructed!.full).toMatchObject({ judged: 2, failures: { declined: 2 } });
+      }
+    },
+  );
+
+  test('that refuses a parameter, of the second item as of the first, ends the run', async () => {
+    vi.stubEnv('OPENAI_API_KEY', KEY);
+    const bad = judge.fails(400, { message: 'temperature must be 1', param: 'temperature' });
+    const server = await judge.judgeServer(bad);
+    const evaluator = openai(server.url, { concurrency: 1, temperature: 0 });
+    const experiment = tinyExperiment({ evaluator }, 6);
+    const error = await errorOf(() => run(experiment, experiment.newRun()));
+    expect(String(error)).toContain('answered 400: "temperature must be 1"');
+    expect(server.requests.length).toBeLessThanOrEqual(4); // with the schema and without
+  });
+
   test('is needed no more for what it has answered', async () => {
     vi.stubEnv('OPENAI_API_KEY', KEY);
     const server = await judge.judgeServer(byLength);

@@ -1,5 +1,6 @@
 import { readTextFile } from '../../checkpoint/json-file.js';
 import { messageOf, SdaError } from '../../errors.js';
+import { foreignValue, parseRows } from '../../evaluate/json-rows.js';
 
 /** A row of a file. */
 export interface Found {
@@ -60,6 +61,14 @@ function rowsOf(text: string, file: string): { place: string; value: unknown }[]
     const place = `line ${index + 1}`;
     const parsed = parse(line);
     if (parsed.ok) return [{ place, value: parsed.value }];
+    const severalLines = line.startsWith('[') || line === '{';
+    const foreign = foreignValue(severalLines ? lines.slice(index).join('\n') : line);
+    if (foreign) {
+      throw new SdaError(
+        'bad-file',
+        `${file}, line ${index + foreign.line + 1}: found ${foreign.word}, which is no value of JSON; write null there, or leave the field out.`,
+      );
+    }
     throw new SdaError(
       'bad-file',
       `${file}, ${place}: expected a JSON object, found ${JSON.stringify(line.slice(0, 60))}; the file must be JSONL, or one JSON array.`,
@@ -73,7 +82,7 @@ function numbered(values: readonly unknown[]): { place: string; value: unknown }
 
 function parse(text: string): { ok: true; value: unknown } | { ok: false } {
   try {
-    return { ok: true, value: JSON.parse(text) as unknown };
+    return { ok: true, value: parseRows(text) };
   } catch {
     return { ok: false };
   }
