@@ -69,14 +69,15 @@ export function splitAtAddedTokens(
     if (typeof last === 'string') sections[sections.length - 1] = last + text;
     else if (text !== '') sections.push(text);
   };
+  const whole = segments.map(({ text }) => text).join('');
+  let end = 0;
   for (const { text, literal } of segments) {
-    if (literal) {
-      addText(text);
-      continue;
-    }
-    for (const piece of text.split(pattern)) {
-      const token = byContent.get(piece);
-      if (token) sections.push(token);
+    for (const piece of literal ? [text] : text.split(pattern)) {
+      const start = end;
+      end += piece.length;
+      const token = literal ? undefined : byContent.get(piece);
+      if (token && !(token.single_word && isInsideWord(whole, { start, end })))
+        sections.push(token);
       else addText(piece);
     }
   }
@@ -87,6 +88,17 @@ export function splitAtAddedTokens(
     return typeof after === 'object' && after.lstrip ? start.trimEnd() : start;
   });
 }
+
+/** Whether a word goes on before or after a part of a text, as the Rust library sees words. */
+export function isInsideWord(
+  text: string,
+  part: { readonly start: number; readonly end: number },
+): boolean {
+  const before = [...text.slice(Math.max(0, part.start - 2), part.start)].at(-1) ?? '';
+  return WORD.test(before) || WORD.test(text.slice(part.end, part.end + 2));
+}
+
+const WORD = /^[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]/u;
 
 /** A text in segments, in which the texts of special tokens are literal. */
 export function plainSegments(

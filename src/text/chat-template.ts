@@ -1,11 +1,12 @@
 import { join } from 'node:path';
-import { Environment, parse, tokenize } from '@huggingface/jinja';
+import { Environment } from '@huggingface/jinja';
 import { readTextFile, readTextFileIfPresent } from '../checkpoint/json-file.js';
 import { libraryMessage, SdaError } from '../errors.js';
 import { BUILTIN_TEMPLATES, isBuiltinTemplate, PLAIN } from './builtin-templates.js';
 import { timeFor, withinTime } from './limits.js';
 import { strftime } from './strftime.js';
 import { MAX_LIST, runTemplate } from './template-interpreter.js';
+import { parseTemplate, type TemplateProgram } from './template-source.js';
 import { loadTokenizerConfig, type TokenizerConfig } from './tokenizer-config.js';
 
 /** One turn of a conversation. */
@@ -122,11 +123,9 @@ export function createChatTemplate(
   options: { readonly origin: string; readonly roles: TokenizerConfig['roles'] },
 ): ChatTemplate {
   const { origin, roles } = options;
-  let program: ReturnType<typeof parse>;
+  let program: TemplateProgram;
   try {
-    program = withinTime(timeFor(source.length), () =>
-      parse(tokenize(source, { lstrip_blocks: true, trim_blocks: true })),
-    );
+    program = withinTime(timeFor(source.length), () => parseTemplate(source));
   } catch (error) {
     throw new SdaError(
       'bad-template',

@@ -1,5 +1,17 @@
-const OPEN = '<think>';
-const CLOSE = '</think>';
+/** What stands around thinking: the tags of DeepSeek and Qwen, and those of Magistral. */
+interface Tags {
+  readonly open: string;
+  readonly close: string;
+}
+const PAIRS: readonly Tags[] = [
+  { open: '<think>', close: '</think>' },
+  { open: '[THINK]', close: '[/THINK]' },
+];
+
+/** The tags, which are special tokens in some checkpoints. */
+export const THINKING_TAGS: ReadonlySet<string> = new Set(
+  PAIRS.flatMap(({ open, close }) => [open, close]),
+);
 
 /** A reasoning model's output in its two parts. */
 export interface Reasoning {
@@ -12,32 +24,50 @@ export interface Reasoning {
 }
 
 /**
- * Splits a text at its last `</think>`. `<think>` counts only at the start of the text; it may be missing, since
+ * Splits a text at its last `</think>` (or `[/THINK]`: where the text begins with one of the opening tags, only its
+ * partner counts). `<think>` counts only at the start of the text; it may be missing, since
  * templates of reasoning models often end with it, which `opened` says (see {@link opensThinking}).
  */
 export function splitReasoning(
   text: string,
   options: { readonly opened?: boolean } = {},
 ): Reasoning {
-  const begins = options.opened === true || text.trimStart().startsWith(OPEN);
-  const close = text.lastIndexOf(CLOSE);
-  const mentioned = !begins && text.slice(0, Math.max(close, 0)).includes(OPEN);
+  const { opened = false } = options;
+  const own = opened ? undefined : pairAt(text.trimStart());
+  const pairs = own ? [own] : PAIRS;
+  const begins = opened || own !== undefined;
+  const [close, end] = lastClose(text, pairs);
+  const before = text.slice(0, Math.max(close, 0));
+  const mentioned = !begins && pairs.some(({ open }) => before.includes(open));
   if (mentioned || (!begins && close < 0)) return { thinking: '', answer: text, finished: true };
-  const rest = close < 0 ? '' : text.slice(close + CLOSE.length).trimStart();
-  if (close < 0 || rest.startsWith(OPEN)) {
+  const rest = close < 0 ? '' : text.slice(end).trimStart();
+  if (close < 0 || pairAt(rest, pairs)) {
     return { thinking: withoutTag(text), answer: '', finished: false };
   }
-  return { thinking: withoutTag(text.slice(0, close)), answer: rest, finished: true };
+  return { thinking: withoutTag(before), answer: rest, finished: true };
 }
 
 /** Whether a prompt ends inside the thinking, as those of DeepSeek-R1's template do. */
 export function opensThinking(prompt: string): boolean {
-  return prompt.trimEnd().endsWith(OPEN);
+  const text = prompt.trimEnd();
+  return PAIRS.some(({ open }) => text.endsWith(open));
+}
+
+/** The tags whose opening one a text begins with. */
+function pairAt(text: string, pairs = PAIRS): Tags | undefined {
+  return pairs.find(({ open }) => text.startsWith(open));
+}
+
+/** Where the last closing tag begins and ends; -1 where there is none. */
+function lastClose(text: string, pairs: readonly Tags[]): readonly [number, number] {
+  const ends = pairs.map(({ close }) => [text.lastIndexOf(close), close.length] as const);
+  const [start, length] = ends.reduce((last, other) => (other[0] > last[0] ? other : last));
+  return [start, start + length];
 }
 
 function withoutTag(thinking: string): string {
   const start = thinking.trimStart();
-  return (start.startsWith(OPEN) ? start.slice(OPEN.length) : thinking).trim();
+  return start.slice(pairAt(start)?.open.length ?? 0).trim();
 }
 
 /** A piece of a text that belongs to one of its parts. */
@@ -49,11 +79,13 @@ export interface TextPart {
 
 /**
  * Sorts a text into its parts as it comes: the pieces joined are the text, and those of the answer joined are
- * the answer of {@link splitReasoning}. Only where a further `</think>` comes inside the answer did it
+ * the answer of {@link splitReasoning}. Only where a further closing tag comes inside the answer did it
  * begin too early, which cannot be known before.
  */
 export class ReasoningStream {
   private held = '';
+  /** The tags that count: those that the text began with, or any. */
+  private pairs = PAIRS;
   private state: 'start' | 'thinking' | 'closed' | 'answer';
 
   constructor(options: { readonly opened: boolean }) {
@@ -83,24 +115,26 @@ export class ReasoningStream {
         this.take(parts, 'answer', this.held.length);
         return false;
       case 'thinking': {
-        const close = this.held.indexOf(CLOSE);
-        if (close < 0) {
-          this.take(parts, 'thinking', this.held.length - startOfTag(this.held));
+        const end = firstClose(this.held, this.pairs);
+        if (end < 0) {
+          this.take(parts, 'thinking', this.held.length - startOfTag(this.held, this.pairs));
           return false;
         }
-        this.take(parts, 'thinking', close + CLOSE.length);
+        this.take(parts, 'thinking', end);
         this.state = 'closed';
         return true;
       }
       default: {
         const space = leadingSpace(this.held);
         const text = this.held.slice(space);
-        if (text.startsWith(OPEN)) {
-          this.take(parts, 'thinking', space + OPEN.length);
+        const pair = pairAt(text, this.pairs);
+        if (pair) {
+          if (this.state === 'start') this.pairs = [pair];
+          this.take(parts, 'thinking', space + pair.open.length);
           this.state = 'thinking';
           return true;
         }
-        if (OPEN.startsWith(text)) return false;
+        if (this.pairs.some(({ open }) => open.startsWith(text))) return false;
         if (this.state === 'closed') this.take(parts, 'thinking', space);
         this.state = 'answer';
         return true;
@@ -121,9 +155,21 @@ function leadingSpace(text: string): number {
   return text.length - text.trimStart().length;
 }
 
+/** Where the first closing tag ends; -1 where there is none. */
+function firstClose(text: string, pairs: readonly Tags[]): number {
+  const found = pairs
+    .map(({ close }) => ({ close, start: text.indexOf(close) }))
+    .filter(({ start }) => start >= 0)
+    .sort((a, b) => a.start - b.start)[0];
+  return found ? found.start + found.close.length : -1;
+}
+
 /** How many of a text's last characters may be the start of a closing tag. */
-function startOfTag(text: string): number {
-  let length = Math.min(CLOSE.length - 1, text.length);
-  while (!CLOSE.startsWith(text.slice(text.length - length))) length--;
-  return length;
+function startOfTag(text: string, pairs: readonly Tags[]): number {
+  const lengths = pairs.map(({ close }) => {
+    let length = Math.min(close.length - 1, text.length);
+    while (!close.startsWith(text.slice(text.length - length))) length--;
+    return length;
+  });
+  return Math.max(...lengths);
 }

@@ -3,8 +3,15 @@ import { Tokenizer as TokenizerPipeline } from '@huggingface/tokenizers';
 import { z } from 'zod';
 import { describeIssues, parseJson, readTextFile } from '../checkpoint/json-file.js';
 import { libraryMessage, SdaError } from '../errors.js';
-import { allAddedTokens, splitAtAddedTokens, type TextSegment } from './added-tokens.js';
+import {
+  allAddedTokens,
+  isInsideWord,
+  splitAtAddedTokens,
+  type TextSegment,
+} from './added-tokens.js';
 import { OutOfTime, timeFor, withinTime } from './limits.js';
+import { portablePattern, UnsupportedPattern } from './patterns.js';
+import { THINKING_TAGS } from './reasoning.js';
 import { type TokenDecoder, tokenDecoderFactory } from './token-decoder.js';
 import {
   type AddedTokenConfig,
@@ -26,7 +33,7 @@ export interface Tokenizer {
   encodeSegments(segments: readonly TextSegment[]): number[];
   /**
    * Text of token ids; ids without a token are left out, as are special tokens with `skipSpecialTokens`
-   * (default false). Spaces before punctuation stay: the "clean-up" of tokenizer_config.json is for
+   * (default false) but the tags around a model's thinking, without which it could not be told from the answer. Spaces before punctuation stay: the "clean-up" of tokenizer_config.json is for
    * WordPiece, and transformers 5 does not apply it to the BPE of all supported models either.
    */
   decode(ids: readonly number[], options?: DecodeOptions): string;
@@ -57,6 +64,11 @@ export interface StreamDecoder {
   flush(): string;
 }
 
+/** Cuts added tokens out of a text; the pieces joined are the text. */
+interface Splitter {
+  split(text: string): string[];
+}
+
 /** The part of `@huggingface/tokenizers` that is used; its own types do not resolve under NodeNext. */
 interface Pipeline {
   readonly normalizer: ((text: string) => string) | null;
@@ -76,6 +88,8 @@ interface Pipeline {
     readonly ids: readonly (number | undefined)[];
   };
   token_to_id(token: string): number | undefined;
+  readonly splitter_unnormalized: Splitter;
+  readonly splitter_normalized: Splitter;
 }
 
 /** Ids beyond this are a mistake: the largest vocabularies of today have a million. */
@@ -128,19 +142,56 @@ export function createTokenizer(
   const newDecoder = tokenDecoderFactory(parsed.data.decoder, file);
   let pipeline: Pipeline;
   try {
-    const pre_tokenizer = splitAllDigits(parsed.data.pre_tokenizer);
+    const pre_tokenizer = splitAllDigits(portable(parsed.data.pre_tokenizer));
+    const normalizer = portable(parsed.data.normalizer);
     pipeline = new TokenizerPipeline(
-      { ...parsed.data, pre_tokenizer, decoder: null, added_tokens: addedTokens },
+      { ...parsed.data, normalizer, pre_tokenizer, decoder: null, added_tokens: addedTokens },
       {},
     ) as Pipeline;
   } catch (error) {
+    if (error instanceof UnsupportedPattern) {
+      throw new SdaError(
+        'unsupported',
+        `${file} splits text with a regular expression that cannot be run here (${error.message}); take the tokenizer of the original model.`,
+        { cause: error },
+      );
+    }
     throw new SdaError(
       'bad-tokenizer',
       `${file} cannot be used as a tokenizer (${libraryMessage(error, 'a part of it is missing or malformed')}); download it again.`,
       { cause: error },
     );
   }
+  for (const splitter of [pipeline.splitter_unnormalized, pipeline.splitter_normalized]) {
+    keepWords(splitter, addedTokens);
+  }
   return new PipelineTokenizer(pipeline, { file, config, addedTokens, newDecoder });
+}
+
+/** Has a splitter leave tokens with `single_word` inside words alone, which `@huggingface/tokenizers` does not. */
+function keepWords(splitter: Splitter, addedTokens: readonly AddedTokenConfig[]): void {
+  const whole = new Set(
+    addedTokens.filter((token) => token.single_word).map(({ content }) => content),
+  );
+  if (whole.size === 0) return;
+  const others = new Set(addedTokens.map(({ content }) => content));
+  const split = splitter.split.bind(splitter);
+  splitter.split = (text) => {
+    const pieces: string[] = [];
+    let end = 0;
+    let isText = false;
+    for (const piece of split(text)) {
+      const start = end;
+      end += piece.length;
+      const isToken =
+        others.has(piece) && !(whole.has(piece) && isInsideWord(text, { start, end }));
+      // What is no token after all joins the text around it.
+      if (!isToken && isText) pieces.push(`${pieces.pop()}${piece}`);
+      else pieces.push(piece);
+      isText = !isToken;
+    }
+    return pieces;
+  };
 }
 
 const unigramSchema = z.array(z.tuple([z.string(), z.number()]));
@@ -183,6 +234,21 @@ function checkPatterns(steps: readonly unknown[], file: string): void {
       `${file} has a malformed ${type} (${describeIssues(parsed.error)}); download it again.`,
     );
   }
+}
+
+/** Normalizers or pre-tokenizers with regular expressions that JavaScript can run. */
+function portable(step: unknown): unknown {
+  if (typeof step !== 'object' || step === null) return step;
+  const node = { ...step } as Record<string, unknown>;
+  for (const inner of ['normalizers', 'pretokenizers']) {
+    const steps = node[inner];
+    if (Array.isArray(steps)) node[inner] = steps.map(portable);
+  }
+  const { Regex } = Object(node.pattern) as { readonly Regex?: unknown };
+  if (typeof Regex !== 'string') return node;
+  const captures = !/^removed$/i.test(String(node.behavior));
+  const rewritten = withinTime(timeFor(Regex.length), () => portablePattern(Regex, { captures }));
+  return { ...node, pattern: { Regex: rewritten } };
 }
 
 /**
@@ -306,8 +372,9 @@ class PipelineTokenizer implements Tokenizer {
     return {
       push: (id) => {
         const token = this.tokens[id];
+        if (token === undefined) return '';
         const skipped = skipSpecialTokens && this.specialTokenIds.has(id);
-        return token === undefined || skipped ? '' : decoder.push(token);
+        return skipped && !THINKING_TAGS.has(token) ? '' : decoder.push(token);
       },
       flush: () => decoder.flush(),
     };

@@ -6,8 +6,9 @@ import {
   noChatTemplate,
 } from '../../src/text/chat-template.js';
 import { loadTokenizer } from '../../src/text/tokenizer.js';
+import { loadTokenizerConfig } from '../../src/text/tokenizer-config.js';
 import { temporaryFolder } from '../checkpoint/build.js';
-import { FOLDERS, GOLDEN_DAY, readGolden, tiny } from './golden.js';
+import { FOLDERS, GOLDEN_DAY, readGolden, readJinja, tiny } from './golden.js';
 
 const user = (content: string) => [{ role: 'user', content }] as const;
 const template = (source: string) =>
@@ -26,6 +27,31 @@ describe.each(FOLDERS.filter(([name]) => readGolden(name).prompts?.length))('%s'
       expect(tokenizer.encode(prompt.text, { addSpecialTokens: false })).toEqual(prompt.ids);
     }
   });
+});
+
+describe('a template is what it is to Jinja2', () => {
+  const { messages, cases } = readJinja();
+  it.each(cases)('$source', ({ source, text }) => {
+    const render = () => template(source).render(messages);
+    if (text === null) expect(render).toThrow(expect.objectContaining({ code: 'bad-template' }));
+    else expect(render()).toBe(text);
+  });
+
+  it.each(FOLDERS.filter(([name]) => readGolden(name).prompts?.length))(
+    'saved with another newline: %s',
+    async (name, dir) => {
+      const [loaded, { roles }] = [await loadChatTemplate(dir), await loadTokenizerConfig(dir)];
+      const [prompt] = readGolden(name).prompts!;
+      for (const newline of ['\r\n', '\r']) {
+        const source = loaded!.source.replaceAll('\n', newline);
+        const text = createChatTemplate(source, { origin: 'T', roles }).render(prompt!.messages, {
+          addGenerationPrompt: prompt!.add_generation_prompt,
+          date: GOLDEN_DAY,
+        });
+        expect(text).toBe(prompt!.text);
+      }
+    },
+  );
 });
 
 describe('where a template comes from', () => {

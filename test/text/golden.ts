@@ -67,3 +67,19 @@ export function readGolden(name: string): Golden {
   if (!golden) throw new Error(`no golden results for ${name}`);
   return golden;
 }
+
+/** Templates, and what transformers renders of them; null where it refuses. */
+export function readJinja(): {
+  readonly messages: readonly { role: 'user'; content: string }[];
+  readonly cases: readonly { source: string; text: string | null }[];
+} {
+  return JSON.parse(readFileSync(`${FIXTURES}golden-jinja.json`, 'utf8'));
+}
+
+/** Texts, and their ids by the tokenizer tiny/byte-level with a part of its tokenizer.json changed. */
+export function readChanges(): {
+  readonly texts: readonly string[];
+  readonly cases: readonly { change: Record<string, unknown>; ids: number[][] }[];
+} {
+  return JSON.parse(readFileSync(`${FIXTURES}golden-changes.json`, 'utf8'));
+}

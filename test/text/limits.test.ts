@@ -47,6 +47,21 @@ describe('a template', () => {
       `{% set t = 'aaaaaaaaaa' %}${'{% set t = t ~ t %}'.repeat(20)}{{ t }}{{ t }}`,
       'more than 16777216 characters',
     ],
+    [
+      'writes lists inside each other',
+      `{% set l = [] %}${'{% set l = [l, l] %}'.repeat(40)}{{ l }}`,
+      'more than',
+    ],
+    [
+      'writes JSON inside each other',
+      `{% set l = [] %}${'{% set l = [l, l] %}'.repeat(40)}{{ l | tojson(indent=2) }}`,
+      'more than',
+    ],
+    [
+      'joins a text again and again',
+      `{% set t = 'aaaaaaaaaa' %}${'{% set t = t ~ t %}'.repeat(20)}{{ range(9) | join(t) }}`,
+      'more than 16777216 characters',
+    ],
     ['asks for a long range', '{{ range(1000000000) }}', 'range of 1000000000 numbers'],
     ['asks for an endless range', '{{ range(0, 1, 0) }}', 'range of'],
     ['calls itself', '{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}', 'cannot be rendered'],
@@ -82,7 +97,7 @@ describe('a template', () => {
     'require',
     'this',
   ])('cannot reach the machine by %s', (expression) => {
-    expect(render(`{{ ${expression} }}{{ ${expression} is defined }}`)).toBe('false');
+    expect(render(`{{ ${expression} }}{{ ${expression} is defined }}`)).toBe('False');
   });
 
   it('takes a long conversation', () => {

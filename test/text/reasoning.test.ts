@@ -31,6 +31,19 @@ it.each([
   ],
   ['opened by both', '<think>\nhm</think>Yes', true, 'hm', 'Yes', true],
   ['nothing', '', false, '', '', true],
+  ['tags of Magistral', '[THINK]hm[/THINK]\n\nYes', false, 'hm', 'Yes', true],
+  ['of Magistral, opened', 'hm[/THINK]Yes', true, 'hm', 'Yes', true],
+  ['of Magistral, unfinished', '[THINK]hm', false, 'hm', '', false],
+  ['other tags inside', '[THINK]a</think>b[/THINK]Yes', false, 'a</think>b', 'Yes', true],
+  ['other tags after', '<think>a</think>Write [/THINK]', false, 'a', 'Write [/THINK]', true],
+  [
+    'tags of Magistral as a subject',
+    'Put [THINK] and [/THINK] there',
+    false,
+    '',
+    'Put [THINK] and [/THINK] there',
+    true,
+  ],
 ])('%s', (_, text, opened, thinking, answer, finished) => {
   expect(splitReasoning(text, { opened })).toEqual({ thinking, answer, finished });
 });
@@ -38,6 +51,7 @@ it.each([
 it('sees whether a prompt opens the thinking', () => {
   expect(opensThinking('<|Assistant|><think>\n')).toBe(true);
   expect(opensThinking('<think>\n\n</think>\n\n')).toBe(false);
+  expect(opensThinking('[/INST][THINK]')).toBe(true);
 });
 
 describe('a text that comes in pieces', () => {
@@ -58,6 +72,10 @@ describe('a text that comes in pieces', () => {
       'nk>',
       '</',
       'think>',
+      '[THINK]',
+      '[/THINK]',
+      '[/TH',
+      'INK]',
       '<',
       ' ',
       '\n\n',
@@ -78,13 +96,15 @@ describe('a text that comes in pieces', () => {
         const streamed = joined(parts, 'answer');
         // a closing tag inside the answer: it began too early
         expect(streamed.endsWith(answer)).toBe(true);
-        if (streamed.includes('</think>')) return;
+        if (/<\/think>|\[\/THINK\]/.test(streamed)) return;
         expect(streamed).toBe(answer);
         const thought = joined(parts, 'thinking').trim();
+        const own = opened ? undefined : /^(<think>|\[THINK\])/.exec(thought)?.[0];
+        const closing = { '<think>': /<\/think>$/, '[THINK]': /\[\/THINK\]$/ }[own ?? ''];
         expect(
           thought
-            .replace(/^<think>/, '')
-            .replace(/<\/think>$/, '')
+            .replace(/^(<think>|\[THINK\])/, '')
+            .replace(closing ?? /(<\/think>|\[\/THINK\])$/, '')
             .trim(),
         ).toBe(thinking);
       }),

@@ -2,9 +2,9 @@ import { copyFile, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { loadTokenizer } from '../../src/text/tokenizer.js';
+import { createTokenizer, loadTokenizer } from '../../src/text/tokenizer.js';
 import { temporaryFolder } from '../checkpoint/build.js';
-import { FOLDERS, readGolden, tiny } from './golden.js';
+import { FOLDERS, readChanges, readGolden, tiny } from './golden.js';
 
 const loaded = await Promise.all(
   FOLDERS.map(async ([name, dir]) => [name, await loadTokenizer(dir), readGolden(name)] as const),
@@ -64,6 +64,83 @@ describe.each(loaded)('%s', (_, tokenizer, golden) => {
   it('decodes nothing to nothing', () => {
     expect(tokenizer.decode([])).toBe('');
     expect(tokenizer.streamDecoder().flush()).toBe('');
+  });
+});
+
+describe('a tokenizer with a change', async () => {
+  const { texts, cases } = readChanges();
+  const json = JSON.parse(await readFile(join(tiny('byte-level'), 'tokenizer.json'), 'utf8'));
+  const config = {
+    file: 'C',
+    roles: {},
+    extraSpecialTokens: [],
+    addedTokens: [],
+    chatTemplate: null,
+  };
+  const changed = (change: object) =>
+    createTokenizer({ ...json, ...change }, { file: 'tokenizer.json', config });
+  const split = (Regex: string, behavior: string) => ({
+    pre_tokenizer: { type: 'Split', pattern: { Regex }, behavior, invert: false },
+  });
+
+  it.each(cases.map((golden) => [JSON.stringify(golden.change).slice(0, 300), golden] as const))(
+    'encodes as the Python library does: %s',
+    (_, { change, ids }) => {
+      const tokenizer = changed(change);
+      for (const [i, text] of texts.entries()) {
+        expect(tokenizer.encode(text, { addSpecialTokens: false }), text).toEqual(ids[i]);
+        const segments = [
+          { text: '', literal: true },
+          { text, literal: false },
+        ];
+        expect(tokenizer.encodeSegments(segments), text).toEqual(ids[i]);
+      }
+    },
+  );
+
+  it('sees that a word goes on across segments', () => {
+    const cat = { id: 900, content: 'cat', special: true, single_word: true };
+    const tokenizer = changed({ added_tokens: [...json.added_tokens, cat] });
+    const cut = (...parts: string[]) =>
+      tokenizer.encodeSegments(parts.map((text, i) => ({ text, literal: i % 2 === 0 })));
+    expect(cut('con', 'cat cat')).toEqual(tokenizer.encode('concat cat'));
+    expect(cut('con ', 'cat', 's')).not.toContain(900);
+    expect(cut('con ', 'cat', ' s')).toContain(900);
+  });
+
+  it.each([
+    ['a++b', 'Removed', 'a possessive quantifier where it removes text'],
+    ['(?>a)b', 'Removed', 'an atomic group where it removes text'],
+    ['(a)\\1b++', 'Isolated', 'a possessive quantifier beside a back-reference'],
+    ['(?<=a++)b', 'Isolated', 'a possessive quantifier in a look behind'],
+  ])('refuses the pattern %s (%s)', (pattern, behavior, message) => {
+    expect(() => changed(split(pattern, behavior))).toThrow(
+      expect.objectContaining({ code: 'unsupported', message: expect.stringContaining(message) }),
+    );
+  });
+
+  it('keeps the tags of thinking among the special tokens that it skips', () => {
+    const added = (special: boolean) =>
+      ['<think>', '</think>', '[THINK]', '[/THINK]', '<other>'].map((content, i) => ({
+        id: 900 + i,
+        content,
+        special,
+      }));
+    const roles = { ...config, extraSpecialTokens: ['<think>', '</think>', '[THINK]', '[/THINK]'] };
+    for (const tokenizer of [
+      changed({ added_tokens: added(true) }),
+      createTokenizer(
+        { ...json, added_tokens: added(false) },
+        { file: 'tokenizer.json', config: roles },
+      ),
+    ]) {
+      const text = '<think>a</think>b[THINK]c[/THINK]';
+      const ids = tokenizer.encode(text, { addSpecialTokens: false });
+      expect(tokenizer.specialTokenIds.has(900)).toBe(true);
+      expect(tokenizer.decode(ids, { skipSpecialTokens: true })).toBe(text);
+    }
+    const tokenizer = changed({ added_tokens: added(true) });
+    expect(tokenizer.decode([904], { skipSpecialTokens: true })).toBe('');
   });
 });
 
