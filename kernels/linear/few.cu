@@ -7,9 +7,9 @@
 // columns may be taken in any order, these are the operand of two products as they come, and no lane reads what another
 // asked for. The rings are filled before await_previous(): weights do not depend on the launches before.
 // Tensor cores take bfloat16. x is split into three of them, which is exact, so products are (few_rows.h); weights in
-// bfloat16 are exact as they are, float16 in two parts. Sums in tensor cores are rounded towards zero: they begin anew every kStep
-// columns and are added up in ordinary float32. The order depends on the weights' shape and on the device alone: a row
-// of x has the same result whatever other rows there are. An x that is not finite gives NaN.
+// bfloat16 are exact as they are, float16 in two parts. Sums in tensor cores are rounded towards zero: they begin anew
+// every kStep columns and are added up in ordinary float32. The order depends on the weights' shape and on the device
+// alone: a row of x has the same result whatever other rows there are. An x that is not finite gives NaN.
 // RMSNorm costs no launch: norm(x) W^T = scale * ((x * norm) W^T), and the squares for `scale` are summed beside it.
 // Bytes: those of the weights; x comes from the caches for every unit. Launches: 1.
 
@@ -25,7 +25,7 @@ namespace cuda {
 namespace {
 
 constexpr int kWarps = 16, kThreads = kWarps * kWarp;
-constexpr int kStep = 32;                    // columns: four lanes, 8 each
+[[maybe_unused]] constexpr int kStep = 32;     // columns: four lanes, 8 each
 constexpr int kTiles = 2, kUnit = 8 * kTiles;  // rows of weights; gated, 8 of gate and 8 of up
 constexpr int kPitch = kUnit + 1;
 
@@ -202,7 +202,9 @@ __global__ void __launch_bounds__(kThreads, 1) few_rows(Call call) {
 #endif
 }
 
-constexpr int kLong = 6, kShort = 3;  // slots of a ring: of the short one where shared memory has no room
+// Slots of a ring; of the short one where shared memory has no room. With the long one a block leaves no room for a
+// second: the blocks of a launch that begins early would crowd on the multiprocessors that are free first.
+constexpr int kLong = 6, kShort = 3;
 
 template <WeightType kType, typename X, int kSlots, bool kGated>
 void launch(const Call& call, unsigned blocks, cudaStream_t stream) {
