@@ -14,11 +14,15 @@ export async function answer(
 ): Promise<Answer> {
   const steps: GenerateStep[] = [];
   const generator = model.generate(request);
-  for (;;) {
-    const { value, done } = await generator.next();
-    if (done) return { summary: value, steps };
-    steps.push(value);
-    onStep(value);
+  try {
+    for (;;) {
+      const { value, done } = await generator.next();
+      if (done) return { summary: value, steps };
+      steps.push(value);
+      onStep(value);
+    }
+  } finally {
+    await generator.return(undefined as never); // where `onStep` throws: frees what the answer took
   }
 }
 
