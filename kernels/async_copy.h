@@ -1,5 +1,5 @@
 // Copies of 16 bytes from device memory into shared memory that run beside what a thread does (cp.async). A thread's
-// copies since its last commit are a group. Compute capability 8.0 and later.
+// copies since its last commit are a group. Before compute capability 8.0 a copy is made at once.
 #pragma once
 
 #include "device.h"
@@ -12,7 +12,9 @@ namespace sda {
 namespace cuda {
 
 #if defined(SDA_CUDA_EMULATE)
-inline void copy_async(void* to, const void* from, bool there) { __pipeline_memcpy_async(to, from, 16, there ? 0 : 16); }
+inline void copy_async(void* to, const void* from, bool there = true) {
+  __pipeline_memcpy_async(to, from, 16, there ? 0 : 16);
+}
 inline void commit_copies() { __pipeline_commit(); }
 template <int kPending>
 void await_copies() {
@@ -20,12 +22,14 @@ void await_copies() {
 }
 #else
 // Zeros where `there` is false: `from` is not read then.
-__device__ inline void copy_async(void* to, const void* from, bool there) {
+__device__ inline void copy_async(void* to, const void* from, bool there = true) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
   asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(
                    static_cast<unsigned>(__cvta_generic_to_shared(to))),
                "l"(from), "r"(there ? 16 : 0)
                : "memory");
+#else
+  *static_cast<uint4*>(to) = there ? *static_cast<const uint4*>(from) : uint4{0, 0, 0, 0};
 #endif
 }
 __device__ inline void commit_copies() {

@@ -17,7 +17,6 @@
 #include <cuda_runtime.h>
 
 #include <atomic>
-#include <mutex>
 #include <utility>
 #include <vector>
 
@@ -35,6 +34,8 @@ namespace cuda {
 inline int ceil_div(int64_t n, int64_t d) { return static_cast<int>((n + d - 1) / d); }
 inline int64_t round_up(int64_t n, int64_t d) { return (n + d - 1) / d * d; }
 
+inline bool is_aligned(const void* at) { return reinterpret_cast<uintptr_t>(at) % 16 == 0; }
+
 struct Device {
   int capability, processors;  // capability 8.0 as 80; 0 where there is no device
   size_t shared;               // bytes of shared memory that a block can have
@@ -45,23 +46,26 @@ inline Device device() { return {90, 2, 227 * 1024}; }
 template <auto kKernel>
 void allow_shared() {}
 #else
-// The current device; each is asked once.
+inline Device describe(int id) {
+  int major, minor, processors, shared;
+  const bool all = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, id) == cudaSuccess &&
+                   cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, id) == cudaSuccess &&
+                   cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, id) == cudaSuccess &&
+                   cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, id) == cudaSuccess;
+  return all ? Device{10 * major + minor, processors, static_cast<size_t>(shared)} : Device{0, 1, 0};
+}
+
+// The current device; all are asked once.
 inline Device device() {
-  static std::mutex mutex;
-  static std::vector<Device> known;
+  static const std::vector<Device> known = [] {
+    std::vector<Device> all;
+    int count = 0;
+    if (cudaGetDeviceCount(&count) != cudaSuccess) return all;
+    for (int id = 0; id < count; id++) all.push_back(describe(id));
+    return all;
+  }();
   int id;
-  if (cudaGetDevice(&id) != cudaSuccess) return {0, 1, 0};
-  const std::lock_guard<std::mutex> lock(mutex);
-  while (static_cast<int>(known.size()) <= id) {
-    const int next = static_cast<int>(known.size());
-    int major, minor, processors, shared;
-    const bool all = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, next) == cudaSuccess &&
-                     cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, next) == cudaSuccess &&
-                     cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, next) == cudaSuccess &&
-                     cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, next) == cudaSuccess;
-    known.push_back(all ? Device{10 * major + minor, processors, static_cast<size_t>(shared)} : Device{0, 1, 0});
-  }
-  return known[id];
+  return cudaGetDevice(&id) == cudaSuccess && id < static_cast<int>(known.size()) ? known[id] : Device{0, 1, 0};
 }
 
 // Lets blocks of a kernel have as much dynamic shared memory as there is beside their own; each device is told once.
@@ -99,6 +103,9 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared,
 
 constexpr unsigned kWholeWarp = 0xffffffffu;
 constexpr int kWarp = 32;
+
+__device__ inline int lane() { return threadIdx.x % kWarp; }
+__device__ inline int warp() { return threadIdx.x / kWarp; }
 
 // Waits until all earlier launches are through and what they wrote is seen; then lets the next launch take its places,
 // once all blocks of this one are here.
@@ -186,19 +193,26 @@ __device__ inline void await_group(int group, int warps) {
 #endif
 }
 
-// Whether a block is the last of `blocks` to call this; what the others wrote before is then visible to it. Every thread
-// calls it. `arrived` is 0 before the launch, and again after it. One thread's fences serve all: what others of its block
-// wrote before the barrier goes with its own.
-__device__ inline bool last_block(unsigned* arrived, unsigned blocks) {
-  __shared__ bool last;
+// Adds to a counter for a block, after all that it has written, and gives every thread what the counter was; what the
+// blocks wrote that added before is then visible to it. Every thread calls it. One thread's fences serve all: what others
+// of its block wrote before the barrier goes with its own.
+template <typename T>
+__device__ T arrive(T* counter, T amount) {
+  __shared__ T before;
   __syncthreads();
   if (threadIdx.x == 0) {
     fence_device();
-    last = atomicAdd(arrived, 1u) == blocks - 1;
-    if (last) *arrived = 0;
+    before = atomicAdd(counter, amount);
     fence_device();
   }
   __syncthreads();
+  return before;
+}
+
+// Whether a block is the last of `blocks` to call this; see arrive. `arrived` is 0 before the launch, and again after it.
+__device__ inline bool last_block(unsigned* arrived, unsigned blocks) {
+  const bool last = arrive(arrived, 1u) == blocks - 1;
+  if (last && threadIdx.x == 0) *arrived = 0;
   return last;
 }
 

@@ -10,7 +10,7 @@ namespace cuda {
 
 // Whether all lines of V numbers from `lines` on begin at multiples of 16 bytes.
 inline bool in_fours(const void* lines, int64_t V) {
-  return V % 4 == 0 && reinterpret_cast<uintptr_t>(lines) % 16 == 0;
+  return V % 4 == 0 && is_aligned(lines);
 }
 
 // Blocks for the tiles of each of `lines` lines: no more than run at once, `at_once` on a multiprocessor, and none with

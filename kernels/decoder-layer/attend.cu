@@ -157,10 +157,10 @@ __global__ void __launch_bounds__(kThreads, kThreads > 256 ? 2 : 3)
   } else {
     for (int i = threadIdx.x; i < group * D; i += kThreads) query[i] = line[g * group * D + i];
   }
-  __pipeline_wait_prior(1);
+  await_copies<1>();
   __syncthreads();
   score<kWide, kD, kThreads>(query, keys, group, D, count, span, 1.0f / sqrtf(static_cast<float>(D)), weight);
-  __pipeline_wait_prior(0);
+  await_copies<0>();
   __syncthreads();
 
   float* const parts = partial + ((token - first) * H + g * group) * spans * (D + 2);

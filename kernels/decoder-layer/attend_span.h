@@ -2,14 +2,9 @@
 // sum of the values, and the spans of a head put together. For it alone.
 #pragma once
 
+#include "../async_copy.h"
 #include "../math.h"
 #include "cuda.h"
-
-#if !defined(SDA_CUDA_EMULATE)
-#include <cuda_pipeline_primitives.h>
-#else
-#include "../../test/cuda/copies.h"
-#endif
 
 namespace sda {
 namespace cuda {
@@ -28,10 +23,10 @@ constexpr int kCount = kWide ? 4 : 1;
 template <bool kWide, int kThreads>
 __device__ void request(const float* from, int n, float* to) {
   for (int i = static_cast<int>(threadIdx.x) * kCount<kWide>; i < n; i += kThreads * kCount<kWide>) {
-    if constexpr (kWide) __pipeline_memcpy_async(to + i, from + i, 16);
+    if constexpr (kWide) copy_async(to + i, from + i);
     else to[i] = from[i];
   }
-  __pipeline_commit();
+  commit_copies();
 }
 
 // Where the weight of head q at position j stands: kQueries heads side by side.

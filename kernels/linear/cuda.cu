@@ -3,10 +3,11 @@
 //   few.cu     up to 16 rows of x, on tensor cores: bound by the bytes of the weights
 //   many.cu    prompts, on tensor cores: bound by their arithmetic
 //   plain.cu   weights that neither takes
-// What few.cu takes between the two goes there in groups.
+// The first and the last take more rows in groups.
 
 #include "cuda.h"
 
+#include "call.h"
 #include "few.h"
 #include "many.h"
 #include "plain.h"
@@ -24,7 +25,7 @@ __global__ void rms_norm_rows(const float* x, const float* norm, float epsilon, 
   float squares = 0.0f;
   for (int64_t k = threadIdx.x; k < K; k += kThreads) squares += line[k] * line[k];
   squares = reduce_block(squares, Sum(), scratch);
-  const float scale = 1.0f / sqrtf(squares / static_cast<float>(K) + epsilon);
+  const float scale = rms_scale(squares, K, epsilon);
   for (int64_t k = threadIdx.x; k < K; k += kThreads) out[blockIdx.x * K + k] = line[k] * scale * norm[k];
 }
 
@@ -42,12 +43,21 @@ const float* normed(const Rows& rows, int64_t K, void* scratch, void** rest, cud
   return out;
 }
 
-// kFewRows rows of x at a time, and from which on they are.
-template <typename Few>
-void in_groups(const Rows& rows, int64_t K, const Few& few) {
-  for (int64_t m = 0; m < rows.M; m += kFewRows) {
-    const int64_t count = rows.M - m < kFewRows ? rows.M - m : kFewRows;
-    few(Rows{rows.x + m * K, count, rows.norm, rows.epsilon}, m);
+void run(bool gated, const Weights& weights, const Rows& rows, const float* bias, const float* residual, float* y,
+         void* scratch, cudaStream_t stream) {
+  const int64_t K = weights.K, width = gated ? weights.N / 2 : weights.N;
+  if (is_many(weights, rows.M)) {
+    void* rest;
+    const float* x = normed(rows, K, scratch, &rest, stream);
+    if (gated) return gated_linear_many(weights, x, bias, rows.M, y, rest, stream);
+    return linear_many(weights, x, bias, residual, rows.M, y, rest, stream);
+  }
+  const bool few = takes_few(weights, rows);
+  const int64_t most = few ? kFewRows : kPlainRows;
+  for (int64_t m = 0; m < rows.M; m += most) {
+    const Rows some = {rows.x + m * K, rows.M - m < most ? rows.M - m : most, rows.norm, rows.epsilon};
+    const auto form = few ? linear_few : linear_plain;
+    form(gated, weights, some, bias, residual ? residual + m * width : nullptr, y + m * width, stream);
   }
 }
 
@@ -60,30 +70,12 @@ size_t linear_scratch_bytes(const Weights& weights, int64_t M) {
 
 void linear(const Weights& weights, const Rows& rows, const float* bias, const float* residual, float* y,
             void* scratch, cudaStream_t stream) {
-  const int64_t N = weights.N, K = weights.K;
-  if (is_many(weights, rows.M)) {
-    void* rest;
-    const float* x = normed(rows, K, scratch, &rest, stream);
-    return linear_many(weights, x, bias, residual, rows.M, y, rest, stream);
-  }
-  if (!takes_few(weights, rows)) return linear_plain(weights, rows, bias, residual, y, stream);
-  in_groups(rows, K, [&](const Rows& some, int64_t m) {
-    linear_few(weights, some, bias, residual ? residual + m * N : nullptr, y + m * N, stream);
-  });
+  run(false, weights, rows, bias, residual, y, scratch, stream);
 }
 
 void gated_linear(const Weights& weights, const Rows& rows, const float* bias, float* y, void* scratch,
                   cudaStream_t stream) {
-  const int64_t K = weights.K;
-  if (is_many(weights, rows.M)) {
-    void* rest;
-    const float* x = normed(rows, K, scratch, &rest, stream);
-    return gated_linear_many(weights, x, bias, rows.M, y, rest, stream);
-  }
-  if (!takes_few(weights, rows)) return gated_linear_plain(weights, rows, bias, y, stream);
-  in_groups(rows, K, [&](const Rows& some, int64_t m) {
-    gated_linear_few(weights, some, bias, y + m * (weights.N / 2), stream);
-  });
+  run(true, weights, rows, bias, nullptr, y, scratch, stream);
 }
 
 }  // namespace cuda

@@ -16,7 +16,7 @@
 #include "few.h"
 
 #include "../async_copy.h"
-#include "../math.h"
+#include "call.h"
 #include "few_rows.h"
 #include "stored.h"
 
@@ -28,16 +28,6 @@ constexpr int kWarps = 16, kThreads = kWarps * kWarp;
 [[maybe_unused]] constexpr int kStep = 32;     // columns: four lanes, 8 each
 constexpr int kTiles = 2, kUnit = 8 * kTiles;  // rows of weights; gated, 8 of gate and 8 of up
 constexpr int kPitch = kUnit + 1;
-
-struct Call {
-  const uint16_t* weight;
-  int64_t N, K;
-  const float *x, *norm, *bias, *residual;
-  float epsilon;
-  int count;  // rows of x
-  float* y;
-  int group;  // warps that share a unit
-};
 
 template <WeightType kType>
 constexpr int kParts = kType == WeightType::kFloat16 ? 2 : 1;
@@ -61,15 +51,15 @@ struct Shared {
       kWarps * (kRing + X::kShared) * sizeof(uint4) + 2 * (kSums + kSquares) * sizeof(float);
 };
 
-// X: the form for so many rows of x, few_rows.h.
+// X: the form for so many rows of x, few_rows.h. `split` warps share a unit.
 template <WeightType kType, typename X, int kSlots, bool kGated>
-__global__ void __launch_bounds__(kThreads, 1) few_rows(Call call) {
+__global__ void __launch_bounds__(kThreads, 1) few_rows(const uint16_t* weights, Call call, int split) {
 #if defined(SDA_CUDA_EMULATE) || !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
   using S = Shared<X, kSlots>;
   SDA_DYNAMIC_SHARED(uint4, shared);
   const int N = static_cast<int>(call.N), K = static_cast<int>(call.K), width = kGated ? N / 2 : N;
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp, g = lane / 4, t = lane % 4;
-  const int split = call.group, groups = kWarps / split, group = warp / split, member = warp % split;
+  const int groups = kWarps / split, group = warp / split, member = warp % split;
   const int steps = (K + kStep - 1) / kStep, units = (N + kUnit - 1) / kUnit;
   const int first = member * steps / split, end = (member + 1) * steps / split;
   const int first_unit = group * static_cast<int>(gridDim.x) + static_cast<int>(blockIdx.x);
@@ -89,7 +79,7 @@ __global__ void __launch_bounds__(kThreads, 1) few_rows(Call call) {
 #pragma unroll
       for (int j = 0; j < kTiles; j++) {
         const int n = place(asked_unit, 8 * j + g), row = (n < width ? n : width - 1) + (kGated && j % 2 ? width : 0);
-        rows[j] = call.weight + static_cast<int64_t>(row) * K + first * kStep + t * 8;
+        rows[j] = weights + static_cast<int64_t>(row) * K + first * kStep + t * 8;
       }
     }
     if (asked_unit < units && asked_step < end) {
@@ -191,12 +181,8 @@ __global__ void __launch_bounds__(kThreads, 1) few_rows(Call call) {
         if constexpr (kGated) up += mine[8];
         all += squares[w * X::kRows + m];
       }
-      const float scale = call.norm ? 1.0f / sqrtf(all / static_cast<float>(K) + call.epsilon) : 1.0f;
-      value = scale * value + (call.bias ? call.bias[n] : 0.0f);
-      const int64_t to = static_cast<int64_t>(m) * width + n;
-      if constexpr (kGated) value = silu(value) * (scale * up + (call.bias ? call.bias[width + n] : 0.0f));
-      else value += call.residual ? call.residual[to] : 0.0f;
-      call.y[to] = value;
+      const float scale = call.norm ? rms_scale(all, K, call.epsilon) : 1.0f;
+      finish<kGated>(call, m, n, scale, value, up);
     }
   }
 #endif
@@ -207,53 +193,49 @@ __global__ void __launch_bounds__(kThreads, 1) few_rows(Call call) {
 constexpr int kLong = 6, kShort = 3;
 
 template <WeightType kType, typename X, int kSlots, bool kGated>
-void launch(const Call& call, unsigned blocks, cudaStream_t stream) {
+void launch(const uint16_t* weights, const Call& call, cudaStream_t stream) {
+  const int units = ceil_div(call.N, kUnit), processors = device().processors;
+  int split = kWarps;
+  while (split > 1 && kWarps / split * processors < units) split /= 2;
+  const unsigned blocks = static_cast<unsigned>(units < processors ? units : processors);
   allow_shared<few_rows<kType, X, kSlots, kGated>>();
-  SDA_LAUNCH((few_rows<kType, X, kSlots, kGated>), blocks, kThreads, (Shared<X, kSlots>::kBytes), stream, call);
+  SDA_LAUNCH((few_rows<kType, X, kSlots, kGated>), blocks, kThreads, (Shared<X, kSlots>::kBytes), stream, weights, call,
+             split);
 }
 
 template <WeightType kType, typename X, bool kGated>
-void launch(Call call, cudaStream_t stream) {
-  const int units = ceil_div(call.N, kUnit), processors = device().processors;
-  call.group = kWarps;
-  while (call.group > 1 && kWarps / call.group * processors < units) call.group /= 2;
-  const unsigned blocks = static_cast<unsigned>(units < processors ? units : processors);
-  if (Shared<X, kLong>::kBytes <= device().shared) launch<kType, X, kLong, kGated>(call, blocks, stream);
-  else launch<kType, X, kShort, kGated>(call, blocks, stream);
+void launch(const uint16_t* weights, const Call& call, cudaStream_t stream) {
+  if (Shared<X, kLong>::kBytes <= device().shared) launch<kType, X, kLong, kGated>(weights, call, stream);
+  else launch<kType, X, kShort, kGated>(weights, call, stream);
 }
 
 template <WeightType kType, bool kGated>
-void launch(const Call& call, cudaStream_t stream) {
-  if (call.count > 8) return launch<kType, SixteenRows, kGated>(call, stream);
-  if (call.count > 2) return launch<kType, EightRows, kGated>(call, stream);
-  launch<kType, TwoRows, kGated>(call, stream);
+void launch(const uint16_t* weights, const Call& call, cudaStream_t stream) {
+  if (call.count > 8) return launch<kType, SixteenRows, kGated>(weights, call, stream);
+  if (call.count > 2) return launch<kType, EightRows, kGated>(weights, call, stream);
+  launch<kType, TwoRows, kGated>(weights, call, stream);
 }
 
-template <bool kGated>
-void launch(const Weights& weights, const Rows& rows, const float* bias, const float* residual, float* y,
-            cudaStream_t stream) {
-  const Call call = {static_cast<const uint16_t*>(weights.data), weights.N, weights.K, rows.x, rows.norm, bias,
-                     residual, rows.epsilon, static_cast<int>(rows.M), y, 0};
-  if (weights.type == WeightType::kFloat16) launch<WeightType::kFloat16, kGated>(call, stream);
-  else launch<WeightType::kBfloat16, kGated>(call, stream);
+template <WeightType kType>
+void launch(bool gated, const uint16_t* weights, const Call& call, cudaStream_t stream) {
+  if (gated) launch<kType, true>(weights, call, stream);
+  else launch<kType, false>(weights, call, stream);
 }
 
 }  // namespace
 
 bool takes_few(const Weights& weights, const Rows& rows) {
-  const auto aligned = [](const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; };
   constexpr int64_t kMost = int64_t{1} << 30;
-  return weights.type != WeightType::kFloat32 && weights.K % 8 == 0 && weights.K < kMost && weights.N < kMost && aligned(weights.data) && aligned(rows.x) &&
-         aligned(rows.norm) && device().capability >= 80;
+  return weights.type != WeightType::kFloat32 && weights.K % 8 == 0 && weights.K < kMost && weights.N < kMost &&
+         is_aligned(weights.data) && is_aligned(rows.x) && is_aligned(rows.norm) && device().capability >= 80;
 }
 
-void linear_few(const Weights& weights, const Rows& rows, const float* bias, const float* residual, float* y,
-                cudaStream_t stream) {
-  launch<false>(weights, rows, bias, residual, y, stream);
-}
-
-void gated_linear_few(const Weights& weights, const Rows& rows, const float* bias, float* y, cudaStream_t stream) {
-  launch<true>(weights, rows, bias, nullptr, y, stream);
+void linear_few(bool gated, const Weights& weights, const Rows& rows, const float* bias, const float* residual,
+                float* y, cudaStream_t stream) {
+  const auto* const data = static_cast<const uint16_t*>(weights.data);
+  const Call call = call_of(weights, rows, bias, residual, y);
+  if (weights.type == WeightType::kFloat16) launch<WeightType::kFloat16>(gated, data, call, stream);
+  else launch<WeightType::kBfloat16>(gated, data, call, stream);
 }
 
 }  // namespace cuda

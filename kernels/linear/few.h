@@ -1,4 +1,4 @@
-// Launches of linear layers for a few rows of x on an NVIDIA GPU's tensor cores; see few.cu.
+// A launch of a linear layer for a few rows of x on an NVIDIA GPU's tensor cores; see few.cu.
 #pragma once
 
 #include "cuda.h"
@@ -9,16 +9,14 @@ namespace cuda {
 // Most rows of x of a call below.
 constexpr int64_t kFewRows = 16;
 
-// Whether the functions below take these: bfloat16 or float16 whose rows begin at multiples of 16 bytes, as those of x
+// Whether the function below takes these: bfloat16 or float16 whose rows begin at multiples of 16 bytes, as those of x
 // and the norm, on compute capability 8.0 or later.
 bool takes_few(const Weights& weights, const Rows& rows);
 
-// y [M, N] = norm(x) W^T + bias + residual for M up to kFewRows; bias [N] and residual [M, N] may be null.
-void linear_few(const Weights& weights, const Rows& rows, const float* bias, const float* residual, float* y,
-                cudaStream_t stream);
-
-// y [M, N / 2] = silu(gate) * up, where gate is the first half of norm(x) W^T + bias and up the second.
-void gated_linear_few(const Weights& weights, const Rows& rows, const float* bias, float* y, cudaStream_t stream);
+// y [M, N] = norm(x) W^T + bias + residual for M up to kFewRows; bias [N] and residual [M, N] may be null. Gated,
+// y [M, N / 2] = silu(gate) * up, where gate is the first half of norm(x) W^T + bias and up the second; no residual.
+void linear_few(bool gated, const Weights& weights, const Rows& rows, const float* bias, const float* residual,
+                float* y, cudaStream_t stream);
 
 }  // namespace cuda
 }  // namespace sda

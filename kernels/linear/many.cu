@@ -64,7 +64,7 @@ void launch(const Problem& problem, cudaStream_t stream) {
 
 template <WeightType kType>
 void launch(const Problem& problem, cudaStream_t stream) {
-  const bool wide = problem.K % kEight == 0 && reinterpret_cast<uintptr_t>(problem.weight) % 16 == 0;
+  const bool wide = problem.K % kEight == 0 && is_aligned(problem.weight);
   if (wide) launch<kType, true>(problem, stream);
   else launch<kType, false>(problem, stream);
 }

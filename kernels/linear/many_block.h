@@ -1,6 +1,7 @@
 // A block's part of a linear layer for many rows: see many.cu. For it alone.
 #pragma once
 
+#include "../async_copy.h"
 #include "../math.h"
 #include "cuda.h"
 
@@ -9,7 +10,6 @@
 #else
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
-#include <cuda_pipeline_primitives.h>
 #include <mma.h>
 #endif
 
@@ -114,7 +114,7 @@ class Block {
     fetch(0);
     place(0);
     for (int step = 0; step < steps; step++) {
-      __pipeline_wait_prior(T::kStages - 2);
+      await_copies<T::kStages - 2>();
       __syncthreads();  // this step's stage is there, and the one before is free
       request(step + T::kStages - 1, steps);
       fetch(step + 1);
@@ -122,7 +122,7 @@ class Block {
       place(step + 1);
       if (step % kChunk == kChunk - 1 || step == steps - 1) add(chunk, total);
     }
-    __pipeline_wait_prior(0);
+    await_copies<0>();
     __syncthreads();
     write(total);
   }
@@ -148,20 +148,20 @@ class Block {
       for (int i = 0; i < T::kXRuns; i++) {
         const bfloat16* from = p.x + (static_cast<int64_t>(blockIdx.x) * kRows + row_of(i)) * p.depth + k;
         bfloat16* to = stage(step) + row_of(i) * kPitch + column_of();
-        __pipeline_memcpy_async(to, from, 16);
-        __pipeline_memcpy_async(to + T::kX, from + p.rows * p.depth, 16);
+        copy_async(to, from);
+        copy_async(to + T::kX, from + p.rows * p.depth);
       }
       if constexpr (kAsync) {
 #pragma unroll
         for (int i = 0; i < T::kWeightRuns; i++) {
           const uint16_t* row = weight_row(p, row_of(i));
           bfloat16* to = stage(step) + 2 * T::kX + row_of(i) * kPitch + column_of();
-          if (row && k < p.K) __pipeline_memcpy_async(to, row + k, 16);
-          else *reinterpret_cast<uint4*>(to) = uint4{0, 0, 0, 0};
+          const bool there = row && k < p.K;
+          copy_async(to, there ? row + k : p.weight, there);
         }
       }
     }
-    __pipeline_commit();
+    commit_copies();
   }
 
   // Weights that do not go by cp.async, into registers.

@@ -1,15 +1,15 @@
 // Linear layers for few rows of x on an NVIDIA GPU by ordinary arithmetic: op.cc says what they compute. For what tensor
 // cores do not take (few.cu): float32 weights, rows that do not begin at multiples of 16 bytes, older devices.
 //
-// A warp takes kRows rows of weights, or a part of their columns, and up to kGroup rows of x: every weight is read from
-// memory once for each kGroup rows, 16 bytes a lane at a time, and x comes from the caches. RMSNorm costs no launch:
+// A warp takes kRows rows of weights, or a part of their columns, and all rows of x: every weight is read from memory
+// once, 16 bytes a lane at a time, and x comes from the caches. RMSNorm costs no launch:
 // norm(x) W^T = scale * ((x * norm) W^T), and the squares for `scale` are summed beside the products. Sums are float32,
 // in an order that depends on the weights' shape alone: a row of x has the same result whatever other rows there are.
-// Bytes: those of the weights; x and y are small. Launches: 1 for each kGroup rows.
+// Bytes: those of the weights; x and y are small. Launches: 1.
 
 #include "plain.h"
 
-#include "../math.h"
+#include "call.h"
 #include "stored.h"
 
 namespace sda {
@@ -19,7 +19,9 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kWarp;
 constexpr int kRows = 2;
-constexpr int kGroup = 8;
+
+// Weights are read once: they do not push x out of the caches.
+__device__ uint4 load_once(const void* at) { return __ldcs(static_cast<const uint4*>(at)); }
 
 // A sum a warp hands over: kRows x M products, then the squares of M rows of x.
 template <int M>
@@ -89,14 +91,6 @@ __device__ float total(const float (*sums)[kSums<M>], int split, int which) {
   return sum;
 }
 
-struct Call {
-  int64_t N, K;
-  const float *x, *norm, *bias, *residual;
-  float epsilon;
-  int count;  // rows of x
-  float* y;
-};
-
 // `split` warps share a unit, and a block has kWarps / split units. A unit is two neighbouring rows of weights, or
 // gated the rows n and N / 2 + n.
 template <typename W, int M, bool kGated, bool kNorm, bool kWide>
@@ -120,19 +114,8 @@ __global__ void few_rows(const typename W::Stored* weight, Call call, int split)
     const int64_t at = first + i / kOutputs, n = row(at, r);
     if (at >= units || n >= N || m >= call.count) continue;
     const float (*mine)[kSums<M>] = sums + i / kOutputs * split;
-    float scale = 1.0f;
-    if constexpr (kNorm)
-      scale = 1.0f / sqrtf(total<M>(mine, split, kRows * M + m) / static_cast<float>(K) + call.epsilon);
-    float value = scale * total<M>(mine, split, r * M + m);
-    if (call.bias) value += call.bias[n];
-    if constexpr (kGated) {
-      float up = scale * total<M>(mine, split, M + m);
-      if (call.bias) up += call.bias[units + n];
-      call.y[m * units + n] = silu(value) * up;
-    } else {
-      if (call.residual) value += call.residual[m * N + n];
-      call.y[m * N + n] = value;
-    }
+    const float scale = kNorm ? rms_scale(total<M>(mine, split, kRows * M + m), K, call.epsilon) : 1.0f;
+    finish<kGated>(call, m, n, scale, total<M>(mine, split, r * M + m), kGated ? total<M>(mine, split, M + m) : 0.0f);
   }
 }
 
@@ -148,9 +131,8 @@ template <typename W, int M, bool kGated, bool kNorm>
 void launch(const Weights& weights, const Call& call, cudaStream_t stream) {
   using Stored = typename W::Stored;
   const Stored* weight = static_cast<const Stored*>(weights.data);
-  const auto aligned = [](const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; };
-  const bool wide = call.K % W::kCount == 0 && call.K % 4 == 0 && aligned(weight) && aligned(call.x) &&
-                    aligned(call.norm);
+  const bool wide = call.K % W::kCount == 0 && call.K % 4 == 0 && is_aligned(weight) && is_aligned(call.x) &&
+                    is_aligned(call.norm);
   const int64_t units = kGated ? call.N / 2 : (call.N + 1) / 2;
   const int split = split_of(units, call.K, kWarp * W::kCount);
   const unsigned blocks = ceil_div(units, kWarps / split);
@@ -177,35 +159,16 @@ void launch(bool gated, const Weights& weights, const Call& call, cudaStream_t s
   launch<W, 1>(gated, weights, call, stream);
 }
 
-void run(bool gated, const Weights& weights, const Rows& rows, const float* bias, const float* residual, float* y,
-         cudaStream_t stream) {
-  const int64_t N = weights.N, K = weights.K, width = gated ? N / 2 : N;
-  for (int64_t m = 0; m < rows.M; m += kGroup) {
-    const Call call = {N,    K,
-                       rows.x + m * K,
-                       rows.norm,
-                       bias,
-                       residual ? residual + m * width : nullptr,
-                       rows.epsilon,
-                       static_cast<int>(rows.M - m < kGroup ? rows.M - m : kGroup),
-                       y + m * width};
-    switch (weights.type) {
-      case WeightType::kFloat32: launch<Float32>(gated, weights, call, stream); break;
-      case WeightType::kBfloat16: launch<Bfloat16>(gated, weights, call, stream); break;
-      case WeightType::kFloat16: launch<Float16>(gated, weights, call, stream); break;
-    }
-  }
-}
-
 }  // namespace
 
-void linear_plain(const Weights& weights, const Rows& rows, const float* bias, const float* residual, float* y,
-                  cudaStream_t stream) {
-  run(false, weights, rows, bias, residual, y, stream);
-}
-
-void gated_linear_plain(const Weights& weights, const Rows& rows, const float* bias, float* y, cudaStream_t stream) {
-  run(true, weights, rows, bias, nullptr, y, stream);
+void linear_plain(bool gated, const Weights& weights, const Rows& rows, const float* bias, const float* residual,
+                  float* y, cudaStream_t stream) {
+  const Call call = call_of(weights, rows, bias, residual, y);
+  switch (weights.type) {
+    case WeightType::kFloat32: return launch<Float32>(gated, weights, call, stream);
+    case WeightType::kBfloat16: return launch<Bfloat16>(gated, weights, call, stream);
+    case WeightType::kFloat16: return launch<Float16>(gated, weights, call, stream);
+  }
 }
 
 }  // namespace cuda

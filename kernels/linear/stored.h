@@ -15,9 +15,6 @@ __device__ inline float half_to_float(unsigned bits) {
   return __half2float(__ushort_as_half(static_cast<unsigned short>(bits)));
 }
 
-// Weights are read once: they do not push x out of the caches.
-__device__ inline uint4 load_once(const void* at) { return __ldcs(static_cast<const uint4*>(at)); }
-
 // How 16 bytes of a stored type become floats.
 struct Float32 {
   using Stored = float;

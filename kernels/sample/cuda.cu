@@ -228,16 +228,9 @@ __device__ void split_tile(const Tokens& tokens, int64_t first, const Kept& limi
   if (lane() == 0) *masses = above;
 }
 
-// As last_block of device.h, with the number of the query's candidates.
+// As last_block, with the number of the query's candidates.
 __device__ bool last_of_query(State& state, unsigned* candidates) {
-  __shared__ unsigned long long before;
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    fence_device();
-    before = atomicAdd(&state.progress, 1ull << 32);
-    fence_device();
-  }
-  __syncthreads();
+  const unsigned long long before = arrive(&state.progress, 1ull << 32);
   *candidates = static_cast<unsigned>(before);
   return before >> 32 == gridDim.x - 1;
 }

@@ -56,9 +56,6 @@ __device__ inline bool keeps(const Kept& kept, float log_prob, int64_t token) {
   return bin_of(log_prob) < kept.bin || rank_of(log_prob, token) <= kept.last;
 }
 
-__device__ inline int lane() { return threadIdx.x % kWarp; }
-__device__ inline int warp() { return threadIdx.x / kWarp; }
-
 // One instruction from compute capability 8.0 on.
 __device__ inline int least_of_warp(int value) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800

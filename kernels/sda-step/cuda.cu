@@ -78,9 +78,6 @@ struct IfLane {
   __device__ bool operator()(bool mask) const { return mask; }
 };
 
-__device__ int lane() { return threadIdx.x % kWarp; }
-__device__ int warp() { return threadIdx.x / kWarp; }
-
 // The first of a thread's neighbouring tokens.
 __device__ int64_t first_token(int tile) { return static_cast<int64_t>(tile) * kTile + kPerThread * threadIdx.x; }
 

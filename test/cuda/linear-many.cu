@@ -99,7 +99,7 @@ void time_case(int64_t M, int64_t N, int64_t K) {
   const auto few = [&] {
     for (int64_t m = 0; m < M; m += sda::cuda::kFewRows) {
       const int64_t count = std::min(M - m, sda::cuda::kFewRows);
-      sda::cuda::linear_few(w.on_device(), {x.data() + m * K, count, nullptr, 0.0f}, nullptr, nullptr, y.data() + m * N,
+      sda::cuda::linear_few(false, w.on_device(), {x.data() + m * K, count, nullptr, 0.0f}, nullptr, nullptr, y.data() + m * N,
                             nullptr);
     }
   };
