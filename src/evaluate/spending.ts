@@ -16,6 +16,11 @@ export function costOf(tokens: TokenCount, price: Price | undefined): number | n
 export class Spending {
   private input = 0;
   private output = 0;
+  /** Entries of the ledger that `spent` and `uncounted` hold: it only grows */
+  private seen = 0;
+  private spent = 0;
+  /** Whether an answer of this model came without its tokens */
+  private uncounted = false;
 
   /**
    * @param cap US dollars, of all that the ledger holds: other models count by what they cost when they were asked,
@@ -55,16 +60,21 @@ export class Spending {
   /** Why nothing more may be asked; null while something may. */
   refusal(): string | null {
     if (this.cap === undefined) return null;
-    const entries = this.ledger.entries();
-    if (entries.some(({ model, tokens }) => tokens === null && model === this.model)) {
+    this.catchUp();
+    if (this.uncounted) {
       return 'The server does not count its tokens, so the cost cap cannot be kept: ask without a cap.';
     }
-    const costs = entries.map(
-      ({ cost, tokens, model }) => cost ?? (tokens && costOf(tokens, this.priceOf(model))) ?? 0,
-    );
-    const spent = costs.reduce((sum, cost) => sum + cost, 0);
-    if (spent < this.cap) return null;
-    return `The cost cap of ${this.cap} US dollars is reached (${spent.toFixed(6)} spent in all): raise it to go on.`;
+    if (this.spent < this.cap) return null;
+    return `The cost cap of ${this.cap} US dollars is reached (${this.spent.toFixed(6)} spent in all): raise it to go on.`;
+  }
+
+  private catchUp(): void {
+    const entries = this.ledger.entries();
+    for (; this.seen < entries.length; this.seen++) {
+      const { cost, tokens, model } = entries[this.seen]!;
+      this.spent += cost ?? (tokens && costOf(tokens, this.priceOf(model))) ?? 0;
+      this.uncounted ||= tokens === null && model === this.model;
+    }
   }
 
   private priceOf(model: string): Price | undefined {

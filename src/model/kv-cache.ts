@@ -56,8 +56,9 @@ export class KvCache {
   }
 
   layer(index: number): LayerCache {
-    const [keys, values] = this.variables.slice(2 * index, 2 * index + 2);
-    return { keys: keys!, values: values!, rows: this.rows, capacity: this.slots };
+    const keys = this.variables[2 * index]!;
+    const values = this.variables[2 * index + 1]!;
+    return { keys, values, rows: this.rows, capacity: this.slots };
   }
 
   /**

@@ -4,11 +4,16 @@ import { dirname } from 'node:path';
 import { SdaError } from '../errors.js';
 import { formatBytes } from './report.js';
 
-/** Bytes free for this user on the disk that holds `path`, which need not exist yet. */
-export async function freeBytes(path: string): Promise<number> {
+/** The path, or the folder above it that is there, where it does not exist yet. */
+export function nearestExisting(path: string): string {
   let existing = path;
   while (!existsSync(existing)) existing = dirname(existing);
-  const disk = await statfs(existing);
+  return existing;
+}
+
+/** Bytes free for this user on the disk that holds `path`, which need not exist yet. */
+export async function freeBytes(path: string): Promise<number> {
+  const disk = await statfs(nearestExisting(path));
   return disk.bavail * disk.bsize;
 }
 

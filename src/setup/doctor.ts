@@ -1,7 +1,7 @@
 import { constants, existsSync } from 'node:fs';
 import { access, readdir, stat } from 'node:fs/promises';
 import { cpus, freemem, totalmem } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { messageOf } from '../errors.js';
 import { findGpus, type GpuFacts } from '../runtime/gpu.js';
 import { nativeAddonPath, serving } from '../runtime/native.js';
@@ -11,7 +11,7 @@ import { gpuFallback, packageVersion } from '../runtime/tensorflow.js';
 import { bindingPath, tfjsVersion } from './addons.js';
 import { cannotWrite } from './cache.js';
 import { probeAddon } from './compile.js';
-import { freeBytes } from './disk.js';
+import { freeBytes, nearestExisting } from './disk.js';
 import { findCompiler, findPython } from './tools.js';
 import { defaultModelComplete } from './weights.js';
 
@@ -131,8 +131,7 @@ export async function examine(env: NodeJS.ProcessEnv = process.env): Promise<Doc
 
 /** Why the cache cannot be written, where it is or where it would be made; `undefined` where it can. */
 async function whyUnwritable(folder: string): Promise<Error | undefined> {
-  let existing = folder;
-  while (!existsSync(existing) && dirname(existing) !== existing) existing = dirname(existing);
+  const existing = nearestExisting(folder);
   try {
     if (!(await stat(existing)).isDirectory()) throw new Error(`ENOTDIR: ${existing} is no folder`);
     await access(existing, constants.W_OK);

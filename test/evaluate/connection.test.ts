@@ -1,13 +1,20 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { proxyNote, whyNotReached } from '../../src/evaluate/connection.js';
 import { OpenAiEvaluator } from '../../src/evaluate/openai.js';
-import { answers, fails, judgeServer, notJson, startJudgeServer } from '../support/judge-server.js';
+import {
+  answers,
+  fails,
+  INPUT,
+  judgeServer,
+  KEY,
+  notJson,
+  startJudgeServer,
+} from '../support/judge-server.js';
 
-const INPUT = { query: 'How are you?', response: 'Well, thank you.', core: 'empathy' } as const;
 const PROXIES = ['HTTPS_PROXY', 'HTTP_PROXY', 'ALL_PROXY', 'NODE_USE_ENV_PROXY'];
 
 beforeEach(() => {
-  vi.stubEnv('OPENAI_API_KEY', 'sekrit/key+0123456789');
+  vi.stubEnv('OPENAI_API_KEY', KEY);
   for (const name of PROXIES) {
     vi.stubEnv(name, undefined);
     vi.stubEnv(name.toLowerCase(), undefined);

@@ -6,7 +6,9 @@ import { OpenAiEvaluator, type OpenAiEvaluatorOptions } from '../../src/evaluate
 import { temporaryFolder } from '../support/folders.js';
 import {
   type Behaviour,
+  INPUT,
   judgeServer,
+  KEY,
   rateLimited,
   says,
   slow,
@@ -14,11 +16,10 @@ import {
 } from '../support/judge-server.js';
 import { errorOf } from '../support/tensorflow.js';
 
-const INPUT = { query: 'How are you?', response: 'Well, thank you.', core: 'empathy' } as const;
 const GOOD = says('{"score": 85.5}');
 
 beforeEach(() => {
-  vi.stubEnv('OPENAI_API_KEY', 'sekrit/key+0123456789');
+  vi.stubEnv('OPENAI_API_KEY', KEY);
 });
 afterEach(() => {
   vi.unstubAllEnvs();

@@ -11,7 +11,9 @@ import {
   dropsMidway,
   echoesKey,
   fails,
+  INPUT,
   judgeServer,
+  KEY,
   notJson,
   outOfQuota,
   rateLimited,
@@ -23,9 +25,6 @@ import {
   withoutStructure,
 } from '../support/judge-server.js';
 import { errorOf } from '../support/tensorflow.js';
-
-const KEY = 'sekrit/key+0123456789';
-const INPUT = { query: 'How are you?', response: 'Well, thank you.', core: 'empathy' } as const;
 
 beforeEach(() => {
   vi.stubEnv('OPENAI_API_KEY', KEY);

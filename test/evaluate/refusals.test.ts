@@ -5,14 +5,14 @@ import {
   answers,
   type Behaviour,
   fails,
+  INPUT,
   judgeServer,
+  KEY,
   says,
   serverError,
   withoutStructure,
 } from '../support/judge-server.js';
 
-const KEY = 'sekrit/key+0123456789';
-const INPUT = { query: 'How are you?', response: 'Well, thank you.', core: 'empathy' } as const;
 const GOOD = says('{"score": 85.5}');
 
 beforeEach(() => {

@@ -3,6 +3,15 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { defaultModelDir, packageRoot } from '../../src/runtime/paths.js';
 
+/** What tokenizer_config.json says where it says nothing. */
+export const BARE_CONFIG = {
+  file: 'C',
+  roles: {},
+  extraSpecialTokens: [],
+  addedTokens: [],
+  chatTemplate: null,
+};
+
 /** What the Python library `tokenizers` gives; see test/fixtures/text/make.py. */
 export interface Golden {
   readonly encoded: readonly { text: string; ids: number[]; special: number[] }[];

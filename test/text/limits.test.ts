@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { createChatTemplate } from '../../src/text/chat-template.js';
 import { OutOfTime, withinTime } from '../../src/text/limits.js';
 import { createTokenizer } from '../../src/text/tokenizer.js';
+import { BARE_CONFIG } from './golden.js';
 
 const render = (source: string, content = 'Hi') =>
   createChatTemplate(source, { origin: 'T', roles: {} }).render([{ role: 'user', content }]);
@@ -120,14 +121,7 @@ it.each([
   ['normalizes', { normalizer: { type: 'Replace', pattern: { Regex: '(a+)+$' }, content: '' } }],
 ])('a regular expression that %s by endless backtracking is an error', (_, part) => {
   const json = { model: { type: 'BPE', vocab: { a: 0, b: 1 }, merges: [] }, ...part };
-  const config = {
-    file: 'C',
-    roles: {},
-    extraSpecialTokens: [],
-    addedTokens: [],
-    chatTemplate: null,
-  };
-  const tokenizer = createTokenizer(json, { file: 'T', config });
+  const tokenizer = createTokenizer(json, { file: 'T', config: BARE_CONFIG });
   const text = `${'a'.repeat(60)}b`;
   for (const encode of [
     () => tokenizer.encode(text),

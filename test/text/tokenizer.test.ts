@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { createTokenizer, loadTokenizer } from '../../src/text/tokenizer.js';
 import { temporaryFolder } from '../checkpoint/build.js';
-import { FOLDERS, readChanges, readGolden, tiny } from './golden.js';
+import { BARE_CONFIG, FOLDERS, readChanges, readGolden, tiny } from './golden.js';
 
 const loaded = await Promise.all(
   FOLDERS.map(async ([name, dir]) => [name, await loadTokenizer(dir), readGolden(name)] as const),
@@ -70,15 +70,8 @@ describe.each(loaded)('%s', (_, tokenizer, golden) => {
 describe('a tokenizer with a change', async () => {
   const { texts, cases } = readChanges();
   const json = JSON.parse(await readFile(join(tiny('byte-level'), 'tokenizer.json'), 'utf8'));
-  const config = {
-    file: 'C',
-    roles: {},
-    extraSpecialTokens: [],
-    addedTokens: [],
-    chatTemplate: null,
-  };
   const changed = (change: object) =>
-    createTokenizer({ ...json, ...change }, { file: 'tokenizer.json', config });
+    createTokenizer({ ...json, ...change }, { file: 'tokenizer.json', config: BARE_CONFIG });
   const split = (Regex: string, behavior: string) => ({
     pre_tokenizer: { type: 'Split', pattern: { Regex }, behavior, invert: false },
   });
@@ -126,7 +119,10 @@ describe('a tokenizer with a change', async () => {
         content,
         special,
       }));
-    const roles = { ...config, extraSpecialTokens: ['<think>', '</think>', '[THINK]', '[/THINK]'] };
+    const roles = {
+      ...BARE_CONFIG,
+      extraSpecialTokens: ['<think>', '</think>', '[THINK]', '[/THINK]'],
+    };
     for (const tokenizer of [
       changed({ added_tokens: added(true) }),
       createTokenizer(
