@@ -3,7 +3,10 @@
 //   few rows of x (decoding): every weight is read from memory once and unpacked once for each 4 rows of x;
 //     time = bytes of weights / memory bandwidth
 //   many rows (prompts): a block of weight rows is unpacked once into a float32 scratch that stays in the
-//     second-level cache, then met with all rows of x; time = 2 M N K / multiply-add rate
+//     second-level cache, then met with a block of rows of x; time = 2 M N K / multiply-add rate
+//
+// Both add in one order, so that no row of x has another result beside others: over the depth lane by lane, even and
+// odd vectors of kLanes values apart; then even + odd, then the lanes.
 //
 // x comes "packed": each row in the order in which the weights unpack, padded with zeros to `stride`.
 #pragma once
@@ -23,6 +26,8 @@ constexpr int64_t kManyRows = 12;
 // Weight rows, and values of a row, that are unpacked at a time in the second way: 128 KB.
 constexpr int64_t kScratchRows = 32;
 constexpr int64_t kScratchDepth = 1024;
+// Rows of x whose sums are kept lane by lane between those depths: 240 KB with 16 lanes.
+constexpr int64_t kManyBlock = 60;
 
 // Bytes ahead of its use at which a weight is asked for from memory, and not to be kept: a step reads each weight once,
 // and everything else that the process works with should stay in the caches.
@@ -48,82 +53,6 @@ inline void sum_lanes4(const Vec v[4], float out[4]) {
   const Quad high = __builtin_shufflevector(s01, s23, 2, 3, 6, 7);
   const Quad sums = low + high;
   std::memcpy(out, &sums, sizeof(sums));
-}
-
-// Sums of an R x M block of accumulators, added to out[r * out_stride + m].
-template <int R, int M>
-inline void add_sums(const Vec acc[R][M], float* out, int64_t out_stride) {
-  for (int m = 0; m < M; m++) {
-    if constexpr (R == 4) {
-      const Vec column[4] = {acc[0][m], acc[1][m], acc[2][m], acc[3][m]};
-      float sums[4];
-      sum_lanes4(column, sums);
-      for (int r = 0; r < 4; r++) out[r * out_stride + m] += sums[r];
-    } else {
-      for (int r = 0; r < R; r++) out[r * out_stride + m] += sum_lanes(acc[r][m]);
-    }
-  }
-}
-
-// out[r][m] += sum over k of w[r][k] x[m][k], for R rows of weights at w, w + w_stride, ...; a last step
-// of fewer than kStep values goes through a copy padded with zeros.
-template <typename W, int R, int M>
-inline void dots(const typename W::Stored* w, int64_t w_stride, int64_t depth, const float* x,
-                 int64_t x_stride, float* out, int64_t out_stride) {
-  Vec acc[R][M] = {};
-  const int64_t whole = depth / kStep * kStep;
-  const auto step = [&](const typename W::Stored* const rows, int64_t stride, int64_t k) {
-    Vec xa[M], xb[M];
-    for (int m = 0; m < M; m++) {
-      xa[m] = load(x + m * x_stride + k);
-      xb[m] = load(x + m * x_stride + k + kLanes);
-    }
-    for (int r = 0; r < R; r++) {
-      Vec a, b;
-      W::unpack(rows + r * stride, a, b);
-      for (int m = 0; m < M; m++) {
-        acc[r][m] += a * xa[m];
-        acc[r][m] += b * xb[m];
-      }
-    }
-  };
-  for (int64_t k = 0; k < whole; k += kStep) step(w + k, w_stride, k);
-  if (whole < depth) {
-    typename W::Stored tail[R * kStep] = {};
-    for (int r = 0; r < R; r++)
-      std::copy(w + r * w_stride + whole, w + r * w_stride + depth, tail + r * kStep);
-    step(tail, kStep, whole);
-  }
-  add_sums<R, M>(acc, out, out_stride);
-}
-
-// `dots` for a number of x rows known at run time, 1..Most.
-template <typename W, int R, int Most>
-inline void dots_upto(int64_t rows, const typename W::Stored* w, int64_t w_stride, int64_t depth,
-                      const float* x, int64_t x_stride, float* out, int64_t out_stride) {
-  if constexpr (Most > 1) {
-    if (rows < Most)
-      return dots_upto<W, R, Most - 1>(rows, w, w_stride, depth, x, x_stride, out, out_stride);
-  }
-  dots<W, R, Most>(w, w_stride, depth, x, x_stride, out, out_stride);
-}
-
-// All M rows of x against `n` rows of weights (1..kRowGroup), in groups of at most Group rows of x.
-// out[r * M + m] += ...
-template <typename W, int Group>
-inline void dots_all(int64_t n, const typename W::Stored* w, int64_t w_stride, int64_t depth,
-                     const float* x, int64_t x_stride, int64_t M, float* out, int64_t out_stride) {
-  for (int64_t m = 0; m < M; m += Group) {
-    const int64_t rows = std::min<int64_t>(Group, M - m);
-    const float* xm = x + m * x_stride;
-    if (n == kRowGroup) {
-      dots_upto<W, kRowGroup, Group>(rows, w, w_stride, depth, xm, x_stride, out + m, out_stride);
-    } else {
-      for (int64_t r = 0; r < n; r++)
-        dots_upto<W, 1, Group>(rows, w + r * w_stride, w_stride, depth, xm, x_stride,
-                               out + r * out_stride + m, out_stride);
-    }
-  }
 }
 
 // acc[m] += w . x[m], lane by lane, for one row of weights read from memory: a single stream, in order, which is what
@@ -154,6 +83,17 @@ inline void stream_row(const typename W::Stored* w, int64_t K, const float* x, i
   for (int m = 0; m < M; m++) acc[m] = even[m] + odd[m];
 }
 
+// out[r * out_stride + m] = the sum of the lanes of acc[r][m], for n <= kRowGroup rows of weights and `rows` <= M rows of x.
+template <int M>
+inline void write_sums(const Vec acc[kRowGroup][M], int64_t n, int64_t rows, float* out, int64_t out_stride) {
+  for (int64_t m = 0; m < rows; m++) {
+    const Vec column[kRowGroup] = {acc[0][m], acc[1][m], acc[2][m], acc[3][m]};
+    float sums[kRowGroup];
+    sum_lanes4(column, sums);
+    for (int64_t r = 0; r < n; r++) out[r * out_stride + m] = sums[r];
+  }
+}
+
 // Few rows of x, at most Most at a time: out[r * M + m] = w[r] . x[m] for n <= kRowGroup rows of weights.
 template <typename W, int Most>
 inline void stream_group(const typename W::Stored* w, int64_t n, int64_t K, const float* x,
@@ -163,9 +103,7 @@ inline void stream_group(const typename W::Stored* w, int64_t n, int64_t K, cons
   }
   Vec acc[kRowGroup][Most] = {};
   for (int64_t r = 0; r < n; r++) stream_row<W, Most>(w + r * K, K, x, stride, acc[r]);
-  float sums[kRowGroup * Most] = {};
-  add_sums<kRowGroup, Most>(acc, sums, Most);
-  for (int64_t r = 0; r < n; r++) std::copy_n(sums + r * Most, Most, out + r * M);
+  write_sums<Most>(acc, n, Most, out, M);
 }
 
 // Few rows of x: out[r * M + m] = w[r] . x[m] for n <= kRowGroup rows of weights.
@@ -178,39 +116,91 @@ inline void dot_few(const typename W::Stored* w, int64_t n, int64_t K, const flo
   }
 }
 
-// Many rows of x: out[r * M + m] = dot(w[r], x[m]) for n <= kScratchRows rows of weights.
-// scratch: kScratchRows * kScratchDepth floats.
+// The unpacked depths k0..k0+depth of n rows of weights, each row padded with zeros to a whole step.
+template <typename W>
+inline void unpack_rows(const typename W::Stored* w, int64_t n, int64_t K, int64_t k0, int64_t depth, float* to) {
+  for (int64_t r = 0; r < n; r++) {
+    const auto* row = w + r * K + k0;
+    Vec a, b;
+    const auto step = [&](const typename W::Stored* values) {
+      W::unpack(values, a, b);
+      store(to, a);
+      store(to + kLanes, b);
+      to += kStep;
+    };
+    int64_t k = 0;
+    for (; k + kStep <= depth; k += kStep) step(row + k);
+    if (k < depth) {
+      typename W::Stored tail[kStep] = {};
+      std::copy(row + k, row + depth, tail);
+      step(tail);
+    }
+  }
+}
+
+// sums[r][m] += w[r] . x[m] (= where they are the first), lane by lane, over one vector of each step: the even ones or
+// the odd ones.
+template <int M>
+inline void add_lanes(const float* w, int64_t depth, const float* x, int64_t stride, bool first,
+                      Vec (*sums)[kManyGroup]) {
+  Vec acc[kRowGroup][M] = {};
+  if (!first)
+    for (int r = 0; r < kRowGroup; r++) std::copy_n(sums[r], M, acc[r]);
+  for (int64_t k = 0; k < depth; k += kStep) {
+    Vec xk[M];
+    for (int m = 0; m < M; m++) xk[m] = load(x + m * stride + k);
+    for (int r = 0; r < kRowGroup; r++) {
+      const Vec wk = load(w + r * depth + k);
+      for (int m = 0; m < M; m++) acc[r][m] += wk * xk[m];
+    }
+  }
+  for (int r = 0; r < kRowGroup; r++) std::copy_n(acc[r], M, sums[r]);
+}
+
+// `add_lanes` for a number of x rows known at run time, 1..Most.
+template <int Most>
+inline void add_lanes_upto(int64_t rows, const float* w, int64_t depth, const float* x, int64_t stride,
+                           bool first, Vec (*sums)[kManyGroup]) {
+  if constexpr (Most > 1) {
+    if (rows < Most) return add_lanes_upto<Most - 1>(rows, w, depth, x, stride, first, sums);
+  }
+  add_lanes<Most>(w, depth, x, stride, first, sums);
+}
+
+// What dot_many works in.
+struct ManyScratch {
+  // Unpacked weights.
+  float weights[kScratchRows * kScratchDepth];
+  // Sums of products, lane by lane, of the even and of the odd vectors.
+  Vec sums[kManyBlock / kManyGroup][kScratchRows / kRowGroup][2][kRowGroup][kManyGroup];
+};
+
+// Many rows of x: out[r * M + m] = w[r] . x[m] for n <= kScratchRows rows of weights, summed in the order of dot_few.
 template <typename W>
 inline void dot_many(const typename W::Stored* w, int64_t n, int64_t K, const float* x,
-                     int64_t stride, int64_t M, float* out, float* scratch) {
-  std::fill(out, out + n * M, 0.0f);
-  for (int64_t k0 = 0; k0 < K; k0 += kScratchDepth) {
-    const int64_t depth = std::min(kScratchDepth, K - k0);
-    const int64_t padded = round_up(depth, kStep);
-    for (int64_t r = 0; r < n; r++) {
-      const auto* row = w + r * K + k0;
-      float* to = scratch + r * padded;
-      Vec a, b;
-      int64_t k = 0;
-      for (; k + kStep <= depth; k += kStep) {
-        W::unpack(row + k, a, b);
-        store(to + k, a);
-        store(to + k + kLanes, b);
-      }
-      if (k < depth) {
-        typename W::Stored tail[kStep] = {};
-        std::copy(row + k, row + depth, tail);
-        W::unpack(tail, a, b);
-        store(to + k, a);
-        store(to + k + kLanes, b);
-      }
-    }
-    for (int64_t m = 0; m < M; m += kManyGroup) {
-      const int64_t rows = std::min<int64_t>(kManyGroup, M - m);
-      for (int64_t r = 0; r < n; r += kRowGroup) {
-        dots_all<Float32Weights, kManyGroup>(std::min<int64_t>(kRowGroup, n - r),
-                                             scratch + r * padded, padded, padded,
-                                             x + m * stride + k0, stride, rows, out + r * M + m, M);
+                     int64_t stride, int64_t M, float* out, ManyScratch& scratch) {
+  const bool once = K <= kScratchDepth;  // no sums to keep between depths
+  const int64_t block = once ? M : kManyBlock;
+  for (int64_t m0 = 0; m0 < M; m0 += block) {
+    const int64_t end = std::min(M, m0 + block);
+    for (int64_t k0 = 0; k0 < K; k0 += kScratchDepth) {
+      const int64_t depth = std::min(kScratchDepth, K - k0);
+      const int64_t padded = round_up(depth, kStep);
+      unpack_rows<W>(w, n, K, k0, depth, scratch.weights);
+      for (int64_t m = m0; m < end; m += kManyGroup) {
+        const int64_t rows = std::min<int64_t>(kManyGroup, end - m);
+        for (int64_t r = 0; r < n; r += kRowGroup) {
+          auto& sums = once ? scratch.sums[0][0] : scratch.sums[(m - m0) / kManyGroup][r / kRowGroup];
+          for (int odd = 0; odd < 2; odd++) {
+            add_lanes_upto<kManyGroup>(rows, scratch.weights + r * padded + odd * kLanes, padded,
+                                       x + m * stride + k0 + odd * kLanes, stride, k0 == 0, sums[odd]);
+          }
+          if (k0 + depth < K) continue;
+          Vec acc[kRowGroup][kManyGroup];
+          for (int i = 0; i < kRowGroup; i++)
+            for (int j = 0; j < kManyGroup; j++) acc[i][j] = sums[0][i][j] + sums[1][i][j];
+          write_sums<kManyGroup>(acc, std::min<int64_t>(kRowGroup, n - r), rows, out + r * M + m, M);
+        }
       }
     }
   }

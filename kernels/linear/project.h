@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cmath>
+#include <memory>
 #include <vector>
 
 #include "../op.h"
@@ -92,10 +93,11 @@ Phase project_phase(const Tensor& weight, int64_t blocks, const PackedRows& pack
     const int64_t bytes = blocks * group * packed.K * static_cast<int64_t>(sizeof(*w));
     const int64_t chunk = many ? 1 : std::max<int64_t>(1, 32768 / bytes);
     return {(N + group - 1) / group, chunk, [=, &packed](int64_t begin, int64_t end) {
-              thread_local std::vector<float> dots, scratch;
+              thread_local std::vector<float> dots;
+              thread_local std::unique_ptr<ManyScratch> scratch;
               const int64_t M = packed.M, K = packed.K;
               dots.resize(blocks * group * M);
-              if (many) scratch.resize(kScratchRows * kScratchDepth);
+              if (many && !scratch) scratch = std::make_unique<ManyScratch>();
               for (int64_t g = begin; g < end; g++) {
                 const int64_t n = g * group;
                 const int64_t count = std::min(group, N - n);
@@ -103,7 +105,7 @@ Phase project_phase(const Tensor& weight, int64_t blocks, const PackedRows& pack
                   float* out = dots.data() + b * count * M;
                   if (many) {
                     dot_many<W>(w + (b * N + n) * K, count, K, packed.row(0), packed.stride, M, out,
-                                scratch.data());
+                                *scratch);
                   } else {
                     dot_few<W>(w + (b * N + n) * K, count, K, packed.row(0), packed.stride, M, out);
                   }

@@ -1,4 +1,4 @@
-import { slice, type Tensor1D, type Tensor2D } from '@tensorflow/tfjs-core';
+import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import { mersenne } from 'pure-rand/generator/mersenne';
 import type { RandomGenerator } from 'pure-rand/types/RandomGenerator';
 import type { DrawnStep } from '../method/drawn-step.js';
@@ -58,12 +58,6 @@ export function limitOf({ query, lengths }: Running, steps: number, maxContext: 
 }
 
 /**
- * From this many rows on the linear layers sum in another order (`kManyRows` of kernels/linear/dot.h): a batch that
- * was to be so large stays so to its end, filled up with padding, so that its last queries have the same logits.
- */
-const MANY_ROWS = 12;
-
-/**
  * One forward of the newest token of each running query, in all its streams.
  *
  * @param before the step that drew those tokens, where it has not been read
@@ -86,23 +80,11 @@ export function forwardAll(
       row: row + stream,
     }));
   });
-  const count = lines.length;
-  const padded = cache.rows >= MANY_ROWS ? Math.max(count, MANY_ROWS) : count;
-  const taken = new Set(lines.map(({ row }) => row));
-  for (let row = 0; lines.length < padded; row++) {
-    if (!taken.has(row)) lines.push({ id: 0, position: -1, row });
-  }
   const batch = {
     ids: Int32Array.from(lines, ({ id }) => id),
     positions: Int32Array.from(lines, ({ position }) => position),
     rows: Int32Array.from(lines, ({ row }) => row),
     drawn: before?.lines,
   };
-  const logits = forward(model, batch, cache, { logits: 'last', logitBias })!;
-  if (padded === count) return logits;
-  try {
-    return slice(logits, [0, 0], [count, -1]);
-  } finally {
-    logits.dispose();
-  }
+  return forward(model, batch, cache, { logits: 'last', logitBias })!;
 }

@@ -7,8 +7,6 @@ import { expect, test } from 'vitest';
 import { MAIN } from '../support/cli.js';
 import { resultsOf, tinyExperiment } from '../support/experiments.js';
 
-/** How often a run is killed, over all folders. */
-const KILLS = 30;
 /** Kills in one folder before it is left to finish. */
 const KILLS_A_RUN = 10;
 
@@ -41,40 +39,52 @@ async function run(file: string, out: string, kill?: Moment): Promise<number | n
   return code;
 }
 
-test(`${KILLS} kills at random moments change nothing`, { timeout: 900_000 }, async () => {
-  const { file, newRun } = tinyExperiment({ decoding: { max_tokens: 16 } }, 8);
-  const undisturbed = newRun();
-  const begun = performance.now();
-  expect(await run(file, undisturbed)).toBe(0);
-  const duration = performance.now() - begun;
-  const expected = resultsOf(undisturbed);
-  expect(Object.keys(expected)).toHaveLength(2 + 3 + 1 + 2);
-  const total = rowsIn(undisturbed);
+/** `kills`: how often a run is killed, over all folders. */
+const CASES = [
+  { kills: 20, batch: 3, items: 8 },
+  { kills: 10, batch: 8, items: 16 },
+];
 
-  const random = mersenne(5);
-  /** Mostly up to half of what is left, between two writes; now and then while the run starts. */
-  const nextMoment = (done: number): Moment => {
-    const part = 0.6 * uniformFloat32(random) - 0.1;
-    const delay = duration * uniformFloat32(random) * (part < 0 ? 0.6 : 0.05);
-    return { rows: part < 0 ? -1 : done + part * (total - done), delay };
-  };
-  const stages = new Set<number>();
-  let kills = 0;
-  while (kills < KILLS) {
-    const out = newRun();
-    for (let here = 0; here < KILLS_A_RUN && kills < KILLS; ) {
-      const code = await run(file, out, nextMoment(rowsIn(out)));
-      if (code === 0) break; // it was done before
-      kills++;
-      here++;
-      stages.add(rowsIn(out));
+test.each(CASES)(
+  '$kills kills at random moments change nothing, batches of $batch',
+  {
+    timeout: 900_000,
+  },
+  async ({ kills: most, batch, items }) => {
+    const { file, newRun } = tinyExperiment({ decoding: { max_tokens: 16 }, batch }, items);
+    const undisturbed = newRun();
+    const begun = performance.now();
+    expect(await run(file, undisturbed)).toBe(0);
+    const duration = performance.now() - begun;
+    const expected = resultsOf(undisturbed);
+    expect(Object.keys(expected)).toHaveLength(2 + 3 + 1 + 2);
+    const total = rowsIn(undisturbed);
+
+    const random = mersenne(5);
+    /** Mostly up to half of what is left, between two writes; now and then while the run starts. */
+    const nextMoment = (done: number): Moment => {
+      const part = 0.6 * uniformFloat32(random) - 0.1;
+      const delay = duration * uniformFloat32(random) * (part < 0 ? 0.6 : 0.05);
+      return { rows: part < 0 ? -1 : done + part * (total - done), delay };
+    };
+    const stages = new Set<number>();
+    let kills = 0;
+    while (kills < most) {
+      const out = newRun();
+      for (let here = 0; here < KILLS_A_RUN && kills < most; ) {
+        const code = await run(file, out, nextMoment(rowsIn(out)));
+        if (code === 0) break; // it was done before
+        kills++;
+        here++;
+        stages.add(rowsIn(out));
+      }
+      expect(await run(file, out)).toBe(0);
+      expect(resultsOf(out)).toEqual(expected);
     }
-    expect(await run(file, out)).toBe(0);
-    expect(resultsOf(out)).toEqual(expected);
-  }
-  expect(kills).toBe(KILLS);
-  expect(stages.size).toBeGreaterThan(5); // they fell into different places
-});
+    expect(kills).toBe(most);
+    expect(stages.size).toBeGreaterThan(most / 5); // they fell into different places
+  },
+);
 
 /** Rows on disk. */
 function rowsIn(dir: string): number {
