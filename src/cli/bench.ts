@@ -1,4 +1,4 @@
-import { closeSync, openSync, writeSync } from 'node:fs';
+import { appendFileSync, closeSync, openSync } from 'node:fs';
 import { basename } from 'node:path';
 import type { Command } from 'commander';
 import type { DecodingReport, Variant } from '../bench/decoding.js';
@@ -6,6 +6,8 @@ import type { BenchReport } from '../bench/report.js';
 import type { Summary } from '../bench/statistics.js';
 import { messageOf, SdaError } from '../errors.js';
 import { formatBytes } from '../setup/report.js';
+import { alignColumns } from '../text/columns.js';
+import { colours } from './colours.js';
 import { openModel, requireModelDir, withInterrupt } from './load.js';
 import {
   addLoadOptions,
@@ -15,7 +17,8 @@ import {
   modelDir,
   wholeNumber,
 } from './options.js';
-import { alignColumns, colours, note, print, printJson, Ticker } from './output.js';
+import { note, print, printJson } from './output.js';
+import { LiveLine } from './terminal.js';
 
 interface Options extends ModelOptions {
   readonly tokens: number;
@@ -66,7 +69,7 @@ async function run(options: Options, signal: AbortSignal): Promise<void> {
     if (chart !== null) {
       const { stepChart } = await import('../bench/chart.js');
       const title = `A decode step of ${basename(dir)}, ${report.model.dtype}`;
-      writeSync(chart, await stepChart(report, title, machineLine(report)));
+      appendFileSync(chart, await stepChart(report, title, machineLine(report)));
       note(`chart written to ${options.chart}`);
     }
     if (options.json) {
@@ -88,7 +91,7 @@ async function measure(dir: string, options: Options, signal: AbortSignal): Prom
   await startTensorFlow();
   const rssBeforeBytes = peakRssBytes();
   const model = await openModel(dir, { ...loadOptions(options), signal });
-  const ticker = new Ticker();
+  const live = new LiveLine();
   try {
     note(`measuring ${repeats + 1} rounds, the first of them to warm up`);
     return await bench(model, {
@@ -98,10 +101,10 @@ async function measure(dir: string, options: Options, signal: AbortSignal): Prom
       greedy,
       signal,
       rssBeforeBytes,
-      onProgress: (done, total) => ticker.show(`measuring: run ${done + 1} of ${total}`),
+      onProgress: (done, total) => live.show(`measuring: run ${done + 1} of ${total}`),
     });
   } finally {
-    ticker.clear();
+    live.clear();
     model.dispose();
   }
 }

@@ -2,7 +2,9 @@ import type { Command } from 'commander';
 import { z } from 'zod';
 import { describeIssues, parseJson, readTextFile } from '../checkpoint/json-file.js';
 import { SdaError } from '../errors.js';
-import { alignColumns, colours, print, printJson } from './output.js';
+import { alignColumns } from '../text/columns.js';
+import { colours } from './colours.js';
+import { print, printJson } from './output.js';
 
 /** A conforming step is this close to the float64 results, absolutely. */
 const TOLERANCE = 1e-5;

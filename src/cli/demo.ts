@@ -1,11 +1,15 @@
 import type { Command } from 'commander';
+import wrapAnsi from 'wrap-ansi';
 import type { GenerateRequest, SdaModel } from '../index.js';
 import { DEFAULT_SETTINGS } from '../method/settings.js';
+import { alignColumns } from '../text/columns.js';
 import { type Answer, answer, asBase, means } from './answer.js';
+import { colours } from './colours.js';
 import { EXIT_INTERRUPTED } from './failure.js';
 import { openModel, withInterrupt } from './load.js';
 import { addModelOption, modelDir } from './options.js';
-import { colours, print, Ticker, wrapText } from './output.js';
+import { print } from './output.js';
+import { columnsOf, LiveLine } from './terminal.js';
 
 const QUERY = 'I failed my driving test today and I feel stupid. What should I do?';
 const CORE = 'empathy';
@@ -15,6 +19,7 @@ const MAX_TOKENS = 100;
 /** Two columns need at least this many characters of terminal. */
 const MIN_WIDTH = 90;
 const MAX_WIDTH = 150;
+/** Between the two columns */
 const GUTTER = '  |  ';
 
 /** `sda demo`: the same question with and without SDA. */
@@ -54,22 +59,21 @@ async function run(dir: string, query: string, signal: AbortSignal): Promise<voi
 
 /** Decodes with a count of the tokens on the terminal. */
 async function counted(model: SdaModel, request: GenerateRequest, who: string): Promise<Answer> {
-  const ticker = new Ticker();
+  const live = new LiveLine();
   try {
-    return await answer(model, request, ({ step }) => ticker.show(`${who}: ${step + 1} tokens`));
+    return await answer(model, request, ({ step }) => live.show(`${who}: ${step + 1} tokens`));
   } finally {
-    ticker.clear();
+    live.clear();
   }
 }
 
 async function report(query: string, base: Answer, sda: Answer): Promise<string> {
   const { bold, dim } = colours();
   const { INSTRUCTIONS } = await import('../text/instructions.js');
-  const width = Math.min(process.stdout.columns ?? 0, MAX_WIDTH);
-  const lineWidth = width >= 20 ? width : 80;
+  const width = Math.min(columnsOf(process.stdout), MAX_WIDTH);
   const { js, temperature } = means(sda.steps);
   const a = DEFAULT_SETTINGS.amplification;
-  const wrap = (text: string) => wrapText(text, lineWidth).join('\n');
+  const wrap = (text: string) => wrapAnsi(text, width, { hard: true });
   return `
 ${bold('Query')}
 ${wrap(query)}
@@ -97,17 +101,20 @@ Try next:
 function answers(base: string, sda: string, width: number): string {
   const { bold } = colours();
   const headings = ['Base model', 'With SDA'] as const;
+  const wrap = (text: string, columns: number) => wrapAnsi(text, columns, { hard: true });
   if (width < MIN_WIDTH) {
-    const text = (answerText: string) => wrapText(answerText, width >= 20 ? width : 80).join('\n');
-    return `${bold(headings[0])}\n${text(base)}\n\n${bold(headings[1])}\n${text(sda)}`;
+    return `${bold(headings[0])}\n${wrap(base, width)}\n\n${bold(headings[1])}\n${wrap(sda, width)}`;
   }
   const column = Math.floor((width - GUTTER.length) / 2);
-  const left = wrapText(base, column);
-  const right = wrapText(sda, column);
-  const cell = (lines: readonly string[], row: number) => (lines[row] ?? '').padEnd(column);
-  const rows = Array.from({ length: Math.max(left.length, right.length) }, (_, row) =>
-    `${cell(left, row)}${GUTTER}${cell(right, row)}`.trimEnd(),
-  );
-  const heading = `${bold(headings[0].padEnd(column))}${GUTTER}${bold(headings[1])}`;
-  return [heading, '-'.repeat(width), ...rows].join('\n');
+  const [left, right] = [base, sda].map((text) => wrap(text, column).split('\n'));
+  const rows = Array.from({ length: Math.max(left!.length, right!.length) }, (_, row) => [
+    left![row] ?? '',
+    GUTTER.trim(),
+    right![row] ?? '',
+  ]);
+  const [heading, ...lines] = alignColumns([
+    [bold(headings[0]), GUTTER.trim(), bold(headings[1])],
+    ...rows,
+  ]);
+  return [heading, '-'.repeat(width), ...lines].join('\n');
 }

@@ -1,7 +1,9 @@
 import type { Command } from 'commander';
 import { type DoctorReport, examine } from '../setup/doctor.js';
 import { formatBytes } from '../setup/report.js';
-import { colours } from './output.js';
+import { alignColumns } from '../text/columns.js';
+import { colours } from './colours.js';
+import { print, printJson } from './output.js';
 
 /** `sda doctor`: says what is installed, and what is missing. */
 export function register(program: Command): void {
@@ -20,7 +22,8 @@ Examples:
     )
     .action(async (options: { json?: boolean }) => {
       const report = await examine();
-      process.stdout.write(options.json ? `${JSON.stringify(report, null, 2)}\n` : asText(report));
+      if (options.json) printJson(report);
+      else print(asText(report));
       if (report.problems.length > 0) process.exitCode = 1;
     });
 }
@@ -47,9 +50,11 @@ function asText(report: DoctorReport): string {
     ['free disk', formatBytes(report.freeDisk)],
   ];
   const pc = colours();
-  const lines = rows.map(([name, value]) => `${pc.bold(name.padEnd(14))} ${value}`);
-  for (const warning of report.warnings) lines.push(`${pc.yellow('warning')}        ${warning}`);
-  for (const problem of report.problems) lines.push(`${pc.red('missing')}        ${problem}`);
+  const lines = alignColumns([
+    ...rows.map(([name, value]) => [pc.bold(name), value]),
+    ...report.warnings.map((warning) => [pc.yellow('warning'), warning]),
+    ...report.problems.map((problem) => [pc.red('missing'), problem]),
+  ]);
   if (report.problems.length === 0) lines.push(pc.green('Everything needed is there.'));
   return `${lines.join('\n')}\n`;
 }

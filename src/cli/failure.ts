@@ -1,6 +1,7 @@
 import { CommanderError } from 'commander';
 import { messageOf, SdaError } from '../errors.js';
-import { errorColours } from './output.js';
+import { errorColours } from './colours.js';
+import { writeLine } from './terminal.js';
 
 /** What the shell sees after Ctrl-C. */
 export const EXIT_INTERRUPTED = 130;
@@ -23,7 +24,7 @@ export function reportError(error: unknown, debug: boolean): void {
   else if (!(error instanceof SdaError)) {
     lines.push('This was not foreseen; --debug shows where it comes from.');
   }
-  process.stderr.write(`${lines.join('\n')}\n`);
+  writeLine(lines.join('\n'));
 }
 
 /** The stack of an error and of each of its causes. */

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import type { GenerateRequest, GenerateStep, SdaModel } from '../index.js';
 import { type Answer, answer, answerJson, asBase, settingsJson, summaryLine } from './answer.js';
+import { colours } from './colours.js';
 import { EXIT_INTERRUPTED } from './failure.js';
 import {
   addGenerateOptions,
@@ -12,7 +13,8 @@ import {
 } from './generate-options.js';
 import { openModel, requireModelDir, withInterrupt } from './load.js';
 import { loadOptions, modelDir } from './options.js';
-import { colours, note, print, printJson, Ticker } from './output.js';
+import { note, print, printJson } from './output.js';
+import { LiveLine } from './terminal.js';
 import { Trace } from './trace.js';
 
 /** `sda generate`: one answer, decoded with SDA. */
@@ -168,11 +170,11 @@ async function printer(
     };
   }
   // where the thinking ends is known at the end: the last closing tag counts
-  const ticker = new Ticker();
+  const live = new LiveLine();
   return {
-    step: ({ step }) => ticker.show(`${step + 1} tokens`),
+    step: ({ step }) => live.show(`${step + 1} tokens`),
     end: ({ summary }) => {
-      ticker.clear();
+      live.clear();
       print(summary.answer);
     },
   };

@@ -1,8 +1,10 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { holdsForeignWeights } from '../checkpoint/other-formats.js';
 import { SdaError } from '../errors.js';
 import type { LoadOptions, SdaModel } from '../index.js';
-import { note, Ticker, warn } from './output.js';
+import { note, warn } from './output.js';
+import { LiveLine } from './terminal.js';
 
 /**
  * Loads a model with its progress on a terminal's stderr and its warnings as lines there.
@@ -12,7 +14,7 @@ import { note, Ticker, warn } from './output.js';
 export async function openModel(dir: string, options: LoadOptions): Promise<SdaModel> {
   requireModelDir(dir);
   const { loadModel } = await import('../index.js');
-  const ticker = new Ticker();
+  const live = new LiveLine();
   try {
     const { describePlan } = await import('../model/memory-plan.js');
     const model = await loadModel(dir, {
@@ -21,18 +23,18 @@ export async function openModel(dir: string, options: LoadOptions): Promise<SdaM
         if (process.stderr.isTTY === true) note(describePlan(plan));
       },
       onProgress: ({ bytesRead, bytesTotal }) =>
-        ticker.show(`loading ${dir}: ${Math.round((100 * bytesRead) / bytesTotal)}%`),
+        live.show(`loading ${dir}: ${Math.round((100 * bytesRead) / bytesTotal)}%`),
     });
     for (const warning of model.warnings) warn(warning);
     return model;
   } finally {
-    ticker.clear();
+    live.clear();
   }
 }
 
-/** @throws SdaError `file-missing` where `dir` is no model folder. */
+/** @throws SdaError `file-missing` where `dir` is no model folder, in no format that is known. */
 export function requireModelDir(dir: string): void {
-  if (existsSync(join(dir, 'config.json'))) return;
+  if (existsSync(join(dir, 'config.json')) || holdsForeignWeights(dir)) return;
   const found = existsSync(dir) ? 'has no config.json' : 'does not exist';
   throw new SdaError(
     'file-missing',

@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander';
 import { SdaError } from '../errors.js';
+import { alignColumns } from '../text/columns.js';
 import { openModel, withInterrupt } from './load.js';
 import {
   addLoadOptions,
@@ -10,7 +11,7 @@ import {
   tokenIds,
   wholeNumber,
 } from './options.js';
-import { alignColumns, print, printJson } from './output.js';
+import { print, printJson } from './output.js';
 
 interface Options extends ModelOptions {
   readonly ids?: number[];

@@ -1,5 +1,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { AdapterSource } from '../checkpoint/adapter/merge.js';
 import { defaultModelDir } from '../runtime/paths.js';
+import { addAdapterOption } from './adapter-option.js';
 
 /** The dtypes that weights can have on the device. */
 export const DTYPES = ['auto', 'bfloat16', 'float16', 'float32'] as const;
@@ -11,6 +13,7 @@ export interface ModelOptions {
   readonly context?: number;
   readonly tieMissingHead?: boolean;
   readonly memoryCheck: boolean;
+  readonly adapter?: AdapterSource[];
 }
 
 /** Adds `--model`; see `modelDir` for its default. */
@@ -23,7 +26,7 @@ export function addModelOption(command: Command): Command {
 
 /** Adds the options of a command that loads the model; see `loadOptions`. */
 export function addLoadOptions(command: Command): Command {
-  return command
+  return addAdapterOption(command)
     .addOption(
       new Option('--dtype <type>', 'type of the weights on the device; auto: as they are stored')
         .choices(DTYPES)
@@ -39,8 +42,14 @@ export function addLoadOptions(command: Command): Command {
 }
 
 /** The options of `addLoadOptions` as those of `loadModel`. */
-export function loadOptions({ dtype, context, tieMissingHead, memoryCheck }: ModelOptions) {
-  return { dtype, maxContext: context, tieMissingHead, memoryCheck };
+export function loadOptions({
+  dtype,
+  context,
+  tieMissingHead,
+  memoryCheck,
+  adapter: adapters,
+}: ModelOptions) {
+  return { dtype, maxContext: context, tieMissingHead, memoryCheck, adapters };
 }
 
 export function modelDir({ model }: { readonly model?: string }): string {

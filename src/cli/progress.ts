@@ -1,5 +1,6 @@
 import type { StageProgress } from '../experiment/stage.js';
-import { note, Ticker } from './output.js';
+import { note } from './output.js';
+import { LiveLine } from './terminal.js';
 
 /** Seconds between two lines where there is no terminal to write over. */
 const QUIET_INTERVAL = 30;
@@ -13,13 +14,14 @@ interface Tracked {
 
 /** Where a run stands: one line on a terminal, a line every half a minute and at the end of a stage elsewhere. */
 export class ProgressLine {
-  private readonly ticker = new Ticker();
+  private readonly live: LiveLine;
   private readonly stages = new Map<string, Tracked>();
   private readonly finished = new Set<string>();
-  private lastLine = Number.NEGATIVE_INFINITY;
 
   /** @param now seconds, of a clock that only goes forward */
-  constructor(private readonly now = () => performance.now() / 1000) {}
+  constructor(private readonly now = () => performance.now() / 1000) {
+    this.live = new LiveLine(QUIET_INTERVAL, now);
+  }
 
   show(progress: StageProgress): void {
     if (this.finished.has(progress.stage)) return;
@@ -31,21 +33,16 @@ export class ProgressLine {
     }
     if (progress.done === progress.total) {
       this.finished.add(progress.stage);
-      this.ticker.clear();
+      this.live.clear();
       note(describeStage(this.stages.get(progress.stage)!, this.now()));
       this.stages.delete(progress.stage);
-      this.lastLine = this.now();
     }
     const open = [...this.stages.values()].map((each) => describeStage(each, this.now()));
-    if (open.length > 0) this.ticker.show(open.join(' | '));
-    if (process.stderr.isTTY !== true && this.now() - this.lastLine >= QUIET_INTERVAL) {
-      if (open.length > 0 && this.lastLine > 0) note(open.join(' | '));
-      this.lastLine = this.now();
-    }
+    if (open.length > 0) this.live.show(open.join(' | '));
   }
 
   end(): void {
-    this.ticker.clear();
+    this.live.clear();
   }
 }
 

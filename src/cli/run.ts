@@ -1,9 +1,12 @@
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import type { AdapterSource } from '../checkpoint/adapter/merge.js';
+import type { ExperimentConfig } from '../experiment/config.js';
 import type { ExperimentResult } from '../experiment/pipeline.js';
 import type { Method, RunData } from '../experiment/rows.js';
 import { defaultModelDir } from '../runtime/paths.js';
+import { addAdapterOption } from './adapter-option.js';
 import { EXIT_INTERRUPTED } from './failure.js';
 import { openModel, withInterrupt } from './load.js';
 import { note, print, warn } from './output.js';
@@ -14,18 +17,20 @@ interface Options {
   readonly check?: boolean;
   readonly report?: boolean;
   readonly open?: boolean;
+  readonly adapter?: AdapterSource[];
 }
 
 /** `sda run`: an experiment, from a data set to win rates. */
 export function register(program: Command): void {
-  program
+  const command = program
     .command('run')
     .argument('<config>', 'YAML or JSON file; examples/ has some')
     .description('run an experiment: responses, scores, SDA and its ablations, verdicts, win rates')
     .option('--out <dir>', "the run's folder (default: runs/NAME)")
     .option('--check', 'check the configuration and the data set, and print both, without running')
     .option('--report', "write report.html into the run's folder at the end")
-    .option('--open', 'open the report in a browser, where there is a screen')
+    .option('--open', 'open the report in a browser, where there is a screen');
+  addAdapterOption(command)
     .addHelpText(
       'after',
       `
@@ -38,27 +43,38 @@ Examples:
   sda run my-config.json --check`,
     )
     .action((file: string, options: Options) =>
-      withInterrupt((signal) => (options.check ? check(file) : run(file, options, signal))),
+      withInterrupt((signal) =>
+        options.check ? check(file, options) : run(file, options, signal),
+      ),
     );
 }
 
-async function check(file: string): Promise<void> {
-  const { readConfig, decidingSettings } = await import('../experiment/config.js');
+/** The configuration, with the adapters of the command line where it gives some. */
+async function configOf(file: string, { adapter = [] }: Options): Promise<ExperimentConfig> {
+  const { readConfig } = await import('../experiment/config.js');
+  const config = await readConfig(file);
+  if (adapter.length === 0) return config;
+  const adapters = adapter.map(({ dir, weight = 1 }) => ({ dir, weight }));
+  return { ...config, model: { ...config.model, adapters } };
+}
+
+async function check(file: string, options: Options): Promise<void> {
+  const { decidingSettings, pairingsOf } = await import('../experiment/config.js');
+  const { judgeQuestions } = await import('../experiment/judging.js');
   const { loadDataSet } = await import('../experiment/data/index.js');
   const { stringify } = await import('yaml');
-  const config = await readConfig(file);
+  const config = await configOf(file, options);
   const { name, items, notes } = await loadDataSet(config.data);
   for (const line of notes) note(line);
   note(`data set ${name}: ${items.length} queries, the first: ${JSON.stringify(items[0]?.query)}`);
+  const pairs = pairingsOf(config).length * items.length;
+  if (pairs > 0) note(judgeQuestions(pairs));
   print(stringify(decidingSettings(config)));
 }
 
 async function run(file: string, options: Options, signal: AbortSignal): Promise<void> {
-  const [{ readConfig }, { runExperiment }] = await Promise.all([
-    import('../experiment/config.js'),
-    import('../experiment/pipeline.js'),
-  ]);
-  const config = await readConfig(file);
+  const { runExperiment } = await import('../experiment/pipeline.js');
+  const config = await configOf(file, options);
   const dir = options.out ?? join('runs', config.name);
   const progress = new ProgressLine();
   let result: ExperimentResult;
@@ -123,9 +139,9 @@ async function conclude(
 
 /** Why the first item of a stage failed. */
 function firstReason({ responses, scores, verdicts }: RunData, stage: string): string {
-  const [kind, method] = stage.split('-') as [string, Method?];
+  const [, kind, name] = /^(respond|judge)-(.+)$/.exec(stage) ?? [];
   const rows =
-    method === undefined ? scores : (kind === 'judge' ? verdicts : responses).get(method);
+    kind === 'judge' ? verdicts.get(name!) : kind ? responses.get(name as Method) : scores;
   const [first] = rows?.values() ?? [];
   return first?.status === 'failed' ? first.failure.reason : 'see its rows';
 }

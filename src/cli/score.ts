@@ -3,10 +3,12 @@ import { printable } from '../errors.js';
 import type { EvaluatorSpec } from '../evaluate/create.js';
 import type { Evaluator, Scored } from '../evaluate/types.js';
 import { amplify } from '../method/amplification.js';
+import { alignColumns } from '../text/columns.js';
+import { colours } from './colours.js';
 import { EXIT_INTERRUPTED } from './failure.js';
 import { openModel, withInterrupt } from './load.js';
 import { loadOptions, modelDir } from './options.js';
-import { colours, note, print } from './output.js';
+import { note, print } from './output.js';
 import { addScoreOptions, evaluatorSpec, type ScoreOptions } from './score-options.js';
 import { type ScoreRow, scoreRows } from './score-rows.js';
 
@@ -94,14 +96,19 @@ async function scoreAll(
 function textLine(row: ScoreRow, scored: Scored, index: number, rows: readonly ScoreRow[]): string {
   const { red } = colours();
   const nameOf = (row: ScoreRow, at: number) => printable(row.id ?? `${at + 1}`);
-  const width = Math.max(...rows.map((row, at) => nameOf(row, at).length));
-  const name = rows.length > 1 ? `${nameOf(row, index).padEnd(width)}  ` : '';
-  if (scored.status === 'failed') {
-    return `${name}${red('failed')} (${scored.kind}): ${printable(scored.reason)}\n`;
-  }
-  const given = row.expected === undefined ? '' : `  expected ${row.expected}`;
-  const score = scored.score.toFixed(2).padStart(6);
-  return `${name}score ${score}  a ${amplify(scored.score).toFixed(4)}${given}\n`;
+  const name = rows.length > 1 ? [nameOf(row, index)] : [];
+  const given = row.expected === undefined ? [] : [`expected ${row.expected}`];
+  const result =
+    scored.status === 'failed'
+      ? [`${red('failed')} (${scored.kind}): ${printable(scored.reason)}`]
+      : [
+          `score ${scored.score.toFixed(2).padStart(6)}`,
+          `a ${amplify(scored.score).toFixed(4)}`,
+          ...given,
+        ];
+  // each line comes alone: the names of all make its first column as wide as theirs
+  const names = rows.length > 1 ? rows.map((each, at) => [nameOf(each, at)]) : [];
+  return `${alignColumns([[...name, ...result], ...names])[0]}\n`;
 }
 
 function jsonLine({ id, core, expected }: ScoreRow, scored: Scored, { file }: ScoreOptions) {

@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander';
-import { streamReport } from '../setup/report.js';
 import { setup } from '../setup/setup.js';
+import { showSetup } from './setup-progress.js';
 
 /** `sda setup`: fetches TensorFlow and builds what runs on it. */
 export function register(program: Command): void {
@@ -17,7 +17,7 @@ export function register(program: Command): void {
 Environment:
   SDA_TENSORFLOW_DIR   an existing "tensorflow" folder to use instead of fetching one
   SDA_CACHE_DIR        where downloads and builds are kept (default: ~/.cache/sda-tfjs)
-  SDA_PORTABLE=1       build the kernels for any processor of this kind, not just this one
+  SDA_ARCH             what the kernels are built for: native (default), portable, x86-64-v2, x86-64-v3 or x86-64-v4
   CXX                  the C++17 compiler
   CUDA_HOME            a CUDA toolkit whose nvcc compiles the kernels for the GPU (default: PATH, /usr/local/cuda, PyPI)
   CUDA_VISIBLE_DEVICES the GPUs to look at; empty for none
@@ -29,6 +29,6 @@ Examples:
     )
     .action(async (options: { cpu?: boolean; gpu?: boolean }) => {
       const device = options.cpu ? 'cpu' : options.gpu ? 'gpu' : 'auto';
-      await setup({ device }, streamReport(process.stderr));
+      await setup({ device }, showSetup());
     });
 }

@@ -1,4 +1,4 @@
-import { closeSync, openSync, writeSync } from 'node:fs';
+import { appendFileSync, closeSync, openSync } from 'node:fs';
 import { arch, cpus, platform } from 'node:os';
 import { messageOf, SdaError } from '../errors.js';
 import type { GenerateStep, RuntimeInfo } from '../index.js';
@@ -53,7 +53,7 @@ export class Trace {
   }
 
   private line(value: object): void {
-    this.attempt(() => writeSync(this.handle, `${JSON.stringify(value)}\n`));
+    this.attempt(() => appendFileSync(this.handle, `${JSON.stringify(value)}\n`));
   }
 
   private attempt<T>(write: () => T): T {

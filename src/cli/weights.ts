@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
-import { streamReport } from '../setup/report.js';
 import { fetchDefaultModel } from '../setup/weights.js';
+import { showSetup } from './setup-progress.js';
 
 /** `sda weights`: fetches the default model. */
 export function register(program: Command): void {
@@ -15,6 +15,6 @@ Example:
   sda weights`,
     )
     .action(async (options: { force?: boolean }) => {
-      await fetchDefaultModel({ force: options.force ?? false }, streamReport(process.stderr));
+      await fetchDefaultModel({ force: options.force ?? false }, showSetup());
     });
 }

@@ -1,7 +1,9 @@
 import { GIBBERISH_FILTER } from '../evaluate/gibberish.js';
 import type { Estimate, WinRates } from '../evaluate/win-rates.js';
+import { alignColumns } from '../text/columns.js';
+import type { Comparison } from './comparisons.js';
 import type { RunData } from './rows.js';
-import type { Comparison, RunSummary } from './summary.js';
+import type { RunSummary } from './summary.js';
 
 /** A run with its numbers. */
 export interface SummarizedRun {
@@ -44,6 +46,12 @@ const NAMES: readonly Column[] = [
   { name: 'data set', text: true, cell: ({ run }) => run.header.dataSet.name },
   { name: 'core', text: true, cell: ({ run }) => run.header.core },
   { name: 'method', text: true, cell: ({ comparison }) => comparison.method },
+  {
+    name: 'against',
+    text: true,
+    cell: ({ comparison }) => comparison.against,
+    telling: (cells) => cells.some((cell) => cell !== 'base'),
+  },
   { name: 'set', text: true, cell: ({ set }) => set },
 ];
 
@@ -52,6 +60,13 @@ const WHAT: readonly Column[] = [
   ...NAMES,
   { name: 'n', cell: ({ rates }) => String(rates.judged) },
 ];
+
+/** Judged pairs whose item another comparison has no verdict on */
+const LEFT_OUT: Column = {
+  name: 'left out',
+  cell: ({ rates }) => String(sum(rates.leftOut)),
+  telling: (cells) => cells.some((cell) => cell !== '0'),
+};
 
 const PENDING: Column = {
   name: 'pending',
@@ -78,7 +93,8 @@ const SHORT: readonly Column[] = [
   { name: 'win rate % [95%]', cell: ({ rates }) => withInterval(rates.winRate) },
   { name: 'W/T/L', cell: ({ rates }) => `${rates.wins}/${rates.ties}/${rates.losses}` },
   { name: 'approx. %', cell: ({ rates }) => percent(rates.approximate.winRate) },
-  { name: 'failed', cell: ({ rates }) => String(failed(rates)) },
+  { name: 'failed', cell: ({ rates }) => String(sum(rates.failures)) },
+  LEFT_OUT,
   {
     name: 'words',
     cell: ({ comparison: { words } }) => `${whole(words.method)}:${whole(words.base)}`,
@@ -108,12 +124,14 @@ const LONG: readonly Column[] = [
   { name: 'approximate losses', cell: ({ rates }) => String(rates.approximate.losses) },
   { name: 'approximate win rate %', cell: ({ rates }) => percent(rates.approximate.winRate) },
   { name: 'sign test p', cell: ({ rates }) => rates.signTestP?.toPrecision(3) ?? '-' },
-  { name: 'failed', cell: ({ rates }) => String(failed(rates)) },
+  { name: 'failed', cell: ({ rates }) => String(sum(rates.failures)) },
+  LEFT_OUT,
+  { name: 'left out for', text: true, cell: ({ rates }) => reasons(rates.leftOut) },
   PENDING,
   { name: 'words', cell: ({ comparison }) => whole(comparison.words.method) },
-  { name: 'base words', cell: ({ comparison }) => whole(comparison.words.base) },
+  { name: 'words against', cell: ({ comparison }) => whole(comparison.words.base) },
   { name: 'tokens', cell: ({ comparison }) => whole(comparison.tokens.method) },
-  { name: 'base tokens', cell: ({ comparison }) => whole(comparison.tokens.base) },
+  { name: 'tokens against', cell: ({ comparison }) => whole(comparison.tokens.base) },
   EVALUATOR,
   { name: 'judge', text: true, cell: ({ run }) => judgeOf(run) },
   SEED,
@@ -124,9 +142,9 @@ const LONG: readonly Column[] = [
 
 /**
  * The results of several runs as the paper shows them, a line for each run, method and set: the win rate of eq 9 in
- * percent with its 95% interval, and counts. The set "refined" leaves out items whose base response is gibberish.
- * `csv` has every number; the others show the run, its seed, its evaluator and pending pairs only where they tell
- * lines apart or warn.
+ * percent with its 95% interval, and counts, over the items that all comparisons of a run have a verdict on. The set
+ * "refined" leaves out items whose base response is gibberish. `csv` has every number; the others show the run, its
+ * seed, its evaluator, the other side, and pairs that are left out or pending only where they tell lines apart or warn.
  */
 export function resultsTable(runs: readonly SummarizedRun[], format: TableFormat = 'text'): string {
   const lines = runs.flatMap((each) =>
@@ -165,18 +183,22 @@ function percent(share: number | null | undefined): string {
   return share == null ? '-' : (100 * share).toFixed(1).replace(/^-0\.0$/, '0.0');
 }
 
-function failed({ failures }: WinRates): number {
-  return Object.values(failures).reduce((sum, count) => sum + count, 0);
+function sum(counts: WinRates['failures']): number {
+  return Object.values(counts).reduce((total, count) => total + count, 0);
+}
+
+/** Such as "3 no-score of steering; 1 pending of sda". */
+function reasons(counts: WinRates['failures']): string {
+  return Object.entries(counts)
+    .map(([reason, count]) => `${count} ${reason}`)
+    .join('; ');
 }
 
 function aligned(columns: readonly Column[], rows: readonly (readonly string[])[]): string {
   // Names come from files: no line break or control character reaches the terminal
   const lines = rows.map((row) => row.map((cell) => cell.replace(/[\p{Cc}\s]+/gu, ' ')));
-  const all = [columns.map(({ name }) => name), ...lines];
-  const widths = columns.map((_, column) => Math.max(...all.map((row) => row[column]!.length)));
-  const cell = (text: string, column: number) =>
-    columns[column]!.text ? text.padEnd(widths[column]!) : text.padStart(widths[column]!);
-  return all.map((row) => row.map(cell).join('  ').trimEnd()).join('\n');
+  const numbers = columns.flatMap(({ text }, column) => (text ? [] : [column]));
+  return alignColumns([columns.map(({ name }) => name), ...lines], numbers).join('\n');
 }
 
 function markdown(columns: readonly Column[], rows: readonly (readonly string[])[]): string {

@@ -26,34 +26,3 @@ export function formatDuration(milliseconds: number): string {
   const seconds = Math.round(milliseconds / 1000);
   return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
 }
-
-/** Where progress lines are written: the part of a stream that is needed. */
-export interface ProgressStream {
-  readonly isTTY?: boolean;
-  write(text: string): unknown;
-}
-
-/**
- * Writes set-up events to a stream, one line a step. On a terminal the progress of a step replaces
- * itself; elsewhere (a log file, CI) a progress line is written at most every `logEveryMs`.
- */
-export function streamReport(stream: ProgressStream, logEveryMs = 5000): Report {
-  let open = false;
-  let lastLogged = 0;
-  const clear = () => {
-    if (open) stream.write('\r\x1b[K');
-    open = false;
-  };
-  return ({ kind, text }) => {
-    if (stream.isTTY) {
-      clear();
-      open = kind === 'progress' || kind === 'start';
-      stream.write(open ? `  ${text}` : `${text}\n`);
-      return;
-    }
-    const now = Date.now();
-    if (kind === 'progress' && now - lastLogged < logEveryMs) return;
-    lastLogged = now;
-    stream.write(`${kind === 'progress' ? '  ' : ''}${text}\n`);
-  };
-}

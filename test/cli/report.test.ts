@@ -65,7 +65,7 @@ describe('sda report', () => {
         writeFileSync(join(dir, 'y.jsonl'), `${JSON.stringify(header)}\n{"type"\n{}\n`);
         return join(dir, 'y.jsonl');
       },
-      /Line 2 of .*y\.jsonl is no JSON/,
+      /Line 2 of .*y\.jsonl cannot be used: it is no JSON/,
     ],
     [
       'a run of another version',

@@ -1,13 +1,4 @@
-import { fork } from 'node:child_process';
-import {
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  truncateSync,
-  writeFileSync,
-} from 'node:fs';
-import { hostname } from 'node:os';
+import { existsSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
@@ -15,8 +6,6 @@ import { z } from 'zod';
 import type { RunHeader } from '../../src/experiment/rows.js';
 import { doneRow, failedRow } from '../../src/experiment/stages.js';
 import { RunStore, readRun, StageFile } from '../../src/experiment/store/index.js';
-import { lockFolder } from '../../src/experiment/store/lock.js';
-import { packageRoot } from '../../src/runtime/paths.js';
 import { temporaryFolder } from '../support/folders.js';
 import { madeUpRun, writeRun } from '../support/runs.js';
 import { errorOf } from '../support/tensorflow.js';
@@ -148,6 +137,15 @@ describe('the folder of a run', () => {
     expect(readdirSync(dir).sort()).toEqual(['items.jsonl', 'rows', 'run.json', 'sessions.jsonl']);
   });
 
+  test('keeps whole sessions where one was half written', () => {
+    const dir = temporaryFolder();
+    writeRun(dir, made);
+    const file = join(dir, 'sessions.jsonl');
+    writeFileSync(file, `${readFileSync(file, 'utf8')}{"at": "20`);
+    open(dir).close();
+    expect(readRun(dir).sessions).toEqual([...made.sessions, made.sessions[0]]);
+  });
+
   test('with something else in it is refused, and left alone', async () => {
     const dir = temporaryFolder();
     writeFileSync(join(dir, 'thesis.tex'), '');
@@ -171,98 +169,5 @@ describe('the folder of a run', () => {
     expect(String(await errorOf(() => readRun(dir)))).toContain('run.json is no JSON');
     expect(String(await errorOf(() => open(dir)))).toContain('run.json is no JSON');
     expect(existsSync(join(dir, 'lock'))).toBe(false);
-  });
-});
-
-describe('the lock of a folder', () => {
-  const lockOf = (dir: string) =>
-    JSON.parse(readFileSync(join(dir, 'lock'), 'utf8')) as { pid: number; started: string };
-  const write = (dir: string, lock: object) =>
-    writeFileSync(join(dir, 'lock'), JSON.stringify({ ...lockOf(dir), ...lock }));
-
-  test('keeps a second writer out, and says who is there', async () => {
-    const dir = temporaryFolder();
-    const release = lockFolder(dir);
-    const error = await errorOf(() => lockFolder(dir));
-    expect(error).toMatchObject({ code: 'bad-input' });
-    expect(String(error)).toMatch(new RegExp(`process ${process.pid} on .* since 20`));
-    release();
-    lockFolder(dir)();
-    expect(readdirSync(dir)).toEqual([]);
-  });
-
-  test('of a process that is gone is taken over, also where its number is another’s now', () => {
-    const dir = temporaryFolder();
-    lockFolder(dir);
-    write(dir, { started: '1' }); // this process began at another time
-    const release = lockFolder(dir);
-    release();
-    lockFolder(dir);
-    write(dir, { pid: 2 ** 22 - 1, started: '1' });
-    lockFolder(dir)();
-    expect(readdirSync(dir)).toEqual([]);
-  });
-
-  test('of a process that was killed while it took over is taken over at once', async () => {
-    const dir = temporaryFolder();
-    const gone = { pid: 2 ** 22 - 1, started: '1' };
-    lockFolder(dir);
-    write(dir, gone);
-    lockFolder(dir); // succeeds the one that is gone
-    const [successor] = readdirSync(dir).filter((name) => name !== 'lock');
-    expect(String(await errorOf(() => lockFolder(dir)))).toContain(`process ${process.pid} on`);
-    const file = join(dir, successor!);
-    const text = JSON.parse(readFileSync(file, 'utf8')) as object;
-    writeFileSync(file, JSON.stringify({ ...text, ...gone }));
-    lockFolder(dir)();
-    expect(readdirSync(dir)).toEqual([]);
-  });
-
-  test('of another machine is left alone', async () => {
-    const dir = temporaryFolder();
-    const release = lockFolder(dir);
-    write(dir, { host: `not-${hostname()}`, pid: 2 ** 22 - 1 });
-    expect(String(await errorOf(() => lockFolder(dir)))).toContain(`not-${hostname()}`);
-    release(); // it is not this process's any more
-    expect(existsSync(join(dir, 'lock'))).toBe(true);
-  });
-
-  test('that is damaged is taken over', () => {
-    const dir = temporaryFolder();
-    writeFileSync(join(dir, 'lock'), '');
-    lockFolder(dir)();
-  });
-
-  test('of three processes that race for a stale one, or for its stale successor, exactly one gets it', async () => {
-    const racer = join(temporaryFolder(), 'racer.mjs');
-    const lock = join(packageRoot(), 'dist/src/experiment/store/lock.js');
-    writeFileSync(
-      racer,
-      `import { lockFolder } from ${JSON.stringify(lock)};
-process.on('message', (dir) => {
-  try { lockFolder(dir); process.send('won'); } catch { process.send('lost'); }
-});
-process.send('ready');`,
-    );
-    const racers = [fork(racer), fork(racer), fork(racer)];
-    const next = (child: (typeof racers)[0]) =>
-      new Promise<unknown>((resolve) => child.once('message', resolve));
-    await Promise.all(racers.map(next));
-    const folder = temporaryFolder();
-    for (let round = 0; round < 40; round++) {
-      const dir = join(folder, String(round));
-      mkdirSync(dir);
-      const gone = { pid: 2 ** 22 - 1, host: hostname(), since: '', started: '1' };
-      writeFileSync(join(dir, 'lock'), JSON.stringify(gone));
-      if (round % 2 === 1) {
-        lockFolder(dir);
-        const [successor] = readdirSync(dir).filter((name) => name !== 'lock');
-        writeFileSync(join(dir, successor!), JSON.stringify(gone));
-      }
-      const answers = racers.map(next);
-      for (const child of racers) child.send(dir);
-      expect((await Promise.all(answers)).filter((answer) => answer === 'won')).toHaveLength(1);
-    }
-    for (const child of racers) child.kill();
   });
 });

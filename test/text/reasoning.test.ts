@@ -7,7 +7,6 @@ import {
   splitReasoning,
   type TextPart,
 } from '../../src/text/reasoning.js';
-import { strftime } from '../../src/text/strftime.js';
 
 it.each([
   ['no thinking', 'Hello </b>', false, '', 'Hello </b>', true],
@@ -142,12 +141,4 @@ it('has one instruction of one to three sentences for each core', () => {
     expect(text).toBe(text.trim());
   }
   expect([isCoreName('empathy'), isCoreName('toString')]).toEqual([true, false]);
-});
-
-it('writes dates as Python does', () => {
-  const date = new Date(2024, 1, 5, 15, 4, 9);
-  expect(strftime(date, '%Y-%m-%d %H:%M:%S %y %b %B %a %A %I %p 100%% %Q')).toBe(
-    '2024-02-05 15:04:09 24 Feb February Mon Monday 03 PM 100% %Q',
-  );
-  expect(strftime(new Date(2024, 0, 1, 0), '%I %p')).toBe('12 AM');
 });

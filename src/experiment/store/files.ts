@@ -1,40 +1,53 @@
-import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, writeSync } from 'node:fs';
+import {
+  appendFileSync,
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+} from 'node:fs';
 import { dirname } from 'node:path';
 import { messageOf, SdaError } from '../../errors.js';
 
-/** Writes a file whole or not at all, and to the disk before it takes its place. */
-export function replaceFile(file: string, text: string): void {
+/** Writes a file whole or not at all, and to the disk before it takes its place; see `writing`. */
+export function replaceFile(file: string, text: string, advice?: string): void {
   const draft = `${file}.draft`;
-  writing(file, () => {
+  const work = () => {
     mkdirSync(dirname(file), { recursive: true });
     const handle = openSync(draft, 'w');
     try {
-      writeAll(handle, text);
-      fsyncSync(handle);
-    } finally {
-      closeSync(handle);
+      try {
+        appendFileSync(handle, text);
+        fsyncSync(handle);
+      } finally {
+        closeSync(handle);
+      }
+      renameSync(draft, file);
+    } catch (error) {
+      rmSync(draft, { force: true }); // it takes space
+      throw error;
     }
-    renameSync(draft, file);
-  });
+  };
+  writing(file, work, advice);
 }
 
-/** One line at a file's end, by one call. */
-export function writeAll(handle: number, text: string): void {
-  const bytes = Buffer.from(text);
-  for (let done = 0; done < bytes.length; ) {
-    done += writeSync(handle, bytes, done);
-  }
-}
-
-/** @throws SdaError `bad-input` that names the file, in place of the system's error */
-export function writing<T>(file: string, work: () => T): T {
+/**
+ * @param advice what to do about it
+ * @throws SdaError `bad-input` that names the file, in place of the system's error
+ */
+export function writing<T>(
+  file: string,
+  work: () => T,
+  advice = 'give a folder that can be written, with space left',
+): T {
   try {
     return work();
   } catch (error) {
     if (error instanceof SdaError) throw error;
     throw new SdaError(
       'bad-input',
-      `The file ${file} cannot be written (${messageOf(error)}): give a folder that can be written, with space left.`,
+      `The file ${file} cannot be written (${messageOf(error)}): ${advice}.`,
       { cause: error },
     );
   }

@@ -1,21 +1,21 @@
-import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { z } from 'zod';
 import { messageOf, SdaError } from '../../errors.js';
+import { checkedLines, readJsonLines } from '../../evaluate/json-lines.js';
 import {
+  againstBase,
   type Item,
   METHODS,
-  type Method,
-  type Response,
   ROW_SCHEMA,
   type Row,
   type RunData,
   type RunHeader,
   type RunSession,
-  type Verdict,
 } from '../rows.js';
 import {
   judgeStage,
+  pairingName,
   respondStage,
   responseSchema,
   SCORE_STAGE,
@@ -68,9 +68,8 @@ export class RunStore {
         replaceFile(join(dir, HEADER), `${JSON.stringify(header, null, 2)}\n`);
       }
       const sessions = join(dir, SESSIONS);
-      const before = existsSync(sessions) ? readFileSync(sessions, 'utf8') : '';
-      const gap = before === '' || before.endsWith('\n') ? '' : '\n';
-      writing(sessions, () => appendFileSync(sessions, `${gap}${JSON.stringify(session)}\n`));
+      const all = [...readLines(sessions, sessionSchema), session];
+      replaceFile(sessions, all.map((each) => `${JSON.stringify(each)}\n`).join(''));
       return new RunStore(dir, release);
     } catch (error) {
       release();
@@ -87,11 +86,15 @@ export class RunStore {
 
   /** Brings everything to the disk and gives the folder back. */
   close(): void {
-    try {
-      for (const stage of this.stages) stage.close();
-    } finally {
-      this.release();
+    const failures: unknown[] = [];
+    for (const close of [...this.stages.map((stage) => () => stage.close()), this.release]) {
+      try {
+        close();
+      } catch (error) {
+        failures.push(error);
+      }
     }
+    if (failures.length > 0) throw failures[0];
   }
 }
 
@@ -104,20 +107,26 @@ export function readRun(dir: string): RunData {
   const header = readHeader(dir);
   const rows = <T>(stage: string, schema: z.ZodType<T>): ReadonlyMap<string, Row<T>> =>
     readRows(stageFile(dir, stage), schema).rows;
-  const perMethod = <T>(stage: (method: Method) => string, schema: z.ZodType<T>) =>
+  const begun = <K, T>(stages: readonly (readonly [K, string])[], schema: z.ZodType<T>) =>
     new Map(
-      header.methods
-        .filter((method) => existsSync(stageFile(dir, stage(method))))
-        .map((method) => [method, rows(stage(method), schema)] as const),
+      stages
+        .filter(([, stage]) => existsSync(stageFile(dir, stage)))
+        .map(([key, stage]) => [key, rows(stage, schema)] as const),
     );
   return {
     dir,
     header,
     sessions: readLines(join(dir, SESSIONS), sessionSchema),
     items: readLines(join(dir, ITEMS), itemSchema),
-    responses: perMethod<Response>(respondStage, responseSchema),
+    responses: begun(
+      header.methods.map((method) => [method, respondStage(method)] as const),
+      responseSchema,
+    ),
     scores: rows(SCORE_STAGE, scoreSchema),
-    verdicts: perMethod<Verdict>(judgeStage, verdictSchema),
+    verdicts: begun(
+      header.comparisons.map((pairing) => [pairingName(pairing), judgeStage(pairing)] as const),
+      verdictSchema,
+    ),
   };
 }
 
@@ -127,7 +136,7 @@ const itemSchema = z.object({
   labels: z.record(z.string(), z.string()),
 });
 
-const sessionSchema = z.object({
+const sessionSchema = z.looseObject({
   at: z.string(),
   versions: z.record(z.string(), z.string()),
   machine: z.string(),
@@ -141,6 +150,8 @@ const headerSchema = z.looseObject({
   config: z.record(z.string(), z.unknown()),
   configHash: z.string(),
   methods: z.array(z.enum(METHODS)),
+  comparisons: z.array(z.object({ method: z.enum(METHODS), against: z.enum(METHODS) })).optional(),
+  judge: z.string().nullable(),
 });
 
 /** @throws SdaError `file-missing`, `bad-file` */
@@ -175,7 +186,8 @@ function readHeader(dir: string): RunHeader {
       `The run in ${dir} was made with version ${parsed.data.schema} of its files, but this is version ${ROW_SCHEMA}: use the release that made it, or begin a new run in another folder.`,
     );
   }
-  return parsed.data as unknown as RunHeader;
+  const { judge, methods, comparisons = judge === null ? [] : againstBase(methods) } = parsed.data;
+  return { ...parsed.data, comparisons } as unknown as RunHeader;
 }
 
 function expectSame(dir: string, there: RunHeader, wanted: RunHeader): void {
@@ -209,19 +221,6 @@ function stageFile(dir: string, stage: string): string {
 
 /** Lines of JSON; one that is being written right now is left out. */
 function readLines<T>(file: string, schema: z.ZodType<T>): T[] {
-  const lines = existsSync(file) ? readFileSync(file, 'utf8').split('\n') : [];
-  const rest = lines.pop() ?? '';
-  if (rest !== '') lines.push(rest);
-  return lines.flatMap((line, index): T[] => {
-    try {
-      return [schema.parse(JSON.parse(line))];
-    } catch (error) {
-      if (index === lines.length - 1 && rest !== '') return [];
-      throw new SdaError(
-        'bad-file',
-        `Line ${index + 1} of ${file} cannot be used (${messageOf(error).split('\n')[0]}): ${basename(file)} is damaged.`,
-        { cause: error },
-      );
-    }
-  });
+  const advice = `${basename(file)} is damaged: mend or delete that line`;
+  return checkedLines(readJsonLines(file, advice), schema, file, advice);
 }

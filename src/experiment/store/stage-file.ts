@@ -1,8 +1,16 @@
-import { closeSync, existsSync, fsyncSync, ftruncateSync, openSync, readFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  closeSync,
+  existsSync,
+  fsyncSync,
+  ftruncateSync,
+  openSync,
+  readFileSync,
+} from 'node:fs';
 import { z } from 'zod';
 import { messageOf, SdaError } from '../../errors.js';
 import { ROW_SCHEMA, type Row, type RowFailure } from '../rows.js';
-import { replaceFile, writeAll, writing } from './files.js';
+import { replaceFile, writing } from './files.js';
 
 const failureSchema = z.looseObject({
   kind: z.string() as unknown as z.ZodType<RowFailure['kind']>,
@@ -90,14 +98,22 @@ function broken(file: string, line: number, why: string): SdaError {
   );
 }
 
+/** What to do where a row cannot be written. */
+const RESUME =
+  'its finished rows are kept; make space, or mend what is wrong, and start the run again';
+
 /**
  * The rows of one stage. A row is written by one call, so that the end of the process loses at most the row being
  * written; they are brought to the disk when the file is sealed or closed, so that a loss of power may cost some, which
- * are then made again.
+ * are then made again. After a write that failed the file takes nothing more: a half-written row stays its last line,
+ * which is cut off when the file is opened again.
  */
 export class StageFile<T> {
   private readonly byItem: Map<string, Row<T>>;
-  private handle: number;
+  /** The open descriptor; null once it is closed, and never used again. */
+  private handle: number | null;
+  /** Why the file takes nothing more. */
+  private failure: unknown;
 
   /** Opens the file and cuts off a half-written last line. */
   constructor(
@@ -106,11 +122,10 @@ export class StageFile<T> {
   ) {
     const { rows, length, unterminated } = readRows(file, schema);
     this.byItem = rows;
-    this.handle = writing(file, () => {
-      const handle = openSync(file, 'a');
+    this.handle = this.open();
+    this.write((handle) => {
       ftruncateSync(handle, length);
-      if (unterminated) writeAll(handle, '\n');
-      return handle;
+      if (unterminated) appendFileSync(handle, '\n');
     });
   }
 
@@ -124,25 +139,60 @@ export class StageFile<T> {
     if (this.byItem.get(row.item)?.status === 'done') {
       throw new SdaError('bad-input', `${this.file}: the item "${row.item}" is finished already.`);
     }
-    writing(this.file, () => writeAll(this.handle, `${JSON.stringify(row)}\n`));
+    this.write((handle) => appendFileSync(handle, `${JSON.stringify(row)}\n`));
     this.byItem.set(row.item, row);
   }
 
   /**
    * Puts the file in the order of `items`, with one row each: a finished run has the same bytes however often it was
    * interrupted.
+   *
+   * @throws SdaError `bad-input` where it cannot be written: it is as it was then
    */
   seal(items: readonly string[]): void {
     const ordered = items.flatMap((item) => this.byItem.get(item) ?? []);
     const text = ordered.map((row) => `${JSON.stringify(row)}\n`).join('');
     if (existsSync(this.file) && readFileSync(this.file, 'utf8') === text) return;
-    closeSync(this.handle);
-    replaceFile(this.file, text);
-    this.handle = writing(this.file, () => openSync(this.file, 'a'));
+    replaceFile(this.file, text, RESUME);
+    this.release(); // of the file that was replaced
+    this.handle = this.open();
   }
 
+  /** @throws SdaError `bad-input` where the rows cannot be brought to the disk; it is closed then, too */
   close(): void {
-    writing(this.file, () => fsyncSync(this.handle));
-    closeSync(this.handle);
+    if (this.handle === null) return;
+    this.write(fsyncSync);
+    this.release();
+  }
+
+  private open(): number {
+    return writing(this.file, () => openSync(this.file, 'a'), RESUME);
+  }
+
+  /** Works on the open file; a failure closes it. */
+  private write(work: (handle: number) => void): void {
+    writing(
+      this.file,
+      () => {
+        if (this.handle === null) throw this.failure ?? new Error('it is closed');
+        try {
+          work(this.handle);
+        } catch (error) {
+          this.failure = error;
+          this.release();
+          throw error;
+        }
+      },
+      RESUME,
+    );
+  }
+
+  private release(): void {
+    const { handle } = this;
+    this.handle = null;
+    if (handle === null) return;
+    try {
+      closeSync(handle);
+    } catch {} // the rows were brought to the disk before, or a failure has been told
   }
 }
