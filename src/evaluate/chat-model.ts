@@ -1,8 +1,8 @@
-import { APIUserAbortError } from 'openai';
 import pLimit from 'p-limit';
 import { z } from 'zod';
 import { AnswerCache, cacheKey } from './cache.js';
 import { type ChatOptions, type ChatSettings, chatSettings } from './chat-options.js';
+import { ProxyFetch, proxyFor, proxySecrets } from './proxy.js';
 import type { Message } from './rubrics.js';
 import { scrubber } from './secrets.js';
 import { costOf, Spending } from './spending.js';
@@ -11,6 +11,7 @@ import {
   countingFetch,
   type Explained,
   explain,
+  orAborted,
   refusesStructure,
 } from './transport.js';
 import type { Failed, FailureKind, Provenance, TokenCount } from './types.js';
@@ -79,6 +80,8 @@ export class ChatModel {
   readonly settings: ChatSettings;
   readonly spending: Spending;
   private readonly client;
+  /** null where the environment names no proxy for the server */
+  private readonly proxy: ProxyFetch | null;
   private readonly limit;
   private readonly cache: AnswerCache | undefined;
   private readonly scrub: (text: string) => string;
@@ -91,7 +94,7 @@ export class ChatModel {
   /** What it has refused and why, while it has not answered yet: see `Explained.doubt` */
   private readonly doubts = new Map<string, string>();
 
-  /** @throws SdaError `bad-input`; see `chatSettings`. */
+  /** @throws SdaError `bad-input`; see `chatSettings` and `proxyFor`. */
   constructor(options: ChatOptions = {}) {
     this.settings = chatSettings(options);
     const { model, costCap, concurrency, cacheDir, apiKey, structured } = this.settings;
@@ -99,7 +102,12 @@ export class ChatModel {
     this.client = clientFor(this.settings);
     this.limit = pLimit(concurrency);
     this.cache = cacheDir === undefined ? undefined : new AnswerCache(cacheDir);
-    this.scrub = scrubber(apiKey);
+    const proxy = proxyFor(this.settings.endpoint);
+    this.proxy = proxy && new ProxyFetch(proxy);
+    this.scrub = scrubber([
+      ...(apiKey === undefined ? [] : [apiKey]),
+      ...(proxy ? proxySecrets(proxy) : []),
+    ]);
     this.structured = structured;
   }
 
@@ -143,7 +151,10 @@ export class ChatModel {
       try {
         reply = await this.reply(question, round > 0, effort, signal);
       } catch (error) {
-        const explained = explain(error, this.settings, this.scrub);
+        const explained = explain(error, this.settings, {
+          scrub: this.scrub,
+          proxy: this.proxy?.used() ?? null,
+        });
         return failed(this.kindOf(explained, question), explained.reason);
       }
       this.spending.add(question.evaluator, reply.tokens);
@@ -215,7 +226,7 @@ export class ChatModel {
         : message,
     );
     const client = this.client.withOptions({
-      fetch: countingFetch(() => {
+      fetch: countingFetch(this.proxy?.fetch ?? fetch, () => {
         effort.attempts++;
       }),
     });
@@ -287,20 +298,4 @@ function textOf(parts: readonly z.infer<typeof partSchema>[]): string {
     .filter(({ type = 'text' }) => type === 'text' || type === 'output_text')
     .map(({ text }) => text ?? '')
     .join('');
-}
-
-/** Ends with the signal at once, also while the client waits before a retry. */
-async function orAborted<T>(work: PromiseLike<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (!signal) return work;
-  let stop = () => {};
-  const aborted = new Promise<never>((_, reject) => {
-    stop = () => reject(new APIUserAbortError());
-    signal.addEventListener('abort', stop, { once: true });
-    if (signal.aborted) stop();
-  });
-  try {
-    return await Promise.race([work, aborted]);
-  } finally {
-    signal.removeEventListener('abort', stop);
-  }
 }

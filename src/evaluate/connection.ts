@@ -1,4 +1,5 @@
 import { messageOf } from '../errors.js';
+import { isLoopback, type UsedProxy } from './proxy.js';
 
 /** What an error of a connection's code means, and what to do. */
 const ADVICE: readonly [RegExp, string][] = [
@@ -17,14 +18,35 @@ const ADVICE: readonly [RegExp, string][] = [
 ];
 
 /** Why a server was not reached, and what to do: without a full stop. */
-export function whyNotReached(error: unknown, endpoint: string, env = process.env): string {
+export function whyNotReached(
+  error: unknown,
+  { endpoint, proxy }: { endpoint: string; proxy: UsedProxy | null },
+  env = process.env,
+): string {
   const { message, code } = rootOf(error);
+  if (proxy && (PROXY_REFUSES.test(message) || NOT_THERE.test(code))) {
+    return `(${message}): ${proxyAdvice(message, proxy)}`;
+  }
   const known =
     message === 'bad port'
       ? 'fetch refuses this port, which is known for another service: serve on another'
       : ADVICE.find(([pattern]) => pattern.test(code))?.[1];
   const advice = known ?? 'check the address and that the server runs';
-  return `(${message}): ${advice}${proxyNote(endpoint, env)}`;
+  return `(${message}): ${advice}${proxyNote(endpoint, proxy, env)}`;
+}
+
+/** What undici says where a proxy answers with a status other than 200. */
+const PROXY_REFUSES = /^Proxy (?:response|Authentication)\b/;
+/** By way of a proxy it is the proxy that is not there, or whose name is not known. */
+const NOT_THERE = /^(?:ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH)$/;
+
+function proxyAdvice(message: string, { variable }: UsedProxy): string {
+  if (message.includes('407')) {
+    return `the proxy wants a user name and a password: write them into ${variable}, as http://USER:PASSWORD@HOST:PORT`;
+  }
+  return PROXY_REFUSES.test(message)
+    ? 'the proxy refuses to connect to the server: ask for its rules, or name the host in NO_PROXY'
+    : `the proxy is not there: correct ${variable}, or name the host of the server in NO_PROXY`;
 }
 
 /** The innermost cause: fetch itself says "fetch failed" of everything. */
@@ -42,19 +64,14 @@ function rootOf(error: unknown): { message: string; code: string } {
   return { message: message.slice(0, 300), code };
 }
 
-/** That a proxy is set which fetch does not use; its address, which may hold a password, is not shown. */
+/** That a variable is set which is not used for proxies; its value, which may hold a password, is not shown. */
 export function proxyNote(
   endpoint: string,
+  proxy: UsedProxy | null,
   env: NodeJS.ProcessEnv = process.env,
-  version: string = process.versions.node,
 ): string {
-  const { protocol, hostname } = new URL(endpoint);
-  if (/^(?:localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(hostname)) return '';
-  const name = protocol === 'https:' ? 'HTTPS_PROXY' : 'HTTP_PROXY';
-  const variable = [name, name.toLowerCase(), 'ALL_PROXY', 'all_proxy'].find((key) => env[key]);
-  if (variable === undefined) return '';
-  const [major = 0, minor = 0] = version.split('.').map(Number);
-  const able = major >= 24 || (major === 22 && minor >= 21);
-  if (able && env.NODE_USE_ENV_PROXY === '1' && !/^all_/i.test(variable)) return '';
-  return `; ${variable} is set, but not used: Node uses ${name} from 22.21 and 24.0 on, where NODE_USE_ENV_PROXY=1 is set too`;
+  const { protocol } = new URL(endpoint);
+  const variable = ['all_proxy', 'ALL_PROXY'].find((key) => env[key]);
+  if (proxy || variable === undefined || isLoopback(endpoint)) return '';
+  return `; ${variable} is set, but not used: set ${protocol === 'https:' ? 'HTTPS_PROXY' : 'HTTP_PROXY'}`;
 }

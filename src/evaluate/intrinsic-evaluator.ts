@@ -1,10 +1,10 @@
 import { basename } from 'node:path';
 import { SdaError } from '../errors.js';
 import type { SdaModel } from '../sda-model.js';
-import { plainSegments } from '../text/added-tokens.js';
+import { plainSegments, type TextSegment } from '../text/added-tokens.js';
 import { INSTRUCTIONS } from '../text/instructions.js';
 import { buildPrompts, type Placement, type PromptOptions } from '../text/prompts.js';
-import { opensThinking } from '../text/reasoning.js';
+import { opensThinking, thinkingTags } from '../text/reasoning.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import { intrinsicScore, scoreTokens } from './intrinsic.js';
 import { type Evaluator, type Failed, type FailureKind, localProvenance } from './types.js';
@@ -63,7 +63,7 @@ export function intrinsicEvaluator(model: SdaModel, options: IntrinsicOptions = 
         if (response.trim() === '' || ids.length === 0) {
           return failed('no-answer', 'The response to score is empty.');
         }
-        const before = answerIds(tokenizer, thinkingText(thinking, opensThinking(baseText)));
+        const before = thinkingIds(tokenizer, thinking, baseText);
         const scores = await scoreTokens(
           model,
           { baseIds: [...baseIds, ...before], instructedIds: [...instructedIds, ...before] },
@@ -80,10 +80,23 @@ export function intrinsicEvaluator(model: SdaModel, options: IntrinsicOptions = 
   };
 }
 
-/** What stands between prompt and answer, as reasoning models write it. */
-function thinkingText(thinking: string, opened: boolean): string {
-  if (thinking.trim() === '') return opened ? '</think>\n\n' : '';
-  return `${opened ? '' : '<think>\n'}${thinking.trim()}\n</think>\n\n`;
+/**
+ * Tokens between prompt and answer, as the model writes them: the tags are its own, and special tokens where it has
+ * them as such; within the thinking their texts are plain text.
+ */
+function thinkingIds(tokenizer: Tokenizer, thinking: string, prompt: string): number[] {
+  const { addedTokens } = tokenizer;
+  const opened = opensThinking(prompt);
+  const thought = thinking.trim();
+  if (thought === '' && !opened) return [];
+  const contents = addedTokens.map(({ content }) => content);
+  const { open, close, gap } = thinkingTags(prompt, contents);
+  const tag = (text: string): TextSegment => ({ text, literal: false });
+  return tokenizer.encodeSegments([
+    ...(opened ? [] : [tag(open + gap)]),
+    ...(thought === '' ? [] : [...plainSegments(thought, addedTokens), tag(gap)]),
+    tag(close + gap + gap),
+  ]);
 }
 
 /** Tokens of a text that a model wrote: the text of a special token in it was never that token. */

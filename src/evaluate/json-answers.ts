@@ -1,64 +1,62 @@
+import { jsonrepair } from 'jsonrepair';
+import type { z } from 'zod';
 import { findDuplicateKey } from '../checkpoint/json-file.js';
 
-/** A JSON object inside a text, from `start` to before `stop`. */
-export interface EmbeddedJson {
-  readonly start: number;
-  readonly stop: number;
-  readonly value: Readonly<Record<string, unknown>>;
+export type JsonObject = Readonly<Record<string, unknown>>;
+
+/** What a text says as JSON, and the prose around that. */
+export interface SplitText {
+  readonly object: JsonObject | null;
   /** The same key stands twice in one of its objects: its meaning is not defined */
   readonly ambiguous: boolean;
+  readonly prose: string;
 }
 
-/** How many opening braces of a text are tried. */
-const MAX_TRIES = 100;
-
-/** The outermost JSON objects of a text, fenced or not. */
-export function jsonObjectsIn(text: string): EmbeddedJson[] {
-  const found: EmbeddedJson[] = [];
-  let start = text.indexOf('{');
-  for (let tries = 0; start >= 0 && tries < MAX_TRIES; tries++) {
-    const stop = closingBrace(text, start);
-    const object = stop === null ? null : parsed(text.slice(start, stop));
-    if (object) found.push({ start, stop: stop!, ...object });
-    start = text.indexOf('{', object ? stop! : start + 1);
-  }
-  return found;
+/** A text that is one JSON value and as `schema` has it; null for any other. */
+export function asStructured<T>(text: string, schema: z.ZodType<T>): T | null {
+  const value = parsed(text);
+  return value === undefined || findDuplicateKey(text) !== null
+    ? null
+    : (schema.safeParse(value).data ?? null);
 }
 
-/** The text with the given objects cut out. */
-export function without(text: string, objects: readonly EmbeddedJson[]): string {
-  let rest = '';
-  let from = 0;
-  for (const { start, stop } of objects) {
-    rest += `${text.slice(from, start)}\n`;
-    from = stop;
-  }
-  return rest + text.slice(from);
+/** Takes the JSON object out of a text, fenced or not, repaired where it is nearly one; all is prose where there is none. */
+export function splitJson(text: string): SplitText {
+  const [start, stop] = [text.indexOf('{'), text.lastIndexOf('}') + 1];
+  const source = start < 0 ? '' : text.slice(start, stop);
+  const json = parsed(source) === undefined ? repaired(source) : source;
+  const object = parsed(json);
+  if (!isObject(object)) return { object: null, ambiguous: false, prose: text };
+  const prose = `${text.slice(0, start)}\n${text.slice(stop)}`;
+  return { object, ambiguous: findDuplicateKey(json) !== null, prose };
 }
 
-function parsed(json: string): Pick<EmbeddedJson, 'value' | 'ambiguous'> | null {
+/** A longer text is not repaired: with many quotes that takes the time of its length squared. */
+const MAX_REPAIR = 2_000;
+
+/** '' where a repair would add or drop a letter, a digit or a sign, such as those of a comment: that would be a guess. */
+function repaired(source: string): string {
+  if (source.length > MAX_REPAIR || !/^\{\s*["'“‘\w]/.test(source)) return '';
   try {
-    const value = JSON.parse(json) as Readonly<Record<string, unknown>>;
-    return { value, ambiguous: findDuplicateKey(json) !== null };
+    const json = jsonrepair(source);
+    return written(json) === written(source) ? json : '';
   } catch {
-    return null;
+    return '';
   }
 }
 
-/** Behind the brace that closes the one at `start`; null where none does. */
-function closingBrace(text: string, start: number): number | null {
-  let depth = 0;
-  let quoted = false;
-  for (let at = start; at < text.length; at++) {
-    const character = text[at];
-    if (quoted && character === '\\') at++;
-    else if (character === '"') quoted = !quoted;
-    else if (!quoted && character === '{') depth++;
-    else if (!quoted && character === '}' && --depth === 0) return at + 1;
-  }
-  return null;
+function written(json: string): string {
+  return json.replace(/\\./gs, '').replace(/[^\p{L}\p{N}+-]/gu, '');
 }
 
-export function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+function parsed(json: string): unknown {
+  try {
+    return JSON.parse(json) as unknown;
+  } catch {
+    return undefined;
+  }
+}
+
+export function isObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

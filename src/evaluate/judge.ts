@@ -3,7 +3,7 @@ import type { CoreName } from '../text/instructions.js';
 import { ChatModel, type Question } from './chat-model.js';
 import type { ChatOptions } from './chat-options.js';
 import { parsePair } from './parse.js';
-import { PAIR_FORMAT, PAIR_LABELS, PAIR_SCHEMA, pairMessages } from './rubrics.js';
+import { PAIR_FORMAT, PAIR_SCHEMA, pairMessages } from './rubrics.js';
 import type { FailureKind, Provenance } from './types.js';
 
 export interface JudgeOptions extends ChatOptions {
@@ -20,6 +20,9 @@ export interface Pair {
   readonly second: string;
   readonly core: CoreName;
 }
+
+/** A pair is judged in both orders. */
+export const QUESTIONS_A_PAIR = 2;
 
 /** Which of the two is shown first. */
 export type ShownOrder = 'first-second' | 'second-first';
@@ -115,7 +118,7 @@ export class PairJudge {
       messages: pairMessages({ query, core, shown }, this.options.rubric),
       format: PAIR_SCHEMA,
       reminder: PAIR_FORMAT,
-      parse: (answer) => parsePair(answer, PAIR_LABELS),
+      parse: parsePair,
     };
     const asked = await this.chat.ask(question, options);
     if (asked.status === 'failed') return { ...asked, order };

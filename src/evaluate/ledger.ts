@@ -1,6 +1,7 @@
-import { appendFileSync, existsSync, readFileSync } from 'node:fs';
+import { appendFileSync, truncateSync } from 'node:fs';
 import { z } from 'zod';
 import { messageOf, SdaError } from '../errors.js';
+import { checkedLines, type JsonLines, readJsonLines } from './json-lines.js';
 
 const entrySchema = z.object({
   /** Who asked, such as "judge" */
@@ -15,14 +16,18 @@ const entrySchema = z.object({
 /** What one answer of a server took. */
 export type LedgerEntry = z.infer<typeof entrySchema>;
 
+const ADVICE = 'correct or remove that line, which says what was spent';
+
 /** What was spent; with a file also by the processes before, one line an answer. */
 export class Ledger {
   private list: LedgerEntry[] | null = null;
-  /** A process that was ended may have left half a line */
-  private gap = '';
+  /** How the file ended when it was read, until something is added to it */
+  private found: JsonLines | null = null;
 
+  /** @param file one process at a time adds to it */
   constructor(private readonly file?: string) {}
 
+  /** @throws SdaError `bad-file` naming a line that says nothing of what was spent */
   entries(): readonly LedgerEntry[] {
     this.list ??= this.read();
     return this.list;
@@ -34,8 +39,10 @@ export class Ledger {
     this.list.push(entry);
     if (this.file === undefined) return;
     try {
-      appendFileSync(this.file, `${this.gap}${JSON.stringify(entry)}\n`);
-      this.gap = '';
+      if (this.found?.end === 'half') truncateSync(this.file, this.found.length);
+      const gap = this.found?.end === 'unterminated' ? '\n' : '';
+      appendFileSync(this.file, `${gap}${JSON.stringify(entry)}\n`);
+      this.found = null;
     } catch (error) {
       throw new SdaError(
         'bad-input',
@@ -46,23 +53,8 @@ export class Ledger {
   }
 
   private read(): LedgerEntry[] {
-    if (this.file === undefined || !existsSync(this.file)) return [];
-    const lines = readFileSync(this.file, 'utf8').split('\n');
-    const rest = lines.pop() ?? '';
-    this.gap = rest === '' ? '' : '\n';
-    return lines.flatMap((line, index): LedgerEntry[] => {
-      let value: unknown;
-      try {
-        value = JSON.parse(line);
-      } catch {
-        return []; // half a line, with the next process's line end behind it
-      }
-      const entry = entrySchema.safeParse(value);
-      if (entry.success) return [entry.data];
-      throw new SdaError(
-        'bad-file',
-        `Line ${index + 1} of ${this.file} says nothing of what was spent: correct or remove it.`,
-      );
-    });
+    if (this.file === undefined) return [];
+    this.found = readJsonLines(this.file, ADVICE);
+    return checkedLines(this.found, entrySchema, this.file, ADVICE);
   }
 }

@@ -1,24 +1,22 @@
-import { isObject, jsonObjectsIn, without } from './json-answers.js';
+import { asStructured, isObject, type JsonObject, splitJson } from './json-answers.js';
+import { PAIR_ANSWER, PAIR_LABELS, type PairLabel, SCORE_ANSWER } from './rubrics.js';
 import {
   agreed,
   answerOf,
+  type Found,
   fractionsIn,
   type Parsed,
-  type ParseOptions,
   plain,
+  SCALE,
   scaleIn,
   valueAt,
-  type Written,
   wholeNumber,
 } from './values.js';
-
-type Found = Written | 'unclear';
-type Values = Readonly<Record<string, unknown>>;
 
 /** One number that an answer is to give. */
 interface Wanted {
   /** Its values in an object that an answer holds */
-  readonly valuesIn: (object: Values) => Found[];
+  readonly valuesIn: (object: JsonObject) => Found[];
   /** What stands before it in prose */
   readonly label: RegExp;
 }
@@ -35,55 +33,56 @@ const SCORE: Wanted = {
 };
 
 /**
- * Reads the score of one response. In this order: `{"score": 85}` and labelled values ("Score: 85.5",
- * "**Rating** - 85/100"), which must all agree; "85/100" or "85 out of 100"; an answer that is nothing but a
- * number. The first number of a text is never taken for the score, and none is rescaled or clamped.
+ * Reads the score of one response. In this order: an answer that is as its schema asks, `{"score": 85}`; such an object
+ * inside a text and labelled values ("Score: 85.5", "**Rating** - 85/100"), which must all agree; "85/100" or "85 out
+ * of 100"; an answer that is nothing but a number. The first number of a text is never taken for the score, and none
+ * is rescaled or clamped.
  *
  * @returns 0..100
  */
-export function parseScore(text: string, options: ParseOptions = {}): Parsed<number> {
+export function parseScore(text: string): Parsed<number> {
+  const given = asStructured(text, SCORE_ANSWER);
+  if (given) return agreed([{ number: given.score }], 'score');
   const answer = answerOf(text);
   if (!answer.ok) return answer;
-  const { found, rest } = read(answer.value, SCORE);
+  const { found, prose } = read(answer.value, SCORE);
   // unlabelled fractions on another scale, such as "8 out of 10 people", say nothing of the score
-  const { scale = 100 } = options;
-  const fits = (value: Found) => value === 'unclear' || value.scale === scale;
-  if (found.length === 0) found.push(...fractionsIn(rest).filter(fits));
-  if (found.length === 0) found.push(...[wholeNumber(rest)].filter((value) => value !== null));
-  return agreed(found, 'score', options);
+  const fits = (value: Found) => value === 'unclear' || value.scale === SCALE;
+  if (found.length === 0) found.push(...fractionsIn(prose).filter(fits));
+  if (found.length === 0) found.push(...[wholeNumber(prose)].filter((value) => value !== null));
+  return agreed(found, 'score');
 }
 
 /**
- * Reads the scores of two responses by their labels: `{"A": 80, "B": 70}`, `{"score_a": ...}`, "Response A: 80/100"
- * and the like. Two bare numbers are not read: nothing says which is whose.
+ * Reads the scores of the responses A and B: `{"A": 80, "B": 70}`; such objects inside a text and with other names of
+ * the two (`{"score_a": ...}`), and labelled values ("Response A: 80/100"). Two bare numbers are not read: nothing says
+ * which is whose.
  *
- * @returns 0..100 each, in the order of the labels
+ * @returns 0..100 each, of A and of B
  */
-export function parsePair(
-  text: string,
-  labels: readonly [string, string],
-  options: ParseOptions = {},
-): Parsed<readonly [number, number]> {
+export function parsePair(text: string): Parsed<readonly [number, number]> {
+  const given = asStructured(text, PAIR_ANSWER);
+  if (given) return both((label) => [{ number: given[label] }]);
   const answer = answerOf(text);
-  if (!answer.ok) return answer;
-  const scoreOf = (label: string) =>
-    agreed(read(answer.value, pairWanted(label)).found, `score of ${label}`, options);
-  const [first, second] = [scoreOf(labels[0]), scoreOf(labels[1])];
-  if (!first.ok) return first;
-  return second.ok ? { ok: true, value: [first.value, second.value] } : second;
+  return answer.ok ? both((label) => read(answer.value, pairWanted(label)).found) : answer;
+}
+
+function both(foundFor: (label: PairLabel) => readonly Found[]): Parsed<readonly [number, number]> {
+  const [a, b] = PAIR_LABELS.map((label) => agreed(foundFor(label), `score of ${label}`));
+  if (!a!.ok) return a!;
+  return b!.ok ? { ok: true, value: [a!.value, b!.value] } : b!;
 }
 
 /** All statements of a number, in JSON and in prose, and the prose. */
-function read(answer: string, { valuesIn, label }: Wanted): { found: Found[]; rest: string } {
-  const objects = jsonObjectsIn(answer).filter(({ value }) => valuesIn(value).length > 0);
-  const rest = plain(without(answer, objects));
-  const inJson = objects.flatMap(({ value, ambiguous }): Found[] =>
-    ambiguous ? ['unclear'] : valuesIn(value),
+function read(answer: string, { valuesIn, label }: Wanted): { found: Found[]; prose: string } {
+  const split = splitJson(answer);
+  const inJson = split.object ? valuesIn(split.object) : [];
+  const prose = plain(inJson.length > 0 ? split.prose : answer);
+  const inProse = [...prose.matchAll(label)].map((match) =>
+    valueAt(prose, match.index + match[0].length, scaleIn(match.groups!.note!)),
   );
-  const inProse = [...rest.matchAll(label)].map((match) =>
-    valueAt(rest, match.index + match[0].length, scaleIn(match.groups!.note!)),
-  );
-  return { found: [...inJson, ...inProse.filter((value) => value !== null)], rest };
+  const found = split.ambiguous ? inJson.map(() => 'unclear' as const) : inJson;
+  return { found: [...found, ...inProse.filter((value) => value !== null)], prose };
 }
 
 /** "Response A: 80", "Score A = 80", "A (80 of 100): 80", "Response A - Score: 80", "Score for A: 80". */
@@ -101,7 +100,7 @@ function pairWanted(label: string): Wanted {
 }
 
 /** The values of the keys that name a label, also under "scores", also as `{"score": n}`. */
-function pairScoresIn(object: Values, name: string): Found[] {
+function pairScoresIn(object: JsonObject, name: string): Found[] {
   return Object.entries(object).flatMap(([key, part]): Found[] => {
     if (isObject(part) && /^(?:scores|ratings)$/i.test(key)) return pairScoresIn(part, name);
     if (keyName(key) !== name) return [];
@@ -117,7 +116,7 @@ function keyName(key: string): string {
 }
 
 /** The numbers of an object's keys, on the scale that another of its keys may name. */
-function scoresIn(object: Values, isKey: (key: string) => boolean): Found[] {
+function scoresIn(object: JsonObject, isKey: (key: string) => boolean): Found[] {
   const named = Object.entries(object).find(([key]) => SCALE_KEY.test(key))?.[1];
   const scale = named === undefined ? undefined : (scaleIn(String(named)) ?? Number.NaN);
   return Object.entries(object)

@@ -1,3 +1,4 @@
+import { z } from 'zod';
 import type { CoreName } from '../text/instructions.js';
 
 /** A turn of a conversation with a judge. */
@@ -8,6 +9,7 @@ export interface Message {
 
 /** The blind names of two responses, in the order in which they are shown. */
 export const PAIR_LABELS = ['A', 'B'] as const;
+export type PairLabel = (typeof PAIR_LABELS)[number];
 
 /** What a response is looked at for; the same for scoring one and for comparing two. */
 export const RUBRICS: Readonly<Record<CoreName, string>> = {
@@ -34,9 +36,11 @@ export const SCORE_FORMAT =
 export const PAIR_FORMAT =
   'Give nothing but one JSON object, for example {"A": 42.5, "B": 31}, with your own numbers.';
 
-/** JSON schemas of the two answers, for servers that can hold a model to one. */
-export const SCORE_SCHEMA = { name: 'score', schema: numbers(['score']) };
-export const PAIR_SCHEMA = { name: 'scores', schema: numbers(PAIR_LABELS) };
+/** The two answers, and their JSON schemas for servers that can hold a model to one. */
+export const SCORE_ANSWER = z.strictObject({ score: z.number() });
+export const PAIR_ANSWER = z.strictObject({ A: z.number(), B: z.number() });
+export const SCORE_SCHEMA = { name: 'score', schema: jsonSchema(SCORE_ANSWER) };
+export const PAIR_SCHEMA = { name: 'scores', schema: jsonSchema(PAIR_ANSWER) };
 
 /**
  * Asks for the score of one response.
@@ -96,11 +100,8 @@ function tagged(name: string, text: string): string {
   return `<${name}>\n${inside}\n</${name}>`;
 }
 
-function numbers(keys: readonly string[]) {
-  return {
-    type: 'object',
-    properties: Object.fromEntries(keys.map((key) => [key, { type: 'number' }])),
-    required: [...keys],
-    additionalProperties: false,
-  };
+/** Without the name of the dialect, which some servers refuse. */
+function jsonSchema(answer: z.ZodType): Record<string, unknown> {
+  const { $schema: _, ...schema } = z.toJSONSchema(answer);
+  return schema;
 }

@@ -3,14 +3,19 @@ const REMOVED = '[key removed]';
 const LEAST_SECRET = 5;
 
 /**
- * Makes texts of a server fit to be shown and kept: the key, in any of the ways in which a server or a library
- * may write it, and all that looks like a bearer token or a key of OpenAI's form.
+ * Makes texts of a server fit to be shown and kept: without keys and passwords, in any of the ways in which a server or
+ * a library may write them, and all that looks like a bearer token or a key of OpenAI's form.
  */
-export function scrubber(secret: string | undefined): (text: string) => string {
-  const forms =
-    secret === undefined || secret.length < LEAST_SECRET
-      ? []
-      : [secret, encodeURIComponent(secret), JSON.stringify(secret).slice(1, -1), base64(secret)];
+export function scrubber(secrets: readonly string[]): (text: string) => string {
+  const forms = secrets
+    .filter((secret) => secret.length >= LEAST_SECRET)
+    .flatMap((secret) => [
+      secret,
+      encodeURIComponent(secret),
+      JSON.stringify(secret).slice(1, -1),
+      base64(secret),
+    ])
+    .sort((a, b) => b.length - a.length); // a part of another would leave the rest of it
   return (text) =>
     forms
       .reduce((clean, form) => clean.replaceAll(form, REMOVED), text)

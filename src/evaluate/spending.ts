@@ -16,11 +16,13 @@ export function costOf(tokens: TokenCount, price: Price | undefined): number | n
 export class Spending {
   private input = 0;
   private output = 0;
-  /** Entries of the ledger that `spent` and `uncounted` hold: it only grows */
+  /** Entries of the ledger that are summed up here: it only grows */
   private seen = 0;
   private spent = 0;
   /** Whether an answer of this model came without its tokens */
   private uncounted = false;
+  /** Evaluators that this model has answered */
+  private readonly answered = new Set<string>();
 
   /**
    * @param cap US dollars, of all that the ledger holds: other models count by what they cost when they were asked,
@@ -52,9 +54,8 @@ export class Spending {
 
   /** Whether the model has answered this evaluator, be it an earlier process. */
   hasAnswered(evaluator: string): boolean {
-    return this.ledger
-      .entries()
-      .some((entry) => entry.evaluator === evaluator && entry.model === this.model);
+    this.catchUp();
+    return this.answered.has(evaluator);
   }
 
   /** Why nothing more may be asked; null while something may. */
@@ -71,9 +72,11 @@ export class Spending {
   private catchUp(): void {
     const entries = this.ledger.entries();
     for (; this.seen < entries.length; this.seen++) {
-      const { cost, tokens, model } = entries[this.seen]!;
+      const { evaluator, cost, tokens, model } = entries[this.seen]!;
       this.spent += cost ?? (tokens && costOf(tokens, this.priceOf(model))) ?? 0;
-      this.uncounted ||= tokens === null && model === this.model;
+      if (model !== this.model) continue;
+      this.uncounted ||= tokens === null;
+      this.answered.add(evaluator);
     }
   }
 

@@ -1,6 +1,7 @@
 import { OpenAI } from 'openai';
 import type { ChatSettings } from './chat-options.js';
 import { proxyNote, whyNotReached } from './connection.js';
+import type { UsedProxy } from './proxy.js';
 import { errorIn, type ServerError } from './server-words.js';
 import type { FailureKind } from './types.js';
 
@@ -26,10 +27,10 @@ export function clientFor(settings: ChatSettings): OpenAI {
  * fetch that tells of each request; that reads the whole answer at once, so that the client's time-out and retries
  * cover it; that brings errors of every form into OpenAI's; and that lets the client not retry where this is of no use.
  */
-export function countingFetch(onRequest: () => void): typeof fetch {
+export function countingFetch(send: typeof fetch, onRequest: () => void): typeof fetch {
   return async (input, init) => {
     onRequest();
-    const response = await fetch(input, init);
+    const response = await send(input, init);
     const text = await response.text();
     const headers = new Headers(response.headers);
     headers.delete('content-encoding');
@@ -46,6 +47,25 @@ export function countingFetch(onRequest: () => void): typeof fetch {
     const body = [204, 205, 304].includes(response.status) ? null : text;
     return new Response(body, { status: response.status, headers });
   };
+}
+
+/** Ends with the signal at once, also while the client waits before a retry. */
+export async function orAborted<T>(
+  work: PromiseLike<T>,
+  signal: AbortSignal | undefined,
+): Promise<T> {
+  if (!signal) return work;
+  let stop = () => {};
+  const aborted = new Promise<never>((_, reject) => {
+    stop = () => reject(new OpenAI.APIUserAbortError());
+    signal.addEventListener('abort', stop, { once: true });
+    if (signal.aborted) stop();
+  });
+  try {
+    return await Promise.race([work, aborted]);
+  } finally {
+    signal.removeEventListener('abort', stop);
+  }
 }
 
 /** The status that an error would have had, had it not come with that of a good answer. */
@@ -119,27 +139,30 @@ export interface Explained {
   readonly doubt?: string;
 }
 
-/** @param scrub applied before texts of the server are shortened: half a key is not found any more */
+/**
+ * @param scrub applied before texts of the server are shortened: half a key is not found any more
+ * @param proxy by way of which the server was asked; null without one
+ */
 export function explain(
   error: unknown,
   { endpoint, model, apiKeyEnv, timeoutMs }: ChatSettings,
-  scrub: (text: string) => string,
+  { scrub, proxy }: { scrub: (text: string) => string; proxy: UsedProxy | null },
 ): Explained {
-  const who = `${model} at ${endpoint}`;
+  const who = `${model} at ${endpoint}${proxy ? ` through the proxy ${proxy.address}` : ''}`;
   if (error instanceof OpenAI.APIUserAbortError) {
     return { kind: 'aborted', reason: `The question to ${who} was aborted.` };
   }
   if (error instanceof OpenAI.APIConnectionTimeoutError) {
     return {
       kind: 'unreachable',
-      reason: `${who} did not answer in time, which is ${timeoutMs} ms at most: give it more time, or ask less at once${proxyNote(endpoint)}.`,
+      reason: `${who} did not answer in time, which is ${timeoutMs} ms at most: give it more time, or ask less at once${proxyNote(endpoint, proxy)}.`,
     };
   }
   const refusal = refusalIn(error);
   if (!refusal) {
     return {
       kind: 'unreachable',
-      reason: `${who} cannot be reached ${scrub(whyNotReached(error, endpoint))}.`,
+      reason: `${who} cannot be reached ${scrub(whyNotReached(error, { endpoint, proxy }))}.`,
     };
   }
   const { status, code, param } = refusal;

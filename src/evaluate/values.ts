@@ -1,4 +1,5 @@
-import { jsonObjectsIn } from './json-answers.js';
+import { z } from 'zod';
+import { asStructured } from './json-answers.js';
 import type { FailureKind } from './types.js';
 
 /** What was read from an answer, or why nothing was. */
@@ -10,10 +11,8 @@ export type Parsed<T> =
       readonly reason: string;
     };
 
-export interface ParseOptions {
-  /** The best score of the scale that was asked for; scores are returned as 0..100; default 100 */
-  readonly scale?: number | undefined;
-}
+/** The best score of the scale that is asked for. */
+export const SCALE = 100;
 
 type Problem = Extract<Parsed<never>, { ok: false }>;
 
@@ -39,8 +38,9 @@ const CLOSE = new RegExp(
 /** The answer of a reasoning model without its thinking; one that is JSON and no more is taken as it stands. */
 export function answerOf(text: string): Parsed<string> {
   const whole = text.trim();
-  const [object] = whole.length > MAX_ANSWER ? [] : jsonObjectsIn(whole);
-  if (object?.start === 0 && object.stop === whole.length) return { ok: true, value: whole };
+  if (whole.length <= MAX_ANSWER && asStructured(whole, z.looseObject({}))) {
+    return { ok: true, value: whole };
+  }
   const answer = text.split(CLOSE).at(-1)!.trim();
   if (OPEN.test(answer)) {
     return problem('unparsable', 'The answer ends inside its thinking.');
@@ -76,8 +76,8 @@ export function plain(text: string): string {
 const NUMBER = String.raw`(?<number>-?\d+(?:[.,]\d+)*)`;
 const UNIT = String.raw`(?:\s*(?:%|percent\b|points?\b|pts?\b))?`;
 const OUT_OF = String.raw`(?:\s*\(?\s*(?:\/|out of|of)\s*(?:a (?:possible|maximum|total) )?(?<scale>\d+(?:[.,]\d+)?))`;
-/** No further digit, letter, question, fraction, or end of a range or list follows. */
-const END = String.raw`(?![\p{L}\p{N}_]|[.,]\d|\s*[?\/\u2044]|\s*[-–—~]\s*\d|\s*(?:to|or|and)\s+\d|\s*,\s*\d)`;
+/** No further digit, letter, question, fraction, sum, or end of a range or list follows. */
+const END = String.raw`(?![\p{L}\p{N}_]|[.,]\d|\s*[?\/\u2044]|\s*[-–—~]\s*\d|\s*\+|[ \t]+\d|\s*(?:to|or|and)\s+\d|\s*,\s*\d)`;
 const VALUE = new RegExp(`${NUMBER}${UNIT}${OUT_OF}?${END}`, 'iuy');
 const FRACTION = new RegExp(
   String.raw`(?<![\p{L}\p{N}_.,\/]|\d\s*[-–—~]\s*|\d\s+(?:to|or|and)\s+)${NUMBER}${OUT_OF}${END}`,
@@ -88,8 +88,9 @@ const ALONE = new RegExp(`^${NUMBER}${UNIT}${OUT_OF}?[.!\\s]*$`, 'iu');
 /** A number as written, with its own scale where it names one. */
 export interface Written {
   readonly number: number;
-  readonly scale: number | undefined;
+  readonly scale?: number | undefined;
 }
+export type Found = Written | 'unclear';
 
 /** The last number of a text on a scale, such as 10 of "1 to 10" and "out of 10". */
 export function scaleIn(text: string): number | undefined {
@@ -101,7 +102,7 @@ export function scaleIn(text: string): number | undefined {
  * The number written at `at`; null where another text stands there; 'unclear' for a range, a list, 7.5.2, "3 errors".
  * @param scale where the number names none
  */
-export function valueAt(text: string, at: number, scale?: number): Written | 'unclear' | null {
+export function valueAt(text: string, at: number, scale?: number): Found | null {
   VALUE.lastIndex = at;
   const match = VALUE.exec(text);
   if (!match) return /^-?\s*[.,]?\d/.test(text.slice(at, at + 8)) ? 'unclear' : null;
@@ -116,17 +117,17 @@ const COUNTED =
   /^[ \t]+(?!(?:because|since|as|for|with|due|given|and|und|but|while|whereas|versus|vs|on|in|overall)\b)\p{Ll}/u;
 
 /** All of "85/100" and "85 out of 100" in a text. */
-export function fractionsIn(text: string): (Written | 'unclear')[] {
+export function fractionsIn(text: string): Found[] {
   return [...text.matchAll(FRACTION)].map((match) => written(match));
 }
 
 /** The number that the whole text is; `scale` as in `valueAt`. */
-export function wholeNumber(text: string, scale?: number): Written | 'unclear' | null {
+export function wholeNumber(text: string, scale?: number): Found | null {
   const match = ALONE.exec(text.trim());
   return match && written(match, scale);
 }
 
-function written({ groups }: RegExpMatchArray, otherwise?: number): Written | 'unclear' {
+function written({ groups }: RegExpMatchArray, otherwise?: number): Found {
   const number = numberOf(groups!.number!);
   const scale = groups!.scale === undefined ? otherwise : numberOf(groups!.scale);
   return Number.isNaN(number) ? 'unclear' : { number, scale };
@@ -139,35 +140,23 @@ function numberOf(text: string): number {
 }
 
 /** One score of several statements of it: they must be clear, agree, and lie on the scale. */
-export function agreed(
-  found: readonly (Written | 'unclear')[],
-  what: string,
-  { scale = 100 }: ParseOptions,
-): Parsed<number> {
+export function agreed(found: readonly Found[], what: string): Parsed<number> {
   const numbers = new Set<number>();
   for (const value of found) {
     if (value === 'unclear') return problem('unparsable', `The ${what} is not one plain number.`);
-    if (value.scale !== undefined && value.scale !== scale) {
-      if (Number.isNaN(value.scale))
-        return problem('unparsable', `The ${what} has no clear scale.`);
-      return problem(
-        'unparsable',
-        `The ${what} is given out of ${value.scale}, not out of ${scale}.`,
-      );
+    const { number, scale = SCALE } = value;
+    if (Number.isNaN(scale)) return problem('unparsable', `The ${what} has no clear scale.`);
+    if (scale !== SCALE) {
+      return problem('unparsable', `The ${what} is given out of ${scale}, not out of ${SCALE}.`);
     }
-    numbers.add(value.number);
+    numbers.add(number);
   }
-  if (numbers.size !== 1) {
-    return problem(
-      'unparsable',
-      numbers.size === 0
-        ? `The answer gives no ${what}.`
-        : `The answer gives several values of the ${what}: ${[...numbers].slice(0, 5).join(', ')}.`,
-    );
+  const [number, ...others] = numbers;
+  if (number === undefined) return problem('unparsable', `The answer gives no ${what}.`);
+  if (others.length > 0) {
+    const several = [number, ...others].slice(0, 5).join(', ');
+    return problem('unparsable', `The answer gives several values of the ${what}: ${several}.`);
   }
-  const [number] = numbers;
-  if (!(number! >= 0 && number! <= scale)) {
-    return problem('out-of-range', `The ${what} is ${number}, not within 0..${scale}.`);
-  }
-  return { ok: true, value: scale === 100 ? number! + 0 : (100 * number!) / scale };
+  if (number >= 0 && number <= SCALE) return { ok: true, value: number + 0 };
+  return problem('out-of-range', `The ${what} is ${number}, not within 0..${SCALE}.`);
 }

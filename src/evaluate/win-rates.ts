@@ -1,6 +1,9 @@
 import { bootstrapNetWins, signTest, wilson } from './intervals.js';
 
-/** One pair of responses that was to be judged: the method's and the base model's. */
+/**
+ * One pair of responses that was to be judged: the method's and the one that it is measured against, which is called
+ * base here. `left-out`: judged, but not to be counted.
+ */
 export type JudgedPair =
   | {
       readonly status: 'judged';
@@ -10,7 +13,8 @@ export type JudgedPair =
       readonly method: number;
       readonly base: number;
     }
-  | { readonly status: 'failed'; readonly item: string; readonly kind: string };
+  | { readonly status: 'failed'; readonly item: string; readonly kind: string }
+  | { readonly status: 'left-out'; readonly item: string; readonly why: string };
 
 /** A proportion or rate with a 95% interval. */
 export interface Estimate {
@@ -19,15 +23,17 @@ export interface Estimate {
   readonly high: number;
 }
 
-/** Counts and rates of one method against the base model. Failed pairs enter none of the rates. */
+/** Counts and rates of one method against another. Pairs that failed or are left out enter none of the rates. */
 export interface WinRates {
-  /** Judged pairs */
+  /** Judged pairs that count */
   readonly judged: number;
   readonly wins: number;
   readonly losses: number;
   readonly ties: number;
   /** Pairs without a verdict, by kind of failure */
   readonly failures: Readonly<Record<string, number>>;
+  /** Judged pairs that do not count, by the reason */
+  readonly leftOut: Readonly<Record<string, number>>;
   /** Eq 9: (wins - losses) / (wins + losses + ties), -1..1; 95% bootstrap over items. null where nothing was judged */
   readonly winRate: Estimate | null;
   /** (wins + ties / 2) / judged, 0..1; bootstrap over items */
@@ -51,7 +57,6 @@ export const APPROXIMATE_GAP = 3;
 /** Counts and rates of pairs; see `WinRates`. The order of the pairs does not matter. */
 export function winRates(pairs: readonly JudgedPair[]): WinRates {
   const judged = pairs.filter((pair) => pair.status === 'judged');
-  const failed = pairs.filter((pair) => pair.status === 'failed');
   const counts = { wins: 0, losses: 0, ties: 0 };
   const approximate = { wins: 0, losses: 0, ties: 0 };
   for (const { winner, method, base } of judged) {
@@ -59,13 +64,14 @@ export function winRates(pairs: readonly JudgedPair[]): WinRates {
     const near = Math.abs(method - base) <= APPROXIMATE_GAP;
     count(approximate, near ? 'tie' : method > base ? 'method' : 'base');
   }
-  const failures: Record<string, number> = {};
-  for (const { kind } of failed) failures[kind] = (failures[kind] ?? 0) + 1;
+  const failures = tally(pairs.flatMap((pair) => (pair.status === 'failed' ? pair.kind : [])));
+  const leftOut = tally(pairs.flatMap((pair) => (pair.status === 'left-out' ? pair.why : [])));
   const n = judged.length;
   return {
     judged: n,
     ...counts,
     failures,
+    leftOut,
     ...(n === 0 ? NOTHING : ratesOf(counts, n)),
     approximate: {
       ...approximate,
@@ -73,6 +79,13 @@ export function winRates(pairs: readonly JudgedPair[]): WinRates {
     },
     signTestP: signTest(counts.wins, counts.losses),
   };
+}
+
+/** How often each text is there. */
+export function tally(texts: readonly string[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const text of texts) counts[text] = (counts[text] ?? 0) + 1;
+  return counts;
 }
 
 const NOTHING = { winRate: null, tiesAsHalf: null, winShare: null };

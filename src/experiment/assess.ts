@@ -4,13 +4,14 @@ import type { PairJudge } from '../evaluate/judge.js';
 import type { Evaluator, FailureKind } from '../evaluate/types.js';
 import { amplify } from '../method/amplification.js';
 import type { ExperimentConfig } from './config.js';
-import type { Item, Response, Row, RowFailure, Score, Verdict } from './rows.js';
+import type { Item, Method, Pairing, Response, Row, RowFailure, Score, Verdict } from './rows.js';
 import { doneRow, failedRow } from './stages.js';
+
+type Responses = ReadonlyMap<string, Row<Response>>;
 
 interface Assessing<T> {
   readonly config: ExperimentConfig;
   readonly items: readonly Item[];
-  readonly base: ReadonlyMap<string, Row<Response>>;
   readonly signal?: AbortSignal | undefined;
   readonly onRow: (row: Row<T>) => void;
 }
@@ -18,7 +19,8 @@ interface Assessing<T> {
 /** Scores base responses: S, and a = F(S). What the evaluator cannot score becomes a failed row. */
 export async function scoreAll(
   evaluator: Evaluator,
-  { config, items, base, signal, onRow }: Assessing<Score>,
+  base: Responses,
+  { config, items, signal, onRow }: Assessing<Score>,
   concurrency: number,
 ): Promise<void> {
   await each(items, concurrency, signal, async ({ id, query }) => {
@@ -41,16 +43,17 @@ export async function scoreAll(
   });
 }
 
-/** Judges each response of a method against the base response. */
+/** Judges each response of a method against that of another, which mostly is base. */
 export async function judgeAll(
   judge: PairJudge,
-  responses: ReadonlyMap<string, Row<Response>>,
-  { config, items, base, signal, onRow }: Assessing<Verdict>,
+  { method, against }: Pairing,
+  responses: ReadonlyMap<Method, Responses>,
+  { config, items, signal, onRow }: Assessing<Verdict>,
 ): Promise<void> {
   await each(items, judge.chat.settings.concurrency, signal, async ({ id, query }) => {
-    const [ours, theirs] = [responses.get(id), base.get(id)];
-    if (theirs?.status !== 'done') return onRow(failedRow(id, missing('base', theirs)));
-    if (ours?.status !== 'done') return onRow(failedRow(id, missing("method's", ours)));
+    const [ours, theirs] = [responses.get(method)?.get(id), responses.get(against)?.get(id)];
+    if (theirs?.status !== 'done') return onRow(failedRow(id, missing(against, theirs)));
+    if (ours?.status !== 'done') return onRow(failedRow(id, missing(method, ours)));
     const [first, second] = [ours.value.answer, theirs.value.answer];
     const result = await judge.judge({ query, core: config.core, first, second }, { signal });
     if (result.status === 'failed') return onRowUnlessStopped(id, result, onRow);
@@ -84,11 +87,11 @@ function onRowUnlessStopped(
   onRow(failedRow(item, { kind, reason }));
 }
 
-function missing(whose: string, row: Row<Response> | undefined): RowFailure {
+function missing(method: Method, row: Row<Response> | undefined): RowFailure {
   const failure = row?.status === 'failed' ? row.failure : undefined;
   return {
     kind: failure?.kind === 'no-score' ? 'no-score' : 'no-answer',
-    reason: `There is no ${whose} response: ${failure?.reason ?? 'it was not decoded.'}`,
+    reason: `There is no response of ${method}: ${failure?.reason ?? 'it was not decoded.'}`,
   };
 }
 

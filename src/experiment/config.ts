@@ -13,7 +13,7 @@ import { CORES, type CoreName, INSTRUCTIONS } from '../text/instructions.js';
 import { PLACEMENTS } from '../text/prompts.js';
 import { ALIGNER_PROMPT } from './aligner.js';
 import { dataSetSchema } from './data/index.js';
-import { METHODS } from './rows.js';
+import { againstBase, METHODS, type Method, type Pairing } from './rows.js';
 
 const text = z.string().refine((value) => value.trim() !== '', 'must not be empty');
 const whole = (least: number) => z.int().min(least);
@@ -32,6 +32,15 @@ const modelSchema = strict('model', {
   context: whole(2).optional(),
   chat_template: text.optional(),
   tie_missing_head: z.boolean().default(false),
+  /** LoRA adapters of PEFT to merge: folders, or folders with a weight */
+  adapters: z
+    .array(
+      z.union([
+        text.transform((dir) => ({ dir, weight: 1 })),
+        strict('an adapter', { dir: text, weight: z.number().default(1) }),
+      ]),
+    )
+    .optional(),
 });
 
 const promptSchema = strict('prompt', {
@@ -101,6 +110,11 @@ export const configSchema = strict('the configuration', {
       error: 'must have a kind: openai or stand-in',
     })
     .optional(),
+  /** What is judged against what, such as [[sda, steering], [sda, base]]; default: each method against base */
+  compare: z
+    .array(z.tuple([z.enum(METHODS), z.enum(METHODS)]))
+    .min(1)
+    .optional(),
   seed: whole(0).default(0),
   /** Queries decoded at once; does not change the numbers on a CPU */
   batch: whole(1).default(4),
@@ -143,7 +157,44 @@ export function parseConfig(value: unknown, name: string, where = name): Experim
       `${where}: the method "aligner" and the section "aligner" with its model go together, but only one is there.`,
     );
   }
+  const problem = comparisonProblem(config);
+  if (problem !== null) throw new SdaError('bad-input', `${where}.compare: ${problem}.`);
   return { ...config, name: config.name ?? name.replace(/[^\w.-]/g, '-') };
+}
+
+/** Why the comparisons that a configuration names cannot be made; null where they can. */
+function comparisonProblem({
+  compare = [],
+  judge,
+  methods,
+}: z.infer<typeof configSchema>): string | null {
+  if (compare.length > 0 && !judge) return 'there is no judge to compare by: add a section "judge"';
+  const seen = new Set<string>();
+  for (const [method, against] of compare) {
+    const pair = `[${method}, ${against}]`;
+    if (method === against) return `${pair} compares a method with itself: name two`;
+    if (method === 'base') return `${pair} has base first: write [${against}, base]`;
+    const absent = [method, against].find((each) => each !== 'base' && !methods.includes(each));
+    if (absent) return `${pair} names ${absent}, which is not among the methods: add it to them`;
+    const key = [method, against].sort().join();
+    if (seen.has(key)) return `${pair} is there twice, in one order or both: keep one`;
+    seen.add(key);
+  }
+  return null;
+}
+
+/** The methods of a run, in the order of METHODS; base is always one. */
+export function methodsOf({ methods }: ExperimentConfig): Method[] {
+  return METHODS.filter((method) => method === 'base' || methods.includes(method));
+}
+
+/** What the judge compares; nothing without a judge. */
+export function pairingsOf(config: ExperimentConfig): Pairing[] {
+  if (!config.judge) return [];
+  return (
+    config.compare?.map(([method, against]) => ({ method, against })) ??
+    againstBase(methodsOf(config))
+  );
 }
 
 function parseSource(source: string, file: string): unknown {

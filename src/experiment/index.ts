@@ -28,6 +28,7 @@ export {
   winRates,
 } from '../evaluate/win-rates.js';
 export { ALIGNER_PROMPT, alignerRequest } from './aligner.js';
+export type { Comparison, Lengths } from './comparisons.js';
 export { type ExperimentConfig, parseConfig, readConfig } from './config.js';
 export { type DataSet, type DataSetSpec, loadDataSet } from './data/index.js';
 export { type ExperimentOptions, type ExperimentResult, runExperiment } from './pipeline.js';

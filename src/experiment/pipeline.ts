@@ -8,15 +8,22 @@ import type { PairJudge } from '../evaluate/judge.js';
 import type { Ledger } from '../evaluate/ledger.js';
 import { STAND_IN } from '../evaluate/stand-in.js';
 import type { LoadOptions, SdaModel } from '../sda-model.js';
-import { judgeAll, Rejected, scoreAll } from './assess.js';
-import { decidingSettings, type ExperimentConfig, instructionOf } from './config.js';
+import { scoreAll } from './assess.js';
+import {
+  decidingSettings,
+  type ExperimentConfig,
+  instructionOf,
+  methodsOf,
+  pairingsOf,
+} from './config.js';
 import { type DataSet, loadDataSet } from './data/index.js';
 import { describeSession, modelFingerprint } from './identity.js';
-import { isSteered, promptOptions, respond } from './respond.js';
+import { Judging, judgeQuestions } from './judging.js';
+import { promptOptions, respond } from './respond.js';
 import {
   type Item,
-  METHODS,
   type Method,
+  type Pairing,
   type Response,
   ROW_SCHEMA,
   type RunHeader,
@@ -26,6 +33,7 @@ import {
 import { Servers } from './servers.js';
 import { type OnProgress, Stage } from './stage.js';
 import {
+  isSteered,
   judgeStage,
   respondStage,
   responseSchema,
@@ -99,8 +107,8 @@ async function headerOf(
   data: DataSet,
   modelDir: string,
 ): Promise<RunHeader> {
-  const { name, core, methods, evaluator, judge, seed } = config;
-  const fingerprint = await modelFingerprint(modelDir);
+  const { name, core, evaluator, judge, seed } = config;
+  const fingerprint = await modelFingerprint(modelDir, config.model.adapters);
   const dataSet = { name: data.name, items: data.items.length, sha256: data.sha256 };
   const aligner = config.aligner && (await modelFingerprint(config.aligner.dir));
   const settings = decidingSettings(config);
@@ -121,7 +129,8 @@ async function headerOf(
     dataSet,
     core,
     instruction: instructionOf(config),
-    methods: METHODS.filter((method) => method === 'base' || methods.includes(method)),
+    methods: methodsOf(config),
+    comparisons: pairingsOf(config),
     evaluator: told(evaluator),
     judge: judge ? told(judge) : null,
     standIn: evaluator.kind === STAND_IN || judge?.kind === STAND_IN,
@@ -147,21 +156,29 @@ class Experiment {
     ledger: Ledger,
   ): Promise<ExperimentResult> {
     const { signal } = this.options;
-    const { methods } = this.config;
-    const compared = METHODS.filter((method) => method !== 'base' && methods.includes(method));
-    const base = this.open(respondStage('base'), responseSchema);
-    const scores = compared.some(isSteered) ? this.open(SCORE_STAGE, scoreSchema) : undefined;
-    const judging = new Judging(judge, signal);
+    const responses = new Map(
+      methodsOf(this.config).map((method) => [
+        method,
+        this.open(respondStage(method), responseSchema),
+      ]),
+    );
+    const [...methods] = responses.keys();
+    const scores = methods.some(isSteered) ? this.open(SCORE_STAGE, scoreSchema) : undefined;
+    const comparisons = judge ? pairingsOf(this.config).map((each) => this.comparison(each)) : [];
+    this.tellQuestions(comparisons);
+    const judging = new Judging(judge, this.config, responses, signal);
     try {
-      await this.respondAll('base', base);
-      if (scores && !signal?.aborted) await this.score(evaluator, ledger, base, scores);
-      for (const method of compared) {
+      for (const [index, method] of methods.entries()) {
         if (signal?.aborted) break;
-        const responses = this.open(respondStage(method), responseSchema);
-        await this.respondAll(method, responses, base, scores);
-        if (!judge || signal?.aborted) continue;
-        const verdicts = this.open(judgeStage(method), verdictSchema);
-        judging.add(this.config, verdicts, responses, base);
+        await this.respondAll(method, responses, scores);
+        if (method === 'base' && scores && !signal?.aborted) {
+          await this.score(evaluator, ledger, responses.get('base')!, scores);
+        }
+        if (signal?.aborted) break;
+        for (const { pairing, verdicts } of comparisons) {
+          const sides = [pairing.method, pairing.against].map((side) => methods.indexOf(side));
+          if (Math.max(...sides) === index) judging.add(pairing, verdicts);
+        }
       }
       await judging.end();
     } finally {
@@ -189,22 +206,21 @@ class Experiment {
       const model = spec.kind === 'intrinsic' ? await this.openModel() : undefined;
       const evaluator = await createEvaluator(spec, model, promptOptions(config), ledger);
       const concurrency = spec.kind === 'openai' ? (spec.concurrency ?? 4) : 1;
-      const input = { config, items, base: base.rows(), signal, onRow };
-      await scoreAll(evaluator, input, concurrency);
+      const input = { config, items, signal, onRow };
+      await scoreAll(evaluator, base.rows(), input, concurrency);
     });
   }
 
   private async respondAll(
     method: Method,
-    stage: Stage<Response>,
-    base?: Stage<Response>,
+    responses: ReadonlyMap<Method, Stage<Response>>,
     scores?: Stage<Score>,
   ): Promise<void> {
     const { config } = this;
     const { signal } = this.options;
-    await stage.fill(async (items, onRow, onTokens) => {
+    await responses.get(method)!.fill(async (items, onRow, onTokens) => {
       const model = method === 'aligner' ? await this.openAligner() : await this.openModel();
-      const earlier = { base: base?.rows(), scores: scores?.rows() };
+      const earlier = { base: responses.get('base')!.rows(), scores: scores?.rows() };
       await respond({ method, config, items, model, ...earlier, signal, onRow, onTokens });
     });
   }
@@ -216,15 +232,26 @@ class Experiment {
     return stage;
   }
 
+  private comparison(pairing: Pairing): { pairing: Pairing; verdicts: Stage<Verdict> } {
+    return { pairing, verdicts: this.open(judgeStage(pairing), verdictSchema) };
+  }
+
+  /** How often the judge is asked at most, before it is. */
+  private tellQuestions(comparisons: readonly { verdicts: Stage<Verdict> }[]): void {
+    const pairs = comparisons.reduce((sum, { verdicts }) => sum + verdicts.pending().length, 0);
+    if (pairs > 0) this.options.onNote?.(judgeQuestions(pairs));
+  }
+
   /** The base model, loaded when first needed. */
   private async openModel(): Promise<SdaModel> {
     if (this.model) return this.model;
-    const { dtype, context, chat_template, tie_missing_head } = this.config.model;
+    const { dtype, context, chat_template, tie_missing_head, adapters } = this.config.model;
     this.model = await this.options.openModel(this.modelDir, {
       dtype,
       maxContext: context,
       chatTemplate: chat_template,
       tieMissingHead: tie_missing_head,
+      adapters,
     });
     return this.model;
   }
@@ -236,44 +263,5 @@ class Experiment {
     const { dir, dtype, context } = this.config.aligner!;
     this.model = await this.options.openModel(dir, { dtype, maxContext: context });
     return this.model;
-  }
-}
-
-/** Verdicts, one method after the other, while the next method is decoded. */
-class Judging {
-  /** What the server says of every request, where it refuses them */
-  stopped: string | null = null;
-  private work = Promise.resolve();
-
-  constructor(
-    private readonly judge: PairJudge | null,
-    private readonly signal: AbortSignal | undefined,
-  ) {}
-
-  add(
-    config: ExperimentConfig,
-    verdicts: Stage<Verdict>,
-    responses: Stage<Response>,
-    base: Stage<Response>,
-  ): void {
-    const { judge, signal } = this;
-    if (!judge) return;
-    this.work = this.work.then(async () => {
-      if (this.stopped !== null || signal?.aborted) return;
-      try {
-        await verdicts.fill((items, onRow) => {
-          const input = { config, items, base: base.rows(), signal, onRow };
-          return judgeAll(judge, responses.rows(), input);
-        });
-      } catch (error) {
-        if (!(error instanceof Rejected)) throw error;
-        this.stopped = error.message;
-      }
-    });
-    this.work.catch(() => {}); // told by `end`
-  }
-
-  end(): Promise<void> {
-    return this.work;
   }
 }

@@ -5,7 +5,7 @@ import { buildPrompts } from '../text/prompts.js';
 import { alignerRequest } from './aligner.js';
 import { type ExperimentConfig, instructionOf, itemSeed } from './config.js';
 import type { Item, Method, Response, Row, RowFailure, Score, TokenTrace } from './rows.js';
-import { doneRow, failedRow } from './stages.js';
+import { doneRow, failedRow, isSteered } from './stages.js';
 
 /** What the responses of a method are made from. */
 export interface RespondInput {
@@ -24,9 +24,6 @@ export interface RespondInput {
   /** Called after each decoding step with the number of tokens drawn in it */
   readonly onTokens?: ((count: number) => void) | undefined;
 }
-
-/** Methods that steer, and so need a. */
-export const isSteered = (method: Method) => method === 'steering' || method === 'sda';
 
 /**
  * Decodes the responses of one method, as one batch whose places are filled again as answers end. An item that cannot

@@ -9,6 +9,20 @@ export const ROW_SCHEMA = 1;
 export const METHODS = ['base', 'instructed', 'steering', 'scaling', 'sda', 'aligner'] as const;
 export type Method = (typeof METHODS)[number];
 
+/** Two methods whose responses the judge compares; what the paper does, with `base` as the second. */
+export interface Pairing {
+  readonly method: Method;
+  /** `base` or another method */
+  readonly against: Method;
+}
+
+/** Each method against the base model. */
+export function againstBase(methods: readonly Method[]): Pairing[] {
+  return methods
+    .filter((method) => method !== 'base')
+    .map((method) => ({ method, against: 'base' }));
+}
+
 /** One query of a data set. */
 export interface Item {
   /** Unique within the data set, and the same in every run of it */
@@ -61,7 +75,10 @@ export interface Score {
   readonly rawAnswer: string | null;
 }
 
-/** Value of a `judge` row: one method's response against the base response. */
+/**
+ * Value of a `judge` row: the responses of a pairing. `base` is the side that the method is measured against: the base
+ * response, or that of another method.
+ */
 export interface Verdict {
   readonly winner: 'method' | 'base' | 'tie';
   /** 0..100, means over both orders */
@@ -103,12 +120,14 @@ export interface RunHeader {
   readonly config: Readonly<Record<string, unknown>>;
   /** SHA-256 of `config` */
   readonly configHash: string;
-  /** The fingerprint is of the configuration, the tokenizer and the headers and sizes of the weights */
+  /** The fingerprint is of the configuration, the tokenizer and samples of the weights */
   readonly model: { readonly name: string; readonly dtype: string; readonly fingerprint: string };
   readonly dataSet: { readonly name: string; readonly items: number; readonly sha256: string };
   readonly core: CoreName;
   readonly instruction: string;
   readonly methods: readonly Method[];
+  /** What the judge compares; empty without a judge */
+  readonly comparisons: readonly Pairing[];
   /** One line each, such as "openai gpt-4.1" */
   readonly evaluator: string;
   readonly judge: string | null;
@@ -139,6 +158,6 @@ export interface RunData {
   /** By item id */
   readonly responses: ReadonlyMap<Method, ReadonlyMap<string, Row<Response>>>;
   readonly scores: ReadonlyMap<string, Row<Score>>;
-  /** Each method against base, by item id */
-  readonly verdicts: ReadonlyMap<Method, ReadonlyMap<string, Row<Verdict>>>;
+  /** By `pairingName`, such as "sda" (against base) or "sda-vs-steering", and item id */
+  readonly verdicts: ReadonlyMap<string, ReadonlyMap<string, Row<Verdict>>>;
 }

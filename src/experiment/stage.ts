@@ -26,13 +26,16 @@ export type Work<T> = (
 /** A stage of a run: its file, and how far it is. */
 export class Stage<T> {
   private tokens = 0;
+  private failures = 0;
 
   constructor(
     readonly name: string,
     private readonly file: StageFile<T>,
     private readonly items: readonly Item[],
     private readonly onProgress: OnProgress | undefined,
-  ) {}
+  ) {
+    for (const row of file.rows().values()) this.failures += failuresIn(row);
+  }
 
   rows(): ReadonlyMap<string, Row<T>> {
     return this.file.rows();
@@ -40,7 +43,12 @@ export class Stage<T> {
 
   /** Items whose newest row is a failure */
   failed(): number {
-    return [...this.rows().values()].filter(({ status }) => status === 'failed').length;
+    return this.failures;
+  }
+
+  /** Items that have nothing lasting yet */
+  pending(): Item[] {
+    return this.items.filter(({ id }) => !isSettled(this.rows().get(id)));
   }
 
   /** Every item has a row. */
@@ -50,14 +58,13 @@ export class Stage<T> {
 
   /** Runs `work` on the items that have nothing lasting yet; a full file is put in the order of the items. */
   async fill(work: Work<T>): Promise<void> {
-    const pending = this.items.filter(({ id }) => !isSettled(this.rows().get(id)));
-    let failed = this.failed();
+    const pending = this.pending();
     const report = () =>
       this.onProgress?.({
         stage: this.name,
         done: this.rows().size,
         total: this.items.length,
-        failed,
+        failed: this.failures,
         tokens: this.tokens,
       });
     report();
@@ -65,8 +72,7 @@ export class Stage<T> {
       await work(
         pending,
         (row) => {
-          this.file.append(row);
-          failed = this.failed();
+          this.append(row);
           report();
         },
         (count) => {
@@ -77,4 +83,14 @@ export class Stage<T> {
     }
     if (this.full()) this.file.seal(this.items.map(({ id }) => id));
   }
+
+  private append(row: Row<T>): void {
+    const before = this.rows().get(row.item);
+    this.file.append(row);
+    this.failures += failuresIn(row) - failuresIn(before);
+  }
+}
+
+function failuresIn(row: Row<unknown> | undefined): 0 | 1 {
+  return row?.status === 'failed' ? 1 : 0;
 }

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import {
   type Method,
+  type Pairing,
   type Response,
   ROW_SCHEMA,
   type Row,
@@ -55,7 +56,15 @@ export const verdictSchema: z.ZodType<Verdict> = z.looseObject({
 /** Names of the stages, which are those of their files. */
 export const respondStage = (method: Method) => `respond-${method}`;
 export const SCORE_STAGE = 'score';
-export const judgeStage = (method: Method) => `judge-${method}`;
+export const judgeStage = (pairing: Pairing) => `judge-${pairingName(pairing)}`;
+
+/** Such as "sda" (against base) and "sda-vs-steering". */
+export function pairingName({ method, against }: Pairing): string {
+  return against === 'base' ? method : `${method}-vs-${against}`;
+}
+
+/** Methods that steer, and so need a score. */
+export const isSteered = (method: Method) => method === 'steering' || method === 'sda';
 
 export function doneRow<T>(item: string, value: T): Row<T> {
   return { schema: ROW_SCHEMA, item, status: 'done', value };

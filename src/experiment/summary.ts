@@ -1,6 +1,9 @@
 import { gibberishReason } from '../evaluate/gibberish.js';
-import { type JudgedPair, type WinRates, winRates } from '../evaluate/win-rates.js';
+import { tally } from '../evaluate/win-rates.js';
+import { answeredByAll, type Comparison, compareAll } from './comparisons.js';
+import { mean, wordCount } from './measures.js';
 import type { Method, Response, Row, RunData, Score } from './rows.js';
+import { isSteered, pairingName } from './stages.js';
 
 /** How many rows failed, by kind. */
 export type Failures = Readonly<Record<string, number>>;
@@ -15,11 +18,13 @@ export interface ScoreSummary {
   readonly failures: Failures;
 }
 
-/** Means over responses; null where there is none. */
+/** Means over the responses of one method, on the items that all methods have answered; null where there is none. */
 export interface ResponseSummary {
   readonly method: Method;
   readonly responses: number;
   readonly failures: Failures;
+  /** Responses that are left out of the means: another method has none to the query */
+  readonly leftOut: number;
   readonly words: number | null;
   readonly tokens: number | null;
   /** Over all tokens of all traces; null where none was kept */
@@ -27,26 +32,6 @@ export interface ResponseSummary {
   readonly temperature: number | null;
   /** Responses cut at the largest number of tokens, or at the end of the context */
   readonly cut: number;
-}
-
-export interface Lengths {
-  readonly method: number | null;
-  readonly base: number | null;
-}
-
-/** One method against the base model. */
-export interface Comparison {
-  readonly method: Method;
-  /** Over all items with a verdict or a failed one */
-  readonly full: WinRates;
-  /** Without the items whose base response is gibberish */
-  readonly refined: WinRates;
-  /** Items without a row yet */
-  readonly pending: number;
-  /** Mean lengths of both sides in words, over the judged pairs; null where there is none */
-  readonly words: Lengths;
-  /** Likewise in tokens, thinking included; a correction counts the tokens of the model that corrects */
-  readonly tokens: Lengths;
 }
 
 export interface RunSummary {
@@ -63,81 +48,68 @@ export interface RunSummary {
 
 /** The numbers of a run, finished or not. */
 export function summarizeRun(run: RunData): RunSummary {
-  const { items, header, responses, scores, verdicts } = run;
+  const { items, header, responses, scores } = run;
   const dropped = items.flatMap(({ id }) => {
     const answer = answerOf(responses.get('base')?.get(id));
     const reason = answer === null ? null : gibberishReason(answer);
     return reason === null ? [] : [{ item: id, reason }];
   });
   const droppedIds = new Set(dropped.map(({ item }) => item));
-  const compared = header.methods.filter((method) => method !== 'base');
-  const comparisons = compared
-    .filter((method) => verdicts.has(method))
-    .map((method) => compare(run, method, droppedIds));
-  const stages = [
-    ...header.methods.map((method) => responses.get(method)),
-    ...(header.judge === null ? [] : compared.map((method) => verdicts.get(method))),
-    ...(compared.some((method) => method === 'sda' || method === 'steering') ? [scores] : []),
-  ];
+  const answered = answeredByAll(run);
   return {
     items: items.length,
     dropped,
     scores: summarizeScores(scores),
     responses: header.methods.flatMap((method) => {
       const rows = responses.get(method);
-      return rows && rows.size > 0 ? [summarizeResponses(method, rows)] : [];
+      return rows && rows.size > 0 ? [summarizeResponses(method, rows, answered)] : [];
     }),
-    comparisons,
-    complete: stages.every((rows) => rows?.size === items.length),
+    comparisons: compareAll(run, droppedIds),
+    complete: unfinishedStages(run).length === 0,
   };
 }
 
-function compare(run: RunData, method: Method, dropped: ReadonlySet<string>): Comparison {
-  const rows = run.verdicts.get(method)!;
-  const judged: string[] = [];
-  const pairs: JudgedPair[] = [];
-  for (const { id } of run.items) {
-    const row = rows.get(id);
-    if (!row) continue;
-    if (row.status === 'failed') {
-      pairs.push({ status: 'failed', item: id, kind: row.failure.kind });
-      continue;
-    }
-    const { winner, method: ours, base } = row.value;
-    pairs.push({ status: 'judged', item: id, winner, method: ours, base });
-    judged.push(id);
-  }
-  const lengths = (length: (response: Response) => number): Lengths => {
-    const ofSide = (side: Method) =>
-      mean(
-        judged.flatMap((id) => {
-          const response = run.responses.get(side)?.get(id);
-          return response?.status === 'done' ? [length(response.value)] : [];
-        }),
-      );
-    return { method: ofSide(method), base: ofSide('base') };
-  };
-  return {
-    method,
-    full: winRates(pairs),
-    refined: winRates(pairs.filter(({ item }) => !dropped.has(item))),
-    pending: run.items.length - pairs.length,
-    words: lengths(({ answer }) => wordCount(answer)),
-    tokens: lengths(({ tokens }) => tokens),
-  };
+/** Stages with rows missing, such as "verdicts on sda-vs-steering 3 of 20". */
+export function unfinishedStages({
+  header,
+  items,
+  responses,
+  scores,
+  verdicts,
+}: RunData): string[] {
+  const scored = header.methods.some(isSteered);
+  const sizes: [stage: string, rows: number | undefined][] = [
+    ...header.methods.map((method): [string, number | undefined] => [
+      `responses of ${method}`,
+      responses.get(method)?.size,
+    ]),
+    ...(scored ? [['scores', scores.size] as [string, number]] : []),
+    ...header.comparisons
+      .map(pairingName)
+      .map((name): [string, number | undefined] => [
+        `verdicts on ${name}`,
+        verdicts.get(name)?.size,
+      ]),
+  ];
+  return sizes
+    .filter(([, rows]) => rows !== items.length)
+    .map(([stage, rows = 0]) => `${stage} ${rows} of ${items.length}`);
 }
 
 function summarizeResponses(
   method: Method,
   rows: ReadonlyMap<string, Row<Response>>,
+  answered: ReadonlySet<string>,
 ): ResponseSummary {
-  const done = valuesOf(rows);
+  const done = valuesOf(new Map([...rows].filter(([item]) => answered.has(item))));
+  const responses = valuesOf(rows).length;
   const column = (name: 'js' | 'temperature') =>
     mean(done.flatMap(({ trace }) => (trace?.[name] ?? []).filter((value) => value !== null)));
   return {
     method,
-    responses: done.length,
+    responses,
     failures: failuresOf(rows),
+    leftOut: responses - done.length,
     words: mean(done.map(({ answer }) => wordCount(answer))),
     tokens: mean(done.map(({ tokens }) => tokens)),
     js: column('js'),
@@ -167,26 +139,13 @@ function valuesOf<T>(rows: ReadonlyMap<string, Row<T>>): T[] {
 }
 
 function failuresOf(rows: ReadonlyMap<string, Row<unknown>>): Failures {
-  const counts: Record<string, number> = {};
-  for (const row of rows.values()) {
-    if (row.status !== 'failed') continue;
-    counts[row.failure.kind] = (counts[row.failure.kind] ?? 0) + 1;
-  }
-  return counts;
+  return tally(
+    [...rows.values()].flatMap((row) => (row.status === 'failed' ? row.failure.kind : [])),
+  );
 }
 
 function answerOf(row: Row<Response> | undefined): string | null {
   return row?.status === 'done' ? row.value.answer : null;
-}
-
-/** Runs of letters, digits and apostrophes; each character of a script without spaces counts. */
-export function wordCount(text: string): number {
-  const words = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}]|[\p{L}\p{N}\p{M}'’]+/gu;
-  return text.match(words)?.length ?? 0;
-}
-
-function mean(values: readonly number[]): number | null {
-  return values.length === 0 ? null : values.reduce((sum, value) => sum + value, 0) / values.length;
 }
 
 function isNumber(value: number | undefined): value is number {

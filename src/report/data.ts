@@ -1,6 +1,18 @@
 import { GIBBERISH_FILTER } from '../evaluate/gibberish.js';
-import type { Method, Response, Row, RowFailure, RunData, TokenTrace } from '../experiment/rows.js';
-import { type RunSummary, summarizeRun, wordCount } from '../experiment/summary.js';
+import { answeredByAll, lackingItems } from '../experiment/comparisons.js';
+import { wordCount } from '../experiment/measures.js';
+import {
+  againstBase,
+  type Pairing,
+  type Response,
+  type Row,
+  type RowFailure,
+  type RunData,
+  type RunHeader,
+  type TokenTrace,
+} from '../experiment/rows.js';
+import { pairingName } from '../experiment/stages.js';
+import { type RunSummary, summarizeRun, unfinishedStages } from '../experiment/summary.js';
 
 /** What the page shows, as JSON. Traces are apart: most are never looked at. */
 export interface PageData {
@@ -28,6 +40,8 @@ export interface PageRun {
   readonly core: string;
   readonly instruction: string;
   readonly methods: readonly string[];
+  /** What can be looked at side by side: each method beside base, and the comparisons of other methods */
+  readonly views: readonly PageView[];
   readonly evaluator: string;
   readonly judge: string | null;
   readonly standIn: boolean;
@@ -45,12 +59,20 @@ export interface PageRun {
   readonly items: readonly PageItem[];
 }
 
+/** Two methods side by side, under the name of their verdicts. */
+export interface PageView {
+  readonly name: string;
+  readonly method: string;
+  readonly against: string;
+}
+
 export interface PageItem {
   readonly id: string;
   readonly query: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly score: { readonly score: number; readonly a: number } | Failure | null;
   readonly responses: Readonly<Record<string, PageResponse | Failure>>;
+  /** By the name of a view */
   readonly verdicts: Readonly<Record<string, PageVerdict | Failure>>;
   /** Why the base response is gibberish, where it is */
   readonly gibberish: string | null;
@@ -80,6 +102,8 @@ export interface PageVerdict {
   readonly method: number;
   readonly base: number;
   readonly consistent: boolean;
+  /** What another comparison lacks here, so that this verdict is in no rate; null where it is */
+  readonly leftOut: string | null;
 }
 
 /**
@@ -120,6 +144,8 @@ export function pageRun(run: RunData, traces: Traces): PageRun {
   const summary = summarizeRun(run);
   const gibberish = new Map(summary.dropped.map(({ item, reason }) => [item, reason]));
   const unfinished = unfinishedStages(run);
+  const lacking = lackingItems(run);
+  const answered = answeredByAll(run);
   return {
     name: header.name,
     model: header.model.name,
@@ -127,6 +153,7 @@ export function pageRun(run: RunData, traces: Traces): PageRun {
     core: header.core,
     instruction: header.instruction,
     methods: header.methods,
+    views: viewsOf(header),
     evaluator: header.evaluator,
     judge: header.judge,
     standIn: header.standIn,
@@ -157,59 +184,48 @@ export function pageRun(run: RunData, traces: Traces): PageRun {
     settings: header.config,
     summary,
     courses: header.methods.flatMap((method) => {
-      const rows = [...(run.responses.get(method)?.values() ?? [])];
-      const kept = rows.flatMap((row) =>
-        row.status === 'done' && row.value.trace ? [row.value.trace] : [],
+      const kept = [...(run.responses.get(method)?.values() ?? [])].flatMap((row) =>
+        row.status === 'done' && row.value.trace && answered.has(row.item) ? [row.value.trace] : [],
       );
       return courseOf(method, kept) ?? [];
     }),
     items: items.map(({ id, query, labels }) => {
-      const of = <T, U>(
-        stages: ReadonlyMap<Method, ReadonlyMap<string, Row<T>>>,
-        shown: (value: T) => U,
-      ) =>
-        Object.fromEntries(
-          header.methods.flatMap((method) => {
-            const row = stages.get(method)?.get(id);
-            return row ? [[method, rowOf(row, shown)] as const] : [];
-          }),
-        );
       const score = run.scores.get(id);
       return {
         id,
         query,
         labels,
         score: score ? rowOf(score, (value) => ({ score: value.score, a: value.a })) : null,
-        responses: of(run.responses, (response) => pageResponse(response, traces)),
-        verdicts: of(run.verdicts, ({ winner, method, base, consistent }) => ({
-          winner,
-          method,
-          base,
-          consistent,
-        })),
+        responses: shownOf(run.responses, id, (response) => pageResponse(response, traces)),
+        verdicts: shownOf(run.verdicts, id, ({ winner, method, base, consistent }) => {
+          const leftOut = lacking.get(id) ?? null;
+          return { winner, method, base, consistent, leftOut };
+        }),
         gibberish: gibberish.get(id) ?? null,
       };
     }),
   };
 }
 
-function unfinishedStages({ header, items, responses, scores, verdicts }: RunData): string[] {
-  const compared = header.methods.filter((method) => method !== 'base');
-  const scored = compared.some((method) => method === 'sda' || method === 'steering');
-  const sizes: [stage: string, rows: number | undefined][] = [
-    ...header.methods.map((method): [string, number | undefined] => [
-      `responses of ${method}`,
-      responses.get(method)?.size,
-    ]),
-    ...(scored ? [['scores', scores.size] as [string, number]] : []),
-    ...(header.judge === null ? [] : compared).map((method): [string, number | undefined] => [
-      `verdicts on ${method}`,
-      verdicts.get(method)?.size,
-    ]),
-  ];
-  return sizes
-    .filter(([, rows]) => rows !== items.length)
-    .map(([stage, rows = 0]) => `${stage} ${rows} of ${items.length}`);
+function viewsOf({ methods, comparisons }: RunHeader): PageView[] {
+  const others = comparisons.filter(({ against }) => against !== 'base');
+  const pairings: Pairing[] = [...againstBase(methods), ...others];
+  if (pairings.length === 0) pairings.push({ method: 'base', against: 'base' });
+  return pairings.map((pairing) => ({ name: pairingName(pairing), ...pairing }));
+}
+
+/** What each stage of a kind has of one item. */
+function shownOf<T, U>(
+  stages: ReadonlyMap<string, ReadonlyMap<string, Row<T>>>,
+  id: string,
+  shown: (value: T) => U,
+): Record<string, U | Failure> {
+  return Object.fromEntries(
+    [...stages].flatMap(([name, rows]) => {
+      const row = rows.get(id);
+      return row ? [[name, rowOf(row, shown)] as const] : [];
+    }),
+  );
 }
 
 function rowOf<T, U>(row: Row<T>, shown: (value: T) => U): U | Failure {

@@ -39,7 +39,7 @@ export async function writeReport(
   const shown: PageRun[] = [];
   for (const path of paths) {
     if (isFile(path)) {
-      shown.push(await traceRun(path, traces));
+      shown.push(traceRun(path, traces));
       continue;
     }
     const run = readRun(path);

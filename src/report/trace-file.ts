@@ -1,7 +1,6 @@
-import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { z } from 'zod';
-import { messageOf, SdaError } from '../errors.js';
+import { badLine, readJsonLines } from '../evaluate/json-lines.js';
 import type { TokenTrace } from '../experiment/rows.js';
 import { splitReasoning } from '../text/reasoning.js';
 import { courseOf, type PageRun, pageResponse, type Traces } from './data.js';
@@ -28,19 +27,18 @@ const stepSchema = z.looseObject({
 });
 type Step = z.infer<typeof stepSchema>;
 
+const ADVICE = 'give a file that "sda generate --trace" wrote';
+
 /**
  * Reads what `sda generate --trace` wrote, as a run of one answer. A last line that was half written is left out.
  *
  * @throws SdaError `bad-file` naming the line that cannot be used
  */
-export async function traceRun(file: string, traces: Traces): Promise<PageRun> {
-  const { values, cut } = await readLines(file);
-  const [first, ...rest] = values;
+export function traceRun(file: string, traces: Traces): PageRun {
+  const { lines, end } = readJsonLines(file, ADVICE);
+  const [first, ...rest] = lines.map(({ value }) => value);
   const fail = (line: number, why: string): never => {
-    throw new SdaError(
-      'bad-file',
-      `Line ${line} of ${file} cannot be used: ${why}; give a file that "sda generate --trace" wrote.`,
-    );
+    throw badLine(file, line, why, ADVICE);
   };
   const header = headerSchema.safeParse(first);
   if (!header.success) return fail(1, 'it is not the header of a trace');
@@ -57,7 +55,7 @@ export async function traceRun(file: string, traces: Traces): Promise<PageRun> {
     return fail(index + 2, `${path.join('.') || 'it'}: ${message}`);
   });
   const run = runOf(file, header.data, steps, traces);
-  return cut ? { ...run, unfinished: ['the last line is half written'] } : run;
+  return end === 'half' ? { ...run, unfinished: ['the last line is half written'] } : run;
 }
 
 function runOf(
@@ -90,6 +88,7 @@ function runOf(
     core: '',
     instruction: '',
     methods: [mode],
+    views: [{ name: mode, method: mode, against: 'base' }],
     evaluator: '',
     judge: null,
     standIn: false,
@@ -115,25 +114,4 @@ function runOf(
       },
     ],
   };
-}
-
-/** The values of the lines, and whether there was a last one that was half written. */
-async function readLines(file: string): Promise<{ values: unknown[]; cut: boolean }> {
-  const lines = (await readFile(file, 'utf8')).split('\n');
-  const rest = lines.pop() ?? ''; // '' where the last line is whole
-  if (rest !== '') lines.push(rest);
-  const values: unknown[] = [];
-  for (const [index, line] of lines.entries()) {
-    try {
-      values.push(JSON.parse(line));
-    } catch (error) {
-      if (index > 0 && index === lines.length - 1 && rest !== '') return { values, cut: true };
-      throw new SdaError(
-        'bad-file',
-        `Line ${index + 1} of ${file} is no JSON (${messageOf(error)}); give a file that "sda generate --trace" wrote.`,
-        { cause: error },
-      );
-    }
-  }
-  return { values, cut: false };
 }

@@ -1,11 +1,14 @@
-/** What stands around thinking: the tags of DeepSeek and Qwen, and those of Magistral. */
-interface Tags {
+/** What stands around thinking. */
+export interface ThinkingTags {
   readonly open: string;
   readonly close: string;
+  /** What models write between a tag and the thinking, and twice behind the closing tag */
+  readonly gap: '' | '\n';
 }
-const PAIRS: readonly Tags[] = [
-  { open: '<think>', close: '</think>' },
-  { open: '[THINK]', close: '[/THINK]' },
+/** Those of DeepSeek and Qwen, and those of Magistral. */
+const PAIRS: readonly ThinkingTags[] = [
+  { open: '<think>', close: '</think>', gap: '\n' },
+  { open: '[THINK]', close: '[/THINK]', gap: '' },
 ];
 
 /** The tags, which are special tokens in some checkpoints. */
@@ -47,6 +50,21 @@ export function splitReasoning(
   return { thinking: withoutTag(before), answer: rest, finished: true };
 }
 
+/**
+ * The tags that a model writes: those that its prompt opens, else those that it has tokens for, else `<think>`.
+ *
+ * @param tokens texts of the tokens that are no ordinary text; see `Tokenizer.addedTokens`
+ */
+export function thinkingTags(prompt: string, tokens: Iterable<string>): ThinkingTags {
+  const text = prompt.trimEnd();
+  const known = new Set(tokens);
+  return (
+    PAIRS.find(({ open }) => text.endsWith(open)) ??
+    PAIRS.find(({ open, close }) => known.has(open) && known.has(close)) ??
+    PAIRS[0]!
+  );
+}
+
 /** Whether a prompt ends inside the thinking, as those of DeepSeek-R1's template do. */
 export function opensThinking(prompt: string): boolean {
   const text = prompt.trimEnd();
@@ -54,12 +72,12 @@ export function opensThinking(prompt: string): boolean {
 }
 
 /** The tags whose opening one a text begins with. */
-function pairAt(text: string, pairs = PAIRS): Tags | undefined {
+function pairAt(text: string, pairs = PAIRS): ThinkingTags | undefined {
   return pairs.find(({ open }) => text.startsWith(open));
 }
 
 /** Where the last closing tag begins and ends; -1 where there is none. */
-function lastClose(text: string, pairs: readonly Tags[]): readonly [number, number] {
+function lastClose(text: string, pairs: readonly ThinkingTags[]): readonly [number, number] {
   const ends = pairs.map(({ close }) => [text.lastIndexOf(close), close.length] as const);
   const [start, length] = ends.reduce((last, other) => (other[0] > last[0] ? other : last));
   return [start, start + length];
@@ -156,7 +174,7 @@ function leadingSpace(text: string): number {
 }
 
 /** Where the first closing tag ends; -1 where there is none. */
-function firstClose(text: string, pairs: readonly Tags[]): number {
+function firstClose(text: string, pairs: readonly ThinkingTags[]): number {
   const found = pairs
     .map(({ close }) => ({ close, start: text.indexOf(close) }))
     .filter(({ start }) => start >= 0)
@@ -165,7 +183,7 @@ function firstClose(text: string, pairs: readonly Tags[]): number {
 }
 
 /** How many of a text's last characters may be the start of a closing tag. */
-function startOfTag(text: string, pairs: readonly Tags[]): number {
+function startOfTag(text: string, pairs: readonly ThinkingTags[]): number {
   const lengths = pairs.map(({ close }) => {
     let length = Math.min(close.length - 1, text.length);
     while (!close.startsWith(text.slice(text.length - length))) length--;

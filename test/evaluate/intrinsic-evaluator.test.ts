@@ -14,9 +14,8 @@ import { TOLERANCE } from '../support/tolerances.js';
 
 useTensorFlow();
 
-/** The tokenizer's: one id a printable character, none for a line feed. */
-const TOKENS = 101;
 const END = 2;
+/** The tokenizer's: one id a printable character, none for a line feed. */
 const ids = (text: string) => [...text.replaceAll('\n', '')].map((c) => c.charCodeAt(0) - 26);
 const [USER, BOT, SYSTEM] = [[3], [4], [5]];
 
@@ -29,11 +28,15 @@ const INSTRUCTED = [...SYSTEM, ...ids('Be kind.'), ...BASE];
 /** With ids that have no token, and 128 places; `tiny-llama-tied` has 512. */
 async function tinyModel(
   template?: string,
-  options: { name?: 'tiny-llama' | 'tiny-llama-tied'; maxContext?: number } = {},
+  options: {
+    name?: 'tiny-llama' | 'tiny-llama-tied';
+    maxContext?: number;
+    special?: readonly string[];
+  } = {},
 ): Promise<SdaModel> {
-  const { name = 'tiny-llama', maxContext } = options;
+  const { name = 'tiny-llama', maxContext, special } = options;
   const dir = copyOf(name);
-  addTokenizer(dir, template);
+  addTokenizer(dir, template, special);
   const model = await loadModel(dir, { maxContext });
   onTestFinished(() => model.dispose());
   return model;
@@ -41,10 +44,11 @@ async function tinyModel(
 
 /** Mean log-probability of `answer` behind `prompt` in float64, from logits taken token by token. */
 async function meanLogProb(model: SdaModel, prompt: number[], answer: number[]): Promise<number> {
+  const tokenizer = await model.tokenizer();
   let sum = 0;
   for (const [i, id] of answer.entries()) {
     const logits = await model.logits([...prompt, ...answer.slice(0, i)]);
-    const known = Array.from(logits).slice(0, TOKENS);
+    const known = Array.from(logits).filter((_, token) => tokenizer.hasToken(token));
     sum += logits[id]! - Math.log(known.reduce((total, logit) => total + Math.exp(logit), 0));
   }
   return sum / answer.length;
@@ -125,6 +129,31 @@ describe('intrinsicEvaluator', () => {
     const prompts = { base: [...BASE, ...before], instructed: [...INSTRUCTED, ...before] };
     const expected = await expectedScore(model, prompts, ids(INPUT.response));
     expect(await scoreOf(model, IN_SYSTEM, { thinking })).toBeCloseTo(expected, 2);
+  });
+
+  const [OPEN, CLOSE] = [[101], [102]];
+  test.each<[string, string, string, number[]]>([
+    ['opened', '', 'Hm', [...OPEN, ...ids('Hm'), ...CLOSE]],
+    ['where the prompt has opened it', '[THINK]', 'Hm', [...OPEN, ...ids('Hm'), ...CLOSE]],
+    ['where nothing was thought', '[THINK]', '', [...OPEN, ...CLOSE]],
+    ['with a tag in it, as text', '', 'A [THINK]', [...OPEN, ...ids('A [THINK]'), ...CLOSE]],
+  ])(
+    "thinking has the model's own tags, as its special tokens: %s",
+    async (_, opening, thinking, before) => {
+      const special = ['[THINK]', '[/THINK]'];
+      const model = await tinyModel(TINY_TEMPLATE + opening, { special });
+      const prompts = { base: [...BASE, ...before], instructed: [...INSTRUCTED, ...before] };
+      const expected = await expectedScore(model, prompts, ids(INPUT.response));
+      expect(await scoreOf(model, IN_SYSTEM, { thinking })).toBeCloseTo(expected, 2);
+    },
+  );
+
+  test('tags that are special tokens are those tokens in a family with <think> too', async () => {
+    const model = await tinyModel(TINY_TEMPLATE, { special: ['<think>', '</think>'] });
+    const before = [...OPEN, ...ids('Hm'), ...CLOSE];
+    const prompts = { base: [...BASE, ...before], instructed: [...INSTRUCTED, ...before] };
+    const expected = await expectedScore(model, prompts, ids(INPUT.response));
+    expect(await scoreOf(model, IN_SYSTEM, { thinking: 'Hm' })).toBeCloseTo(expected, 2);
   });
 
   test.each([

@@ -94,6 +94,26 @@ describe('a ledger', () => {
     appendFileSync(file, '{"evaluator":"openai","tokens":{"input":1,"output":1}');
     new Ledger(file).add(entry);
     expect(new Ledger(file).entries()).toEqual([entry, entry]);
+    expect(readFileSync(file, 'utf8')).toBe(`${JSON.stringify(entry)}\n`.repeat(2));
+  });
+
+  test('counts a last line that lacks its line end alone', () => {
+    const file = join(temporaryFolder(), 'spending.jsonl');
+    const entry = { evaluator: 'openai', model: 'm', tokens, cost: 1 };
+    writeFileSync(file, JSON.stringify(entry));
+    expect(new Ledger(file).entries()).toEqual([entry]);
+    new Ledger(file).add(entry);
+    expect(readFileSync(file, 'utf8')).toBe(`${JSON.stringify(entry)}\n`.repeat(2));
+  });
+
+  test('with a damaged line in the middle is an error that names it: a cost cap would not be kept', async () => {
+    const file = join(temporaryFolder(), 'spending.jsonl');
+    const entry = { evaluator: 'openai', model: 'm', tokens, cost: 1 };
+    writeFileSync(file, `${JSON.stringify(entry)}\n{"evaluator":\n${JSON.stringify(entry)}\n`);
+    expect(await errorOf(() => new Ledger(file).entries())).toMatchObject({
+      code: 'bad-file',
+      message: expect.stringMatching(/^Line 2 of .*spending\.jsonl cannot be used: it is no JSON/),
+    });
   });
 
   test('that is another file, or cannot be written, is an error', async () => {

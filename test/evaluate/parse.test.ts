@@ -39,6 +39,32 @@ const SCORES: readonly (readonly [answer: string, expected: Outcome])[] = [
   ['{"helpfulness": 85}', 'unparsable'],
   ['{"score": 8', 'unparsable'],
   ['```json\n{"reason": "Score: 7', 'unparsable'],
+  // nearly JSON
+  ['{score: 85}', 85],
+  ['{“score”: 85,}', 85],
+  ['```json\n{"score": 85,}\n```', 85],
+  ['{"score": 85 "reason": "x"}', 85],
+  ['{"reason": "he said "no" twice", "score": 85}', 85],
+  ['{"reason": "a line\nand one more", "score": 85}', 85],
+  ["{'reason': 'it\\'s good', 'score': 85}", 85],
+  ['{"reason": "Score: 20", "score": 85,}', 85],
+  ['{"score": 85, "comment": "see http://x.y/1",}', 85],
+  ['{"score": 8, "scale": 10,}', 'unparsable'],
+  ['{score: 8, out_of: 10}', 'unparsable'],
+  ['{"score": 8 // out of 10\n}', 'unparsable'],
+  ['{"score": 8 /* of ten */}', 'unparsable'],
+  ['{"score": 8 /* good */, "x": 1}', 'unparsable'],
+  ['{"score": "8" + "5"}', 'unparsable'],
+  ['{"score": 8 + 5}', 'unparsable'],
+  ['{"score": 8 5}', 'unparsable'],
+  ['{"score": 8 / 10,}', 'unparsable'],
+  ['{"score": 80-90,}', 'unparsable'],
+  ['{"score": .85,}', 'unparsable'],
+  ['{"score": None}', 'unparsable'],
+  ['{"score": NumberLong("8")}', 'unparsable'],
+  ['{"score": 85, "score": 20,}', 'unparsable'],
+  ['{"score": 101,}', 'out-of-range'],
+  ['{score: 85', 'unparsable'],
   // labelled
   ['Score: 85', 85],
   ['Score: 85.5', 85.5],
@@ -134,6 +160,9 @@ const SCORES: readonly (readonly [answer: string, expected: Outcome])[] = [
   ['I would say 80 to 90 out of 100', 'unparsable'],
   ['Score: between 80 and 90', 'unparsable'],
   ['Score: 85 or 90', 'unparsable'],
+  ['Score: 8 + 5', 'unparsable'],
+  ['Score: 8+', 'unparsable'],
+  ['Score: 8 5', 'unparsable'],
   ['Score: [85, 20]', 'unparsable'],
   ['Score: 7.5.2', 'unparsable'],
   ['Score: 8½', 'unparsable'],
@@ -207,6 +236,12 @@ const PAIRS: readonly (readonly [answer: string, expected: readonly [number, num
     ['{"scores": {"A": 8, "B": 7, "out_of": 10}}', 'unparsable'],
     ['A: 3 errors, B: 1 error', 'unparsable'],
     ['{"B": 70, "A": 80,}', [80, 70]],
+    ['{A: 80, B: 70}', [80, 70]],
+    ['{"A": 80 "B": 70}', [80, 70]],
+    ['{"Response A": {score: 80,}, "Response B": {"score": 70}}', [80, 70]],
+    ['{"A": 8 // of 10\n, "B": 7}', 'unparsable'],
+    ['{"A": 80, B 70}', 'unparsable'],
+    ['{"A": 80, "B": 70} or {"A": 70, "B": 80}', 'unparsable'],
     ['A: 80', 'unparsable'],
     ['{"A": 80}', 'unparsable'],
     ['80 70', 'unparsable'],
@@ -232,24 +267,27 @@ describe('parseScore', () => {
     expect(parsed.ok ? parsed.value : parsed.kind).toBe(expected);
   });
 
-  test('reads another scale only where it is told of it', () => {
-    const read = (text: string, scale: number) => {
-      const parsed = parseScore(text, { scale });
-      return parsed.ok ? parsed.value : parsed.kind;
-    };
-    expect(read('Score: 8/10', 10)).toBe(80);
-    expect(read('Score: 0.8', 1)).toBe(80);
-    expect(read('8 out of 10', 10)).toBe(80);
-    expect(read('Score: 85/100', 10)).toBe('unparsable');
-    expect(read('Score: 85', 10)).toBe('out-of-range');
-  });
-
   test('reads hostile answers to their end', () => {
-    const parts = ['{', 'score ', 'Score (', '1,', '1.', ' - ', '{"a":', 'score on ', '*', 'A: '];
+    const parts = [
+      '{',
+      '{a:',
+      "'a'b",
+      '{"a":[',
+      'score ',
+      'Score (',
+      '1,',
+      '1.',
+      ' - ',
+      '{"a":',
+      'score on ',
+      '*',
+      'A: ',
+    ];
     for (const part of parts) {
       const text = part.repeat(Math.floor(19_999 / part.length));
       expect(parseScore(text).ok, part).toBe(false);
-      expect(parsePair(text, ['A', 'B']).ok, part).toBe(false);
+      expect(parsePair(text).ok, part).toBe(false);
+      expect(parseScore(`{${text.slice(2)}}`).ok, part).toBe(false);
     }
     expect(parseScore(`${'x'.repeat(20_000)} Score: 85`).ok).toBe(false);
   });
@@ -261,7 +299,7 @@ describe('parseScore', () => {
 
 describe('parsePair', () => {
   test.each(PAIRS)('%j -> %j', (answer, expected) => {
-    const parsed = parsePair(answer, ['A', 'B']);
+    const parsed = parsePair(answer);
     expect(parsed.ok ? parsed.value : parsed.kind).toEqual(expected);
   });
 });

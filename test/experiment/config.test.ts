@@ -7,6 +7,7 @@ import {
   type ExperimentConfig,
   instructionOf,
   itemSeed,
+  pairingsOf,
   parseConfig,
   readConfig,
 } from '../../src/experiment/config.js';
@@ -15,6 +16,7 @@ import { temporaryFolder } from '../support/folders.js';
 import { errorOf } from '../support/tensorflow.js';
 
 const DATA = { file: 'examples/data/plain.jsonl', fields: { query: 'query' } };
+const STAND_IN = { kind: 'stand-in' };
 const parse = (more: object) => parseConfig({ data: DATA, ...more }, 'test');
 
 describe('a configuration', () => {
@@ -49,6 +51,31 @@ describe('a configuration', () => {
     ['a key', { judge: { kind: 'openai', api_key: 'sk-secret' } }, /environment variable/],
     ['an aligner without its model', { methods: ['aligner'] }, /"aligner" .* go together/],
     ['no kind', { evaluator: {} }, /must have a kind: openai, intrinsic, fixed, file or stand-in/],
+    ['comparisons without a judge', { compare: [['sda', 'base']] }, /no judge to compare by/],
+    [
+      'a comparison with a method that is not decoded',
+      { judge: STAND_IN, compare: [['sda', 'steering']] },
+      /^test\.compare: \[sda, steering\] names steering, which is not among the methods/,
+    ],
+    ['a comparison with itself', { judge: STAND_IN, compare: [['sda', 'sda']] }, /with itself/],
+    ['base first', { judge: STAND_IN, compare: [['base', 'sda']] }, /: write \[sda, base\]/],
+    [
+      'a comparison both ways round',
+      {
+        judge: STAND_IN,
+        methods: ['sda', 'steering'],
+        compare: [
+          ['sda', 'steering'],
+          ['steering', 'sda'],
+        ],
+      },
+      /\[steering, sda\] is there twice/,
+    ],
+    [
+      'an unknown method in a comparison',
+      { judge: STAND_IN, compare: [['sda', 'bass']] },
+      /^test\.compare\.0\.1: /,
+    ],
     ['no data set', { data: undefined }, /^test\.data/],
   ])('refuses %s', async (_, more, message) => {
     const error = await errorOf(() => parse(more));
@@ -88,6 +115,19 @@ describe('a configuration', () => {
   });
 });
 
+test('the judge compares each method with base, or what is named; nothing without a judge', () => {
+  const pairings = (more: object) =>
+    pairingsOf(parse({ methods: ['sda', 'steering'], ...more }) as ExperimentConfig);
+  expect(pairings({})).toEqual([]);
+  expect(pairings({ judge: STAND_IN })).toEqual([
+    { method: 'steering', against: 'base' },
+    { method: 'sda', against: 'base' },
+  ]);
+  expect(pairings({ judge: STAND_IN, compare: [['sda', 'steering']] })).toEqual([
+    { method: 'sda', against: 'steering' },
+  ]);
+});
+
 describe('the settings that decide the numbers', () => {
   const deciding = (more: object) => decidingSettings(parse(more) as ExperimentConfig);
   const judge = { kind: 'openai', model: 'm' };
@@ -106,6 +146,7 @@ describe('the settings that decide the numbers', () => {
     ['the seed', { seed: 0 }, { seed: 1 }],
     ['k', { decoding: { k: 2 } }, { decoding: { k: 3 } }],
     ['the judge', { judge }, { judge: { ...judge, model: 'other' } }],
+    ['the comparisons', { judge }, { judge, compare: [['sda', 'base']] }],
     ['the rubric', { judge }, { judge: { ...judge, rubric: 'Mine.' } }],
     ['the instruction', { core: 'truthful' }, { core: 'empathy' }],
   ])('hold %s', (_, one, other) => {

@@ -30,6 +30,7 @@ async function run(
   more: {
     signal?: AbortSignal;
     onStage?: (stage: string, done: number) => void;
+    onNote?: (note: string) => void;
     file?: string;
   } = {},
 ): Promise<{ result: ExperimentResult; data: RunData }> {
@@ -39,6 +40,7 @@ async function run(
     defaultModel: experiment.modelDir,
     openModel: loadModel,
     signal: more.signal,
+    onNote: more.onNote,
     onProgress: ({ stage, done }) => more.onStage?.(stage, done),
   });
   return { result, data: readRun(dir) };
@@ -116,7 +118,7 @@ describe('an experiment', () => {
     };
     const expected = await texts({ batch: 1 });
     expect(await texts({ batch: 4 })).toEqual(expected);
-    expect(await texts({ batch: 6 })).toHaveLength(3);
+    expect(await texts({ batch: 6 })).toEqual(expected);
     expect(await texts({ batch: 2, trace: false })).toEqual(expected);
   });
 
@@ -162,6 +164,64 @@ describe('an experiment', () => {
     } finally {
       model.dispose();
     }
+  });
+
+  test('judges methods against each other, in both orders, and says beforehand what that takes', async () => {
+    vi.stubEnv('OPENAI_API_KEY', KEY);
+    const server = await judge.judgeServer(byLength);
+    const experiment = tinyExperiment(
+      {
+        methods: ['steering', 'sda'],
+        judge: openai(server.url, { concurrency: 1 }),
+        compare: [
+          ['sda', 'steering'],
+          ['sda', 'base'],
+        ],
+      },
+      4,
+    );
+    const dir = experiment.newRun();
+    const controller = new AbortController();
+    const notes: string[] = [];
+    await run(experiment, dir, {
+      signal: controller.signal,
+      onNote: (note) => notes.push(`${note} (${server.requests.length} asked)`),
+      onStage: (stage, done) => {
+        if (stage === 'judge-sda-vs-steering' && done === 1) controller.abort();
+      },
+    });
+    const before = readRun(dir).verdicts.get('sda-vs-steering')!.size;
+    const { data, result } = await run(experiment, dir, { onNote: (note) => notes.push(note) });
+    expect(result).toEqual({ complete: true, failed: {}, judgingStopped: null });
+    expect(server.requests).toHaveLength(2 * 2 * 4); // orders, comparisons, items
+    expect(notes).toEqual([
+      expect.stringMatching(/^16 questions to the judge at most, 8 pairs .* \(0 asked\)$/),
+      expect.stringContaining(`${2 * (8 - before)} questions to the judge at most`),
+    ]);
+    const length = (method: 'base' | 'steering' | 'sda', id: string) => {
+      const row = data.responses.get(method)!.get(id)!;
+      return row.status === 'done' ? row.value.answer.length : fail();
+    };
+    for (const [name, against] of [
+      ['sda-vs-steering', 'steering'],
+      ['sda', 'base'],
+    ] as const) {
+      for (const { id } of data.items) {
+        const [ours, theirs] = [length('sda', id), length(against, id)];
+        expect(data.verdicts.get(name)!.get(id), `${name} ${id}`).toMatchObject({
+          value: {
+            winner: ours > theirs ? 'method' : ours < theirs ? 'base' : 'tie',
+            method: ours,
+            base: theirs,
+            consistent: true,
+          },
+        });
+      }
+    }
+    expect(summarizeRun(data).comparisons.map(({ method, against }) => [method, against])).toEqual([
+      ['sda', 'steering'],
+      ['sda', 'base'],
+    ]);
   });
 
   test('an abort in any stage loses nothing, and the rest comes out the same', async () => {
@@ -404,3 +464,7 @@ test('a missing key is told before the model is read', async () => {
   expect(String(error)).toContain('OPENAI_API_KEY');
   expect(openModel).not.toHaveBeenCalled();
 });
+
+function fail(): never {
+  throw new Error('there is no response');
+}

@@ -23,6 +23,7 @@ export const HEADER: RunHeader = {
   core: 'empathy',
   instruction: 'Be kind.',
   methods: ['base', 'sda'],
+  comparisons: [{ method: 'sda', against: 'base' }],
   evaluator: 'openai gpt-4.1',
   judge: 'openai a|b',
   standIn: false,

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
+import { wordCount } from '../../src/experiment/measures.js';
 import { doneRow, failedRow } from '../../src/experiment/stages.js';
-import { summarizeRun, wordCount } from '../../src/experiment/summary.js';
+import { summarizeRun } from '../../src/experiment/summary.js';
 import { smallRun, verdict } from './small-run.js';
 
 describe('the summary of a run', () => {

@@ -2,7 +2,7 @@ import { accessSync, constants, mkdtempSync, rmSync, writeFileSync } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Browser, chromium, type Page } from 'playwright-core';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type PageItem, pageRun, Traces } from '../../src/report/data.js';
 import { writeReport } from '../../src/report/index.js';
 import { renderPage } from '../../src/report/page.js';
@@ -22,13 +22,14 @@ const executablePath = (process.env.PATH ?? '')
     }
   });
 
-/** Needs a Chromium on PATH; where there is none these are shown as skipped. */
-describe.skipIf(!executablePath)('the report in a browser', () => {
+describe('the report in a browser', () => {
+  beforeEach(({ skip }) => skip(!executablePath, 'there is no Chromium on PATH'));
   const dir = mkdtempSync(join(tmpdir(), 'sda-report-'));
   let browser: Browser;
   const files: Record<string, string> = {};
   beforeAll(async () => {
-    const launching = chromium.launch({ executablePath: executablePath!, args: ['--no-sandbox'] });
+    if (!executablePath) return;
+    const launching = chromium.launch({ executablePath, args: ['--no-sandbox'] });
     const write = async (name: string, runs: Parameters<typeof madeUpRun>[0][]) => {
       const paths = runs.map((run, index) => {
         const path = join(dir, `${name}-${index}`);
@@ -41,6 +42,10 @@ describe.skipIf(!executablePath)('the report in a browser', () => {
     await write('several', [
       { items: 20, name: 'first' },
       { items: 25, name: '<b>second</b>', header: { standIn: true } },
+    ]);
+    const methods = ['base', 'instructed', 'steering', 'sda'] as const;
+    await write('against', [
+      { items: 20, methods, against: [{ method: 'sda', against: 'steering' }] },
     ]);
     files.large = join(dir, 'large.html');
     writeFileSync(files.large, await largePage());
@@ -112,6 +117,33 @@ describe.skipIf(!executablePath)('the report in a browser', () => {
       expect(await page.title()).toBe('SDA report: made-up');
       expect(await page.locator('#item img, #item b').count()).toBe(0);
     }));
+
+  test('shows a method beside the one that it is compared with', () =>
+    open(
+      'against',
+      async (page) => {
+        const options = await page.locator('#method option').allTextContents();
+        expect(options).toEqual(['instructed', 'steering', 'sda', 'sda against steering']);
+        expect(await page.locator('#item .answer h3').allTextContents()).toEqual([
+          'steering',
+          'sda',
+        ]);
+        expect(await page.locator('#item').textContent()).toContain('sda against steering win: ');
+        const headings = await page.locator('#table th').allTextContents();
+        expect(headings.slice(0, 4)).toEqual(['Method', 'Against', 'Set', 'n']);
+        const cells = await page.locator('#table tbody tr').nth(6).locator('td').allTextContents();
+        expect(cells.slice(0, 3)).toEqual(['sda', 'steering', 'full']);
+        expect(await page.locator('#score-charts').textContent()).toContain(
+          'sda and steering, as judged',
+        );
+        await page.keyboard.press('m'); // on to the first one
+        expect(await page.locator('#item .answer h3').allTextContents()).toEqual([
+          'base',
+          'instructed',
+        ]);
+      },
+      { hash: '#item=item-0&method=sda-vs-steering' },
+    ));
 
   test('filters by text, outcome, label and score, and sorts', () =>
     open('one', async (page) => {

@@ -1,17 +1,19 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type {
-  Item,
-  Method,
-  Response,
-  Row,
-  RunData,
-  RunHeader,
-  Score,
-  TokenTrace,
-  Verdict,
+import {
+  againstBase,
+  type Item,
+  type Method,
+  type Pairing,
+  type Response,
+  type Row,
+  type RunData,
+  type RunHeader,
+  type Score,
+  type TokenTrace,
+  type Verdict,
 } from '../../src/experiment/rows.js';
-import { doneRow, failedRow } from '../../src/experiment/stages.js';
+import { doneRow, failedRow, judgeStage, pairingName } from '../../src/experiment/stages.js';
 
 /** Texts that a careless page would choke on. */
 export const AWKWARD = [
@@ -28,6 +30,8 @@ export interface MadeUpRun {
   readonly items: number;
   readonly tokens?: number;
   readonly methods?: readonly Method[];
+  /** Comparisons beside those against base */
+  readonly against?: readonly Pairing[];
   readonly name?: string;
   readonly seed?: number;
   readonly header?: Partial<RunHeader>;
@@ -49,6 +53,7 @@ export function madeUpRun({
   items: count,
   tokens = 12,
   methods = ['base', 'instructed', 'sda'],
+  against = [],
   name = 'made-up',
   seed = 1,
   header = {},
@@ -119,20 +124,20 @@ export function madeUpRun({
           model: 'gpt-4.1',
           rawAnswer: null,
         });
-  const verdict = (i: number, against: Method): Row<Verdict> => {
+  const verdict = (i: number, method: Method): Row<Verdict> => {
     if (i % 17 === 16) {
       return failedRow(`item-${i}`, { kind: 'unfinished-thinking', reason: 'It thought on.' });
     }
     if (i % 13 === 12) {
       return failedRow(`item-${i}`, { kind: 'unreachable', reason: 'The server is down.' });
     }
-    const outcomes = OUTCOMES[against] ?? SDA_OUTCOMES;
+    const outcomes = OUTCOMES[method] ?? SDA_OUTCOMES;
     const winner = outcomes[i % outcomes.length]!;
     const base = 30 + 40 * random();
-    const method = base + { method: 20, base: -15, tie: 0 }[winner] * (0.5 + random());
+    const ours = base + { method: 20, base: -15, tie: 0 }[winner] * (0.5 + random());
     return doneRow(`item-${i}`, {
       winner,
-      method,
+      method: ours,
       base,
       consistent: winner !== 'tie',
       judge: 'judge',
@@ -141,7 +146,7 @@ export function madeUpRun({
   };
   const rows = <T>(make: (i: number) => Row<T>) =>
     new Map(items.map(({ id }, i) => [id, make(i)] as const));
-  const compared = methods.filter((method) => method !== 'base');
+  const pairings = [...againstBase(methods), ...against];
   return {
     dir: `runs/${name}`,
     header: {
@@ -154,6 +159,7 @@ export function madeUpRun({
       core: 'helpfulness',
       instruction: 'Be <useful>.',
       methods,
+      comparisons: pairings,
       evaluator: 'openai gpt-4.1',
       judge: 'openai gpt-4.1',
       standIn: false,
@@ -172,7 +178,9 @@ export function madeUpRun({
     items,
     responses: new Map(methods.map((method) => [method, rows((i) => response(i, method))])),
     scores: rows(score),
-    verdicts: new Map(compared.map((method) => [method, rows((i) => verdict(i, method))])),
+    verdicts: new Map(
+      pairings.map((each) => [pairingName(each), rows((i) => verdict(i, each.method))]),
+    ),
   };
 }
 
@@ -187,6 +195,9 @@ export function writeRun(dir: string, run: RunData): void {
   const stage = (name: string, rows: ReadonlyMap<string, unknown>) =>
     writeFileSync(join(dir, 'rows', `${name}.jsonl`), lines(rows.values()));
   for (const [method, rows] of run.responses) stage(`respond-${method}`, rows);
-  for (const [method, rows] of run.verdicts) stage(`judge-${method}`, rows);
+  for (const pairing of run.header.comparisons) {
+    const rows = run.verdicts.get(pairingName(pairing));
+    if (rows) stage(judgeStage(pairing), rows);
+  }
   stage('score', run.scores);
 }

@@ -11,19 +11,23 @@ export const TINY_TEMPLATE =
 
 /**
  * Gives a tiny checkpoint (V > 100) a tokenizer of single ASCII characters, and a chat template where one is
- * given.
+ * given; `more` special tokens have the ids from 101 on.
  */
-export function addTokenizer(dir: string, chatTemplate?: string): void {
+export function addTokenizer(
+  dir: string,
+  chatTemplate?: string,
+  more: readonly string[] = [],
+): void {
   const byteLevel = (character: string) => (character === ' ' ? 'Ġ' : character);
   const vocab = Object.fromEntries(
-    [...SPECIALS, ...CHARACTERS.map(byteLevel)].map((token, id) => [token, id]),
+    [...SPECIALS, ...CHARACTERS.map(byteLevel), ...more].map((token, id) => [token, id]),
   );
   const tokenizer = {
     version: '1.0',
     truncation: null,
     padding: null,
-    added_tokens: SPECIALS.map((content, id) => ({
-      id,
+    added_tokens: [...SPECIALS, ...more].map((content) => ({
+      id: vocab[content],
       content,
       single_word: false,
       lstrip: false,

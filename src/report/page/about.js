@@ -52,10 +52,15 @@ report.about = (runs) => {
     return [
       ['Failed responses', of(responses.map(({ method, failures }) => [method, failures]))],
       ['Failed scores', report.failures(scores.failures)],
-      ['Failed verdicts', of(comparisons.map(({ method, full }) => [method, full.failures]))],
+      ['Failed verdicts', of(comparisons.map((each) => [report.nameOf(each), each.full.failures]))],
+      ['Left out', of(comparisons.map((each) => [report.nameOf(each), each.full.leftOut]))],
     ].filter(([, text]) => text !== '');
   }
 };
+
+/** A view or comparison in words. */
+report.nameOf = ({ method, against }) =>
+  against === 'base' ? method : `${method} against ${against}`;
 
 /** How many failed of each kind, as text. */
 report.failures = (failures) =>

@@ -2,7 +2,7 @@
 report.browser = (runs) => {
   const { make } = report;
   const by = (id) => document.getElementById(id);
-  const state = { run: 0, method: '', ready: false, wanted: false };
+  const state = { run: 0, view: null, ready: false, wanted: false };
   const list = report.itemList(by('list'), (item) => {
     show();
     remember(item);
@@ -11,13 +11,13 @@ report.browser = (runs) => {
 
   /** The traces come last in the page: no item is shown before they are read. */
   function show() {
-    if (state.ready) pane.show(list.chosen(), state.method);
+    if (state.ready) pane.show(list.chosen(), state.view);
   }
 
   function filter() {
     const { items } = runs[state.run];
     const bound = (id) => (by(id).value === '' ? null : Number(by(id).value));
-    const rows = report.filterItems(items, state.method, {
+    const rows = report.filterItems(items, state.view, {
       search: by('search').value.trim().toLowerCase(),
       outcome: by('outcome').value,
       label: by('label').value,
@@ -25,7 +25,7 @@ report.browser = (runs) => {
       to: bound('score-to'),
       sort: by('sort').value,
     });
-    list.set(rows, state.method);
+    list.set(rows, state.view);
     by('shown').value = `${rows.length} of ${items.length} items`;
     show();
   }
@@ -35,15 +35,11 @@ report.browser = (runs) => {
     state.run = index;
     by('run').value = String(index);
     const run = runs[index];
-    const methods =
-      run.methods.length > 1 ? run.methods.filter((method) => method !== 'base') : run.methods;
-    by('method').replaceChildren(...methods.map((each) => make('option', { value: each }, each)));
-    state.method = methods.includes(state.method)
-      ? state.method
-      : methods.includes('sda')
-        ? 'sda'
-        : (methods[0] ?? '');
-    by('method').value = state.method;
+    by('method').replaceChildren(
+      ...run.views.map((view) => make('option', { value: view.name }, report.nameOf(view))),
+    );
+    const named = (name) => run.views.find((view) => view.name === name);
+    setView(named(state.view?.name) ?? named('sda') ?? run.views[0]);
     const labels = [...new Set(run.items.flatMap(report.labelsOf))].sort();
     const all = labels.length > LABELS ? `all (of ${labels.length}, ${LABELS} are listed)` : 'all';
     by('label').replaceChildren(
@@ -52,9 +48,13 @@ report.browser = (runs) => {
     );
   }
 
-  function toMethod(method) {
-    state.method = method;
-    by('method').value = method;
+  function setView(view) {
+    state.view = view;
+    by('method').value = view.name;
+  }
+
+  function toView(name) {
+    setView(runs[state.run].views.find((view) => view.name === name));
     filter();
     remember(list.chosen());
   }
@@ -62,7 +62,7 @@ report.browser = (runs) => {
   /** Keeps the item in the address, for a link to it. */
   function remember(item) {
     if (!item) return;
-    const address = new URLSearchParams({ item: item.id, method: state.method });
+    const address = new URLSearchParams({ item: item.id, method: state.view.name });
     if (runs.length > 1) address.set('run', String(state.run));
     try {
       history.replaceState(null, '', `#${address}`);
@@ -76,11 +76,8 @@ report.browser = (runs) => {
     const wanted = new URLSearchParams(location.hash.slice(1));
     const run = Number(wanted.get('run') ?? 0);
     openRun(Number.isInteger(run) && runs[run] ? run : 0);
-    const method = wanted.get('method');
-    if ([...by('method').options].some(({ value }) => value === method)) {
-      state.method = method;
-      by('method').value = method;
-    }
+    const view = runs[state.run].views.find(({ name }) => name === wanted.get('method'));
+    if (view) setView(view);
     filter();
     const id = wanted.get('item');
     state.wanted = id !== null && list.find(id);
@@ -98,14 +95,14 @@ report.browser = (runs) => {
     openRun(Number(target.value));
     filter();
   });
-  by('method').addEventListener('change', ({ target }) => toMethod(target.value));
+  by('method').addEventListener('change', ({ target }) => toView(target.value));
   for (const id of ['outcome', 'label', 'sort', 'score-from', 'score-to', 'search'])
     by(id).addEventListener('input', filter);
   by('filters').addEventListener('submit', (event) => event.preventDefault());
 
-  function nextMethod() {
+  function nextView() {
     const { options, selectedIndex } = by('method');
-    toMethod(options[(selectedIndex + 1) % options.length].value);
+    toView(options[(selectedIndex + 1) % options.length].value);
   }
   document.addEventListener('keydown', (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || by('keys').open) return;
@@ -114,7 +111,7 @@ report.browser = (runs) => {
     const shade = Object.keys(report.SHADES)[Number(event.key) - 1];
     if (event.key === 'j') list.move(1);
     else if (event.key === 'k') list.move(-1);
-    else if (event.key === 'm') nextMethod();
+    else if (event.key === 'm') nextView();
     else if (event.key === 't') pane.toTokens();
     else if (event.key === '/') by('search').focus();
     else if (event.key === '?') by('keys').showModal();

@@ -1,13 +1,13 @@
-/** What an item is for one method, and which items pass the filters. */
+/** What an item is in one view (a method beside base or another one), and which items pass the filters. */
 report.OUTCOMES = { method: 'win', base: 'loss', tie: 'tie', failed: 'failed', none: '' };
 
-report.outcomeOf = (item, method) => {
-  const verdict = item.verdicts[method];
+report.outcomeOf = (item, view) => {
+  const verdict = item.verdicts[view.name];
   if (!verdict) return 'none';
   return verdict.failed ? 'failed' : verdict.winner;
 };
-report.gapOf = (item, method) => {
-  const verdict = item.verdicts[method];
+report.gapOf = (item, view) => {
+  const verdict = item.verdicts[view.name];
   return verdict?.winner ? verdict.method - verdict.base : null;
 };
 report.scoreOf = (item) => item.score?.score ?? null;
@@ -15,8 +15,8 @@ report.labelsOf = (item) => Object.entries(item.labels).map(([name, value]) => `
 
 const SORTS = {
   score: (item) => report.scoreOf(item),
-  gap: (item, method) => report.gapOf(item, method),
-  js: (item, method) => item.responses[method]?.js ?? null,
+  gap: (item, view) => report.gapOf(item, view),
+  js: (item, view) => item.responses[view.method]?.js ?? null,
 };
 
 // what is searched, made once for each item
@@ -36,9 +36,9 @@ const searchedOf = (item) => {
  * (null for any), and `sort`, a name of SORTS with "-" before it for the smallest first, or "order". Items without
  * the value that is sorted by come last.
  */
-report.filterItems = (items, method, { search, outcome, label, from, to, sort }) => {
+report.filterItems = (items, view, { search, outcome, label, from, to, sort }) => {
   const rows = items.filter((item) => {
-    if (outcome && report.outcomeOf(item, method) !== outcome) return false;
+    if (outcome && report.outcomeOf(item, view) !== outcome) return false;
     if (label && !report.labelsOf(item).includes(label)) return false;
     const score = report.scoreOf(item);
     if (from !== null && !(score !== null && score >= from)) return false;
@@ -49,7 +49,7 @@ report.filterItems = (items, method, { search, outcome, label, from, to, sort })
   if (!value) return rows;
   const sign = sort.startsWith('-') ? -1 : 1;
   const rank = (item) => {
-    const read = value(item, method);
+    const read = value(item, view);
     return read === null ? Number.NEGATIVE_INFINITY : sign * read;
   };
   return rows

@@ -1,14 +1,16 @@
-/** The item that is chosen: base and method side by side, with each token shaded. */
+/** The item that is chosen: the two sides of a view side by side, with each token shaded. */
 report.itemPane = (pane, onLeave) => {
   const { make } = report;
   let shade = 'js';
 
-  function show(item, method) {
+  function show(item, view) {
     if (!item) {
       pane.replaceChildren(make('p', { class: 'note' }, 'No item passes the filters.'));
       return;
     }
-    const methods = [...new Set(['base', method])].filter((each) => item.responses[each]);
+    const methods = [...new Set([view.against, view.method])].filter(
+      (each) => item.responses[each],
+    );
     const answers = make(
       'div',
       { class: methods.length > 1 ? 'answers' : 'answers single' },
@@ -24,7 +26,7 @@ report.itemPane = (pane, onLeave) => {
           `The base response is gibberish: ${item.gibberish}; not in the refined set.`,
         ),
       item.query && make('div', { class: 'query', dir: 'auto' }, item.query),
-      verdictOf(item, method),
+      verdictOf(item, view),
       answers.querySelector('.tokens') && shadeBar(),
       answers,
     ];
@@ -38,14 +40,18 @@ report.itemPane = (pane, onLeave) => {
     return [`S ${score.score.toFixed(1)}`, `a ${score.a.toFixed(3)}`];
   }
 
-  function verdictOf(item, method) {
-    const verdict = item.verdicts[method];
+  function verdictOf(item, view) {
+    const verdict = item.verdicts[view.name];
     if (!verdict) return null;
     if (verdict.failed)
       return make('p', { class: 'bad' }, `Not judged (${verdict.failed}): ${verdict.reason}`);
-    const { winner, consistent } = verdict;
+    const { winner, consistent, leftOut } = verdict;
     const scores = `${verdict.method.toFixed(1)} against ${verdict.base.toFixed(1)}`;
-    const text = `${method} ${report.OUTCOMES[winner]}: ${scores}${consistent ? '' : '; the two orders disagree'}`;
+    const notes = [
+      consistent ? '' : '; the two orders disagree',
+      leftOut === null ? '' : `; left out of the rates: ${leftOut}`,
+    ];
+    const text = `${report.nameOf(view)} ${report.OUTCOMES[winner]}: ${scores}${notes.join('')}`;
     return make('p', { class: `outcome-${winner}` }, text);
   }
 

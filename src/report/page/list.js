@@ -3,7 +3,7 @@ report.itemList = (list, onChoose) => {
   const { make } = report;
   const ROW = 46; // as in page.css
   let rows = [];
-  let method = '';
+  let view = null;
   let chosen = 0;
 
   /** The rows in sight, and a few around them. */
@@ -19,8 +19,8 @@ report.itemList = (list, onChoose) => {
   }
 
   function rowOf(item, index) {
-    const outcome = report.outcomeOf(item, method);
-    const gap = report.gapOf(item, method);
+    const outcome = report.outcomeOf(item, view);
+    const gap = report.gapOf(item, view);
     const score = report.scoreOf(item);
     const meta = [
       score !== null ? `S ${score.toFixed(0)}` : item.score ? 'S failed' : '',
@@ -79,10 +79,10 @@ report.itemList = (list, onChoose) => {
 
   return {
     /** Other rows; the item that is chosen stays so where it is still among them. */
-    set(items, ofMethod) {
+    set(items, ofView) {
       const before = rows[chosen];
       rows = items;
-      method = ofMethod;
+      view = ofView;
       chosen = Math.max(0, rows.indexOf(before));
       list.scrollTop = Math.max(0, (chosen - 3) * ROW);
       draw();

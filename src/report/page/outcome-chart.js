@@ -2,9 +2,9 @@
 report.outcomes = (parent, runs) => {
   const lines = runs
     .flatMap((run) =>
-      (run.summary?.comparisons ?? []).map(({ method, full }) => ({
-        name: runs.length > 1 ? `${run.name}: ${method}` : method,
-        rates: full,
+      (run.summary?.comparisons ?? []).map((comparison) => ({
+        name: `${runs.length > 1 ? `${run.name}: ` : ''}${report.nameOf(comparison)}`,
+        rates: comparison.full,
       })),
     )
     .filter(({ rates }) => rates.judged > 0)

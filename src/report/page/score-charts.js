@@ -1,4 +1,4 @@
-/** Histograms, one a panel: S of the base responses, and what the judge gave to each method and to base. */
+/** Histograms, one a panel: S of the base responses, and what the judge gave to both sides of each comparison. */
 report.scores = (parent, runs) => {
   const WIDTH = 10;
   const BINS = 100 / WIDTH;
@@ -16,24 +16,24 @@ report.scores = (parent, runs) => {
     for (const panel of panels) draw(box, panel);
   }
 
-  function panelsOf({ items, methods }) {
+  function panelsOf({ items, views }) {
     const scores = items.flatMap(({ score }) => score?.score ?? []);
-    const judged = methods
-      .map((method) => ({
-        method,
-        verdicts: items.flatMap(({ verdicts }) =>
-          verdicts[method]?.winner ? [verdicts[method]] : [],
-        ),
+    const judged = views
+      .map((view) => ({
+        ...view,
+        verdicts: items
+          .flatMap(({ verdicts }) => verdicts[view.name] ?? [])
+          .filter(({ winner, leftOut }) => winner && leftOut === null),
       }))
       .filter(({ verdicts }) => verdicts.length > 0);
     return [
       ...(scores.length > 0
         ? [{ title: 'S of base', series: [{ name: 'S', counts: histogram(scores) }] }]
         : []),
-      ...judged.map(({ method, verdicts }) => ({
-        title: `${method} and base, as judged`,
+      ...judged.map(({ method, against, verdicts }) => ({
+        title: `${method} and ${against}, as judged`,
         series: [
-          { name: 'base', counts: histogram(verdicts.map(({ base }) => base)) },
+          { name: against, counts: histogram(verdicts.map(({ base }) => base)), hollow: true },
           { name: method, counts: histogram(verdicts.map((verdict) => verdict.method)) },
         ],
       })),
@@ -56,21 +56,20 @@ report.scores = (parent, runs) => {
         axisLabel: { color: report.css('--soft'), formatter: (range) => range.split('-')[0] },
       }),
       yAxis: report.axisStyle({ type: 'value', minInterval: 1 }),
-      series: series.map(({ name, counts }) => ({
+      series: series.map(({ name, counts, hollow = false }) => ({
         name,
         type: 'bar',
         data: counts,
         barGap: '0%',
         barCategoryGap: '20%',
-        itemStyle: barStyle(name),
+        itemStyle: barStyle(hollow),
       })),
     }));
   }
 
-  /** Base is hollow: told apart without colour. */
-  function barStyle(name) {
-    if (name === 'base')
-      return { color: 'transparent', borderColor: report.css('--text'), borderWidth: 1 };
+  /** What a method is measured against is hollow: told apart without colour. */
+  function barStyle(hollow) {
+    if (hollow) return { color: 'transparent', borderColor: report.css('--text'), borderWidth: 1 };
     return { color: report.css('--win'), borderColor: report.css('--win'), borderWidth: 1 };
   }
 };

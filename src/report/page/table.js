@@ -7,6 +7,7 @@ report.table = (runs) => {
     ),
   );
   if (rows.length === 0) return false;
+  const sum = (counts) => Object.values(counts).reduce((total, count) => total + count, 0);
   const percent = (value) => (typeof value === 'number' ? (100 * value).toFixed(1) : '-');
   const rate = (each) =>
     each ? `${percent(each.value)} [${percent(each.low)}, ${percent(each.high)}]` : '-';
@@ -20,9 +21,11 @@ report.table = (runs) => {
     ['Core', ({ run }) => run.core],
     ['Judge', ({ run }) => run.judge ?? 'none'],
   ].filter(([, read]) => new Set(rows.map(read)).size > 1);
+  const others = rows.some(({ comparison }) => comparison.against !== 'base');
   const words = [
     ...names,
     ['Method', ({ comparison }) => comparison.method],
+    ...(others ? [['Against', ({ comparison }) => comparison.against]] : []),
     ['Set', ({ set }) => set],
   ];
   const numbers = [
@@ -32,12 +35,15 @@ report.table = (runs) => {
     ['Ties as half %', ({ rates }) => percent(rates.tiesAsHalf?.value)],
     ['Approx. %', ({ rates }) => percent(rates.approximate.winRate)],
     ['Sign test p', ({ rates }) => rates.signTestP?.toPrecision(2) ?? '-'],
-    ['Failed', ({ rates }) => Object.values(rates.failures).reduce((sum, count) => sum + count, 0)],
+    ['Failed', ({ rates }) => sum(rates.failures)],
+    ['Left out', ({ rates }) => sum(rates.leftOut)],
     ['Pending', ({ comparison }) => comparison.pending],
-    ['Words / base', ({ comparison }) => both(comparison.words)],
-    ['Tokens / base', ({ comparison }) => both(comparison.tokens)],
-  ].filter(([name]) => name !== 'Pending' || rows.some(({ comparison }) => comparison.pending > 0));
-  const whole = new Set(['Pending', 'Words / base', 'Tokens / base']); // not of a set
+    ['Words / against', ({ comparison }) => both(comparison.words)],
+    ['Tokens / against', ({ comparison }) => both(comparison.tokens)],
+  ].filter(
+    ([name, read]) => !['Pending', 'Left out'].includes(name) || rows.some((row) => read(row) > 0),
+  );
+  const whole = new Set(['Pending', 'Words / against', 'Tokens / against']); // not of a set
   const head = [
     ...words.map(([name]) => make('th', { scope: 'col' }, name)),
     ...numbers.map(([name]) => make('th', { scope: 'col', class: 'num' }, name)),
