@@ -21,7 +21,20 @@ export async function readTextFile(
   code: ErrorCode,
   options: { readonly pipe?: boolean } = {},
 ): Promise<string> {
-  let bytes: Uint8Array;
+  const bytes = await readBytes(file, code, options);
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (error) {
+    throw new SdaError(code, `${file} is not UTF-8 text; download it again.`, { cause: error });
+  }
+}
+
+/** The bytes of a file; see {@link readTextFile}. */
+async function readBytes(
+  file: string,
+  code: ErrorCode,
+  options: { readonly pipe?: boolean },
+): Promise<Uint8Array> {
   try {
     const info = await stat(file);
     const { size } = info;
@@ -34,7 +47,7 @@ export async function readTextFile(
         `${file} has ${size} bytes where at most ${MAX_JSON_BYTES} are read; check that it is the right file.`,
       );
     }
-    bytes = await readFile(file);
+    return await readFile(file);
   } catch (error) {
     if (error instanceof SdaError) throw error;
     throw new SdaError(
@@ -45,17 +58,24 @@ export async function readTextFile(
       { cause: error },
     );
   }
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-  } catch (error) {
-    throw new SdaError(code, `${file} is not UTF-8 text; download it again.`, { cause: error });
-  }
 }
 
 /** Like {@link readTextFile}, but null where the file does not exist. */
 export async function readTextFileIfPresent(file: string, code: ErrorCode): Promise<string | null> {
+  return ifPresent(readTextFile(file, code));
+}
+
+/** The bytes of a folder's own file, null where it does not exist; see {@link readTextFile}. */
+export async function readBytesIfPresent(
+  file: string,
+  code: ErrorCode,
+): Promise<Uint8Array | null> {
+  return ifPresent(readBytes(file, code, {}));
+}
+
+async function ifPresent<T>(content: Promise<T>): Promise<T | null> {
   try {
-    return await readTextFile(file, code);
+    return await content;
   } catch (error) {
     if (error instanceof SdaError && isMissing(error.cause)) return null;
     throw error;

@@ -5,7 +5,8 @@ import { libraryMessage, SdaError } from '../errors.js';
 import { BUILTIN_TEMPLATES, isBuiltinTemplate, PLAIN } from './builtin-templates.js';
 import { timeFor, withinTime } from './limits.js';
 import { strftime } from './strftime.js';
-import { MAX_LIST, runTemplate } from './template-interpreter.js';
+import { MAX_LIST } from './template-bounds.js';
+import { runTemplate } from './template-interpreter.js';
 import { parseTemplate, type TemplateProgram } from './template-source.js';
 import { loadTokenizerConfig, type TokenizerConfig } from './tokenizer-config.js';
 

@@ -9,11 +9,10 @@ const BRACES = /\{(?:\d+(?:,\d*)?|,\d+)\}/y;
  * A regular expression of the Rust library (Oniguruma) without possessive quantifiers and atomic groups, which
  * `@huggingface/tokenizers` takes for plain ones: those give back what they have matched. JavaScript has the like only
  * as a look ahead, whose text is then matched again.
- * @param options.captures whether its groups may capture; String.split would give what they capture as pieces
  * @throws UnsupportedPattern where that cannot be
  */
-export function portablePattern(source: string, options: { readonly captures: boolean }): string {
-  const atoms = new Atoms(source, options.captures);
+export function portablePattern(source: string): string {
+  const atoms = new Atoms(source);
   for (let i = 0; i < source.length; ) i += atoms.read(i);
   return atoms.out;
 }
@@ -26,10 +25,7 @@ class Atoms {
   private readonly groups: { readonly start: number; readonly opening: string }[] = [];
   private readonly referring: boolean;
 
-  constructor(
-    private readonly source: string,
-    private readonly captures: boolean,
-  ) {
+  constructor(private readonly source: string) {
     this.referring = /\\(?:[1-9]|[kg]<)/.test(source);
   }
 
@@ -83,19 +79,12 @@ class Atoms {
     this.groups.push({ start: this.out.length, opening });
     this.atom = -1;
     if (opening === '(?>') return opening.length;
-    const captures = opening === '(' || /^\(\?<\w/.test(opening);
-    if (captures && !this.captures) {
-      if (this.referring) throw new UnsupportedPattern('a back-reference where it removes text');
-      this.out += '(?:';
-      return opening.length;
-    }
     return this.add(opening);
   }
 
   /** Ends an atom that gives nothing back. */
   private atomic(start: number, quantifier: string, read: number): number {
     const what = quantifier === '' ? 'an atomic group' : 'a possessive quantifier';
-    if (!this.captures) throw new UnsupportedPattern(`${what} where it removes text`);
     if (this.referring) throw new UnsupportedPattern(`${what} beside a back-reference`);
     if (this.groups.some(({ opening }) => opening === '(?<=' || opening === '(?<!')) {
       throw new UnsupportedPattern(`${what} in a look behind`);

@@ -20,8 +20,13 @@ export interface JsonOptions {
   readonly sortKeys?: boolean;
 }
 
-/** @param isTuple tells tuples from lists, which are one kind of value to `@huggingface/jinja`. */
-export function printer(limit: number, isTuple: (value: TemplateValue) => boolean): Printer {
+/**
+ * How a value is a list to `@huggingface/jinja` and another thing to Python: `tuple`, a view such as `dict_keys`, or a
+ * range as Python writes it; undefined for a list.
+ */
+export type FormOf = (value: TemplateValue) => string | undefined;
+
+export function printer(limit: number, formOf: FormOf): Printer {
   // A few lists inside each other, each twice, are a text that no memory holds.
   let left = limit;
   const spend = (text: string) => {
@@ -36,9 +41,12 @@ export function printer(limit: number, isTuple: (value: TemplateValue) => boolea
         return spend(pythonString(value.value as string));
       case 'ArrayValue':
       case 'TupleValue': {
+        const form = value.type === 'TupleValue' ? 'tuple' : formOf(value);
+        if (isRange(form)) return form;
         const items = (value.value as TemplateValue[]).map(repr);
         const list = spend(items.join(', '));
-        if (value.type !== 'TupleValue' && !isTuple(value)) return `[${list}]`;
+        if (form === undefined) return `[${list}]`;
+        if (form !== 'tuple') return `${form}([${list}])`;
         return items.length === 1 ? `(${list},)` : `(${list})`;
       }
       case 'ObjectValue':
@@ -74,6 +82,9 @@ export function printer(limit: number, isTuple: (value: TemplateValue) => boolea
         return spend(quote(value.value as string));
       case 'ArrayValue':
       case 'TupleValue':
+        if ((formOf(value) ?? 'tuple') !== 'tuple') {
+          throw new Error(`${formOf(value)!.replace(/\(.*/, '')} is not JSON serializable`);
+        }
         return wrap(
           '[',
           (value.value as TemplateValue[]).map((item) => json(item, options, depth + 1)),
@@ -115,12 +126,9 @@ export function printer(limit: number, isTuple: (value: TemplateValue) => boolea
 }
 
 /** Python's `==`. */
-export function equals(
-  a: TemplateValue,
-  b: TemplateValue,
-  isTuple: (value: TemplateValue) => boolean,
-): boolean {
-  const same = (x: TemplateValue, y: TemplateValue) => equals(x, y, isTuple);
+export function equals(a: TemplateValue, b: TemplateValue, formOf: FormOf): boolean {
+  const same = (x: TemplateValue, y: TemplateValue) => equals(x, y, formOf);
+  const kind = (value: TemplateValue) => formOf(value)?.replace(/\(.*/, '');
   if (isNumeric(a) && isNumeric(b)) return Number(a.value) === Number(b.value);
   if (a.type !== b.type) return false;
   switch (a.type) {
@@ -132,7 +140,7 @@ export function equals(
     case 'ArrayValue': {
       const [left, right] = [a.value as TemplateValue[], b.value as TemplateValue[]];
       return (
-        isTuple(a) === isTuple(b) &&
+        kind(a) === kind(b) &&
         left.length === right.length &&
         left.every((item, i) => same(item, right[i]!))
       );
@@ -151,6 +159,10 @@ export function equals(
     default:
       return a.value === b.value;
   }
+}
+
+function isRange(form: string | undefined): form is string {
+  return form?.startsWith('range(') === true;
 }
 
 /** Python's `len` of a text. */
@@ -203,7 +215,8 @@ function isSpace(character: string): boolean {
   return /\p{White_Space}/u.test(character) || (character >= '\x1c' && character <= '\x1f');
 }
 
-function isNumeric({ type }: TemplateValue): boolean {
+/** Whether a value is a number to Python, as booleans are. */
+export function isNumeric({ type }: TemplateValue): boolean {
   return type === 'IntegerValue' || type === 'FloatValue' || type === 'BooleanValue';
 }
 
@@ -278,7 +291,7 @@ function escapeUnit(unit: string): string {
 }
 
 /** By code points, as Python sorts texts. */
-function compare(a: string, b: string): number {
+export function compare(a: string, b: string): number {
   const [left, right] = [[...a], [...b]];
   for (let i = 0; i < Math.min(left.length, right.length); i++) {
     const difference = left[i]!.codePointAt(0)! - right[i]!.codePointAt(0)!;

@@ -1,8 +1,10 @@
 import { Environment, Interpreter } from '@huggingface/jinja';
+import { operate } from './python-operators.js';
+import { CASES, STRIPS } from './python-strings.js';
 import {
   characterAt,
   equals,
-  type JsonOptions,
+  isNumeric,
   length,
   nameOf,
   type Printer,
@@ -10,11 +12,10 @@ import {
   strip,
   type TemplateValue,
 } from './python-values.js';
+import { type Arguments, characters, jsonOptions } from './template-arguments.js';
+import { MAX_LIST, MAX_TEXT, tooLong } from './template-bounds.js';
+import { FILTERS, type FilterHost } from './template-filters.js';
 import type { TemplateProgram } from './template-source.js';
-
-/** Longest text, in characters, and longest list that a template may hold: the largest prompts are a tenth of it. */
-export const MAX_TEXT = 16 * 2 ** 20;
-export const MAX_LIST = 20_000;
 
 /** A part of a template's tree, as far as it is looked into. */
 interface Node {
@@ -32,12 +33,6 @@ interface Evaluator {
 
 const Base = Interpreter as unknown as new (environment: Environment) => Evaluator;
 
-/** Arguments of a call: those by place, and those by name. */
-interface Arguments {
-  readonly listed: readonly TemplateValue[];
-  readonly named: ReadonlyMap<string, TemplateValue>;
-}
-
 /**
  * Runs a parsed template. Stops where a value gets too large, before doubling it a few times more exhausts the
  * heap, which no process survives.
@@ -50,30 +45,20 @@ export function runTemplate(program: TemplateProgram, environment: Environment):
 /** Nodes that write nothing; any other that gives None writes it. */
 const SILENT: ReadonlySet<unknown> = new Set(['Set', 'Macro', 'Comment']);
 
-const STRIPS: ReadonlyMap<unknown, 'both' | 'left' | 'right'> = new Map([
-  ['strip', 'both'],
-  ['lstrip', 'left'],
-  ['rstrip', 'right'],
-]);
+/** Methods of an object that Python answers with a view. */
+const VIEWS: ReadonlySet<unknown> = new Set(['items', 'keys', 'values']);
 
-/** Texts with other capitals, by method and, after a bar, by filter: the filter `title` counts words in its own way. */
-const CASES: ReadonlyMap<unknown, (text: string) => string> = new Map([
-  ['capitalize', capitalized],
-  ['|capitalize', capitalized],
-  ['title', (text: string) => text.replaceAll(/\p{L}+/gu, capitalized)],
-  ['|title', (text: string) => text.replaceAll(/[^-\s({[<]+/gu, capitalized)],
+/** Tests that `@huggingface/jinja` has not, or has otherwise: to Python a boolean is a number. */
+const TESTS: ReadonlyMap<unknown, (value: TemplateValue) => boolean> = new Map([
+  ['float', ({ type }: TemplateValue) => type === 'FloatValue'],
+  ['number', isNumeric],
 ]);
-
-function capitalized(text: string): string {
-  const [first = '', ...rest] = text;
-  return first.toUpperCase() + rest.join('').toLowerCase();
-}
 
 /** The interpreter with what templates rely on of Python: how values are written, compared and stripped. */
 class PythonInterpreter extends Base {
-  private readonly tuples = new WeakSet<TemplateValue>();
-  private readonly print: Printer = printer(MAX_TEXT, (value) => this.tuples.has(value));
-
+  /** See `FormOf` */
+  private readonly forms = new WeakMap<TemplateValue, string>();
+  private readonly print: Printer = printer(MAX_TEXT, (value) => this.forms.get(value));
   override evaluate(node: Node | undefined, scope: unknown): TemplateValue {
     return bounded((node && this.own(node, scope)) ?? super.evaluate(node, scope));
   }
@@ -95,7 +80,7 @@ class PythonInterpreter extends Base {
       case 'Evaluated':
         return node.value as TemplateValue;
       case 'TupleLiteral':
-        return this.tuple(super.evaluate({ ...node, type: 'ArrayLiteral' }, scope));
+        return this.formed(super.evaluate({ ...node, type: 'ArrayLiteral' }, scope), 'tuple');
       case 'BinaryExpression':
         return this.binary(node, scope);
       case 'FilterExpression':
@@ -108,6 +93,8 @@ class PythonInterpreter extends Base {
         return this.method(node, scope);
       case 'MemberExpression':
         return this.member(node, scope);
+      case 'TestExpression':
+        return this.test(node, scope);
       default:
         return undefined;
     }
@@ -134,26 +121,16 @@ class PythonInterpreter extends Base {
           (right.value as TemplateValue[]).some((item) => this.equal(item, left)) ===
             (operator === 'in'),
         );
-      case '+':
-        if ((left.type === 'StringValue') === (right.type === 'StringValue')) break;
-        throw new Error(`it adds ${nameOf(right)} to ${nameOf(left)}`);
-      case '%':
-      case '/':
-      case '//': {
-        if (![left, right].every(({ type }) => type === 'IntegerValue' || type === 'FloatValue')) {
-          break;
-        }
-        const [a, b] = [left.value as number, right.value as number];
-        if (b === 0) throw new Error('division by zero');
-        if (operator !== '%') break;
-        const float = left.type === 'FloatValue' || right.type === 'FloatValue';
-        // Python's remainder has the sign of the divisor.
-        const remainder = a % b;
-        const value = remainder !== 0 && remainder < 0 !== b < 0 ? remainder + b : remainder;
-        return super.evaluate({ type: float ? 'FloatLiteral' : 'IntegerLiteral', value }, scope);
-      }
     }
+    const own = operate(operator, left, right, this.host(scope));
+    if (own) return own;
     return super.evaluate({ ...node, left: evaluated(left), right: evaluated(right) }, scope);
+  }
+
+  private test(node: Node, scope: unknown): TemplateValue | undefined {
+    const test = TESTS.get(fieldValue(node.test));
+    if (!test) return undefined;
+    return native(test(this.evaluate(node.operand as Node, scope)) !== node.negate);
   }
 
   private filter(node: Node, scope: unknown): TemplateValue {
@@ -163,6 +140,8 @@ class PythonInterpreter extends Base {
       filter.type === 'CallExpression' ? fieldValue(filter.callee) : filter.value,
     );
     const call = () => this.arguments(filter.args ?? [], scope);
+    const own = FILTERS.get(name)?.(operand, call(), this.host(scope));
+    if (own) return own;
     switch (name) {
       case 'tojson':
         return this.text(this.print.json(operand, jsonOptions(call())));
@@ -171,7 +150,7 @@ class PythonInterpreter extends Base {
       case 'trim':
         return this.text(strip(this.print.text(operand), 'both', characters(call(), 'chars')));
       case 'join':
-        return this.join(operand, call());
+        return this.join(operand, call(), scope);
       case 'length':
       case 'count':
         if (operand.type !== 'StringValue') break;
@@ -189,6 +168,7 @@ class PythonInterpreter extends Base {
   private method(node: Node, scope: unknown): TemplateValue | undefined {
     const callee = node.callee as Node;
     const by = callee.property as Node;
+    if (callee.type === 'Identifier' && callee.value === 'range') return this.range(node, scope);
     if (callee.type !== 'MemberExpression' || by.type === 'SliceExpression') return undefined;
     const object = this.evaluate(callee.object as Node, scope);
     const property = callee.computed === true ? evaluated(this.evaluate(by, scope)) : by;
@@ -201,7 +181,7 @@ class PythonInterpreter extends Base {
       }
       if (name === 'join') {
         const { listed } = this.arguments(node.args, scope);
-        return this.join(listed[0] ?? object, { listed: [object], named: new Map() });
+        return this.join(listed[0] ?? object, { listed: [object], named: new Map() }, scope);
       }
       const change = CASES.get(name);
       if (change && (node.args as Node[]).length === 0) {
@@ -212,14 +192,31 @@ class PythonInterpreter extends Base {
       { ...node, callee: { ...callee, object: evaluated(object), property } },
       scope,
     );
-    return object.type === 'ObjectValue' && name === 'items' ? this.pairs(result) : result;
+    if (object.type !== 'ObjectValue') return result;
+    if (name === 'items') this.pairs(result);
+    return VIEWS.has(name) ? this.formed(result, `dict_${name}`) : result;
+  }
+
+  /** A call of `range`, or of what a template has put in its place. */
+  private range(node: Node, scope: unknown): TemplateValue {
+    const { listed } = this.arguments(node.args, scope);
+    const result = super.evaluate({ ...node, args: listed.map(evaluated) }, scope);
+    const numbers = listed.map(({ value }) => Number(value));
+    const [start, stop, step] = numbers.length === 1 ? [0, ...numbers] : numbers;
+    const written = [start, stop, ...(step === undefined || step === 1 ? [] : [step])];
+    return this.formed(result, `range(${written.join(', ')})`);
   }
 
   /** A character of a text by its number: to Python a whole one, never half of a surrogate pair. */
   private member(node: Node, scope: unknown): TemplateValue | undefined {
     const property = node.property as Node;
-    if (node.computed !== true || property.type === 'SliceExpression') return undefined;
     const object = this.evaluate(node.object as Node, scope);
+    if (object.type === 'UndefinedValue') throw new Error('it asks a value that is not there');
+    if (node.computed !== true || property.type === 'SliceExpression') {
+      const result = super.evaluate({ ...node, object: evaluated(object) }, scope);
+      const sliced = property.type === 'SliceExpression' && this.forms.get(object) === 'tuple';
+      return sliced ? this.formed(result, 'tuple') : result;
+    }
     const index = this.evaluate(property, scope);
     if (object.type === 'StringValue' && index.type === 'IntegerValue') {
       const character = characterAt(object.value as string, index.value as number);
@@ -230,10 +227,14 @@ class PythonInterpreter extends Base {
   }
 
   private equal(a: TemplateValue, b: TemplateValue): boolean {
-    return equals(a, b, (value) => this.tuples.has(value));
+    return equals(a, b, (value) => this.forms.get(value));
   }
 
-  private join(operand: TemplateValue, { listed, named }: Arguments): TemplateValue {
+  private join(
+    operand: TemplateValue,
+    { listed, named }: Arguments,
+    scope: unknown,
+  ): TemplateValue {
     const separator = listed[0] ?? named.get('d');
     const attribute = listed[1] ?? named.get('attribute');
     const items =
@@ -247,13 +248,7 @@ class PythonInterpreter extends Base {
     if (items === null) throw new Error(`${nameOf(operand)} is no list to join`);
     const part = (item: TemplateValue): string => {
       if (attribute === undefined || attribute.type === 'NullValue') return this.print.text(item);
-      let value = item;
-      for (const name of String(attribute.value).split('.')) {
-        const property = evaluated(/^\d+$/.test(name) ? native(Number(name)) : this.text(name));
-        const object = evaluated(value);
-        value = this.evaluate({ type: 'MemberExpression', computed: true, object, property }, null);
-      }
-      return this.print.text(value);
+      return this.print.text(this.attribute(item, attribute, scope));
     };
     const between = separator === undefined ? '' : this.print.text(separator);
     let joined = '';
@@ -262,6 +257,38 @@ class PythonInterpreter extends Base {
       if (joined.length > MAX_TEXT) throw tooLong();
     }
     return this.text(joined);
+  }
+
+  private attribute(item: TemplateValue, path: TemplateValue, scope: unknown): TemplateValue {
+    let value = item;
+    for (const name of String(path.value).split('.')) {
+      const property = evaluated(/^\d+$/.test(name) ? native(Number(name)) : this.text(name));
+      const object = evaluated(value);
+      value = this.evaluate({ type: 'MemberExpression', computed: true, object, property }, scope);
+    }
+    return value;
+  }
+
+  /** The filter `name` of a value, with arguments that are values already. */
+  private applied(
+    name: string,
+    operand: TemplateValue,
+    args: Arguments,
+    scope: unknown,
+  ): TemplateValue {
+    const own = FILTERS.get(name)?.(operand, args, this.host(scope));
+    if (own) return own;
+    const identifier = { type: 'Identifier', value: name };
+    const listed = [...args.listed.map(evaluated)];
+    const filter = { type: 'CallExpression', callee: identifier, args: listed };
+    return this.evaluate(
+      {
+        type: 'FilterExpression',
+        operand: evaluated(operand),
+        filter: listed.length > 0 ? filter : identifier,
+      },
+      scope,
+    );
   }
 
   private arguments(args: unknown, scope: unknown): Arguments {
@@ -273,14 +300,39 @@ class PythonInterpreter extends Base {
     return super.evaluate({ type: 'StringLiteral', value }, null);
   }
 
-  private tuple(list: TemplateValue): TemplateValue {
-    this.tuples.add(list);
+  /** This interpreter as filters and operators see it, in a scope of the template. */
+  private host(scope: unknown): FilterHost {
+    const make = (type: string, value: unknown) => super.evaluate({ type, value }, scope);
+    return {
+      text: (value) => this.text(value),
+      list: (items) => make('ArrayLiteral', items.map(evaluated)),
+      integer: (value) => make('IntegerLiteral', value),
+      float: (value) => make('FloatLiteral', value),
+      boolean: native,
+      nothing: () => super.evaluate(undefined, scope),
+      attribute: (value, path) => this.attribute(value, path, scope),
+      compute: (operator, left, right) => {
+        const operands = { left: evaluated(left), right: evaluated(right) };
+        const node = { type: 'BinaryExpression', operator: { value: operator }, ...operands };
+        return this.evaluate(node, scope);
+      },
+      test: (name, value) => {
+        const test = { type: 'Identifier', value: name };
+        const node = { type: 'TestExpression', operand: evaluated(value), negate: false, test };
+        return this.evaluate(node, scope).value === true;
+      },
+      apply: (name, operand, args) => this.applied(name, operand, args, scope),
+    };
+  }
+
+  private formed(list: TemplateValue, form: string): TemplateValue {
+    if (list.type === 'ArrayValue') this.forms.set(list, form);
     return list;
   }
 
   private pairs(list: TemplateValue): TemplateValue {
     if (list.type === 'ArrayValue') {
-      for (const pair of list.value as TemplateValue[]) this.tuples.add(pair);
+      for (const pair of list.value as TemplateValue[]) this.forms.set(pair, 'tuple');
     }
     return list;
   }
@@ -299,40 +351,6 @@ function fieldValue(node: unknown): unknown {
   return (node as { readonly value?: unknown }).value;
 }
 
-/** The characters to strip, where they are given. */
-function characters({ listed, named }: Arguments, name?: string): string | undefined {
-  const value = listed[0] ?? (name === undefined ? undefined : named.get(name));
-  const names = [...named.keys()].filter((key) => key !== name);
-  if (listed.length > 1 || names.length > 0) throw new Error('strip takes one argument');
-  if (value === undefined || value.type === 'NullValue') return undefined;
-  if (value.type !== 'StringValue') {
-    throw new Error(`strip takes characters or None, not ${nameOf(value)}`);
-  }
-  return value.value as string;
-}
-
-function jsonOptions({ listed, named }: Arguments): JsonOptions {
-  const [ensureAscii, indent, separators, sortKeys] = (
-    ['ensure_ascii', 'indent', 'separators', 'sort_keys'] as const
-  ).map((name, i) => (listed[i] ?? named.get(name))?.value ?? undefined);
-  const pair = separators as readonly TemplateValue[] | undefined;
-  if (
-    pair !== undefined &&
-    (pair.length !== 2 || pair.some(({ type }) => type !== 'StringValue'))
-  ) {
-    throw new Error('separators are two texts');
-  }
-  if (indent !== undefined && typeof indent !== 'string' && !(Number(indent) <= 100)) {
-    throw new Error('indent is a number of at most 100, or a text');
-  }
-  return {
-    ensureAscii: ensureAscii === true,
-    sortKeys: sortKeys === true,
-    indent: (indent as number | string | undefined) ?? null,
-    separators: pair ? [pair[0]!.value as string, pair[1]!.value as string] : null,
-  };
-}
-
 function bounded(result: TemplateValue): TemplateValue {
   const { value } = result;
   if (typeof value === 'string' && value.length > MAX_TEXT) throw tooLong();
@@ -340,8 +358,4 @@ function bounded(result: TemplateValue): TemplateValue {
     throw new Error(`it makes a list of more than ${MAX_LIST} entries`);
   }
   return result;
-}
-
-function tooLong(): Error {
-  return new Error(`it makes a text of more than ${MAX_TEXT} characters`);
 }

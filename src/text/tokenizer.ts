@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { Tokenizer as TokenizerPipeline } from '@huggingface/tokenizers';
 import { z } from 'zod';
-import { describeIssues, parseJson, readTextFile } from '../checkpoint/json-file.js';
+import { describeIssues, parseJson } from '../checkpoint/json-file.js';
 import { libraryMessage, SdaError } from '../errors.js';
 import {
   allAddedTokens,
@@ -10,14 +10,17 @@ import {
   type TextSegment,
 } from './added-tokens.js';
 import { OutOfTime, timeFor, withinTime } from './limits.js';
-import { portablePattern, UnsupportedPattern } from './patterns.js';
+import { UnsupportedPattern } from './patterns.js';
 import { THINKING_TAGS } from './reasoning.js';
+import { checkSteps, correctSplits, type PreTokenizer, portableSteps } from './steps.js';
 import { type TokenDecoder, tokenDecoderFactory } from './token-decoder.js';
 import {
   type AddedTokenConfig,
   loadTokenizerConfig,
   type TokenizerConfig,
 } from './tokenizer-config.js';
+import { readTokenizerFile } from './tokenizer-file.js';
+import { addByteFallback, type TokenModel } from './unigram.js';
 
 /** Text to token ids and back, with the results of transformers. */
 export interface Tokenizer {
@@ -72,15 +75,8 @@ interface Splitter {
 /** The part of `@huggingface/tokenizers` that is used; its own types do not resolve under NodeNext. */
 interface Pipeline {
   readonly normalizer: ((text: string) => string) | null;
-  readonly pre_tokenizer:
-    | ((text: string, options: { readonly section_index: number }) => string[])
-    | null;
-  readonly model: {
-    (words: readonly string[]): string[];
-    readonly vocab: readonly (string | undefined)[];
-    readonly tokens_to_ids: ReadonlyMap<string, number>;
-    readonly unk_token_id?: number;
-  };
+  readonly pre_tokenizer: PreTokenizer | null;
+  readonly model: TokenModel;
   encode(
     text: string,
     options: { readonly add_special_tokens: boolean },
@@ -119,7 +115,7 @@ const tokenizerSchema = z.looseObject({
  */
 export async function loadTokenizer(dir: string): Promise<Tokenizer> {
   const file = join(dir, 'tokenizer.json');
-  const json = parseJson(await readTextFile(file, 'bad-tokenizer'), file, 'bad-tokenizer');
+  const json = parseJson(await readTokenizerFile(dir), file, 'bad-tokenizer');
   return createTokenizer(json, { file, config: await loadTokenizerConfig(dir) });
 }
 
@@ -137,13 +133,13 @@ export function createTokenizer(
     );
   }
   checkVocabulary(parsed.data.model.vocab, file);
-  checkPatterns([parsed.data.normalizer, parsed.data.pre_tokenizer], file);
+  checkSteps([parsed.data.normalizer, parsed.data.pre_tokenizer], file);
   const addedTokens = allAddedTokens(parsed.data.added_tokens, parsed.data.model.vocab, config);
   const newDecoder = tokenDecoderFactory(parsed.data.decoder, file);
   let pipeline: Pipeline;
   try {
-    const pre_tokenizer = splitAllDigits(portable(parsed.data.pre_tokenizer));
-    const normalizer = portable(parsed.data.normalizer);
+    const pre_tokenizer = portableSteps(parsed.data.pre_tokenizer);
+    const normalizer = portableSteps(parsed.data.normalizer);
     pipeline = new TokenizerPipeline(
       { ...parsed.data, normalizer, pre_tokenizer, decoder: null, added_tokens: addedTokens },
       {},
@@ -162,6 +158,8 @@ export function createTokenizer(
       { cause: error },
     );
   }
+  correctSplits(pipeline.pre_tokenizer);
+  if (Array.isArray(parsed.data.model.vocab)) addByteFallback(pipeline.model);
   for (const splitter of [pipeline.splitter_unnormalized, pipeline.splitter_normalized]) {
     keepWords(splitter, addedTokens);
   }
@@ -212,58 +210,6 @@ function checkVocabulary(vocab: unknown, file: string): void {
       `${file} gives the token ${JSON.stringify(token)} the id ${JSON.stringify(id)} where a whole number in 0..${MAX_ID} is expected; download it again.`,
     );
   }
-}
-
-const patternSchema = z.object({
-  pattern: z.union([z.object({ String: z.string() }), z.object({ Regex: z.string() })]),
-});
-
-/** @throws SdaError for a step without its pattern, which the library would skip: the ids would be wrong. */
-function checkPatterns(steps: readonly unknown[], file: string): void {
-  for (const step of steps) {
-    if (typeof step !== 'object' || step === null) continue;
-    const { type, normalizers, pretokenizers } = step as Record<string, unknown>;
-    for (const inner of [normalizers, pretokenizers]) {
-      if (Array.isArray(inner)) checkPatterns(inner, file);
-    }
-    if (type !== 'Replace' && type !== 'Split') continue;
-    const parsed = patternSchema.safeParse(step);
-    if (parsed.success) continue;
-    throw new SdaError(
-      'bad-tokenizer',
-      `${file} has a malformed ${type} (${describeIssues(parsed.error)}); download it again.`,
-    );
-  }
-}
-
-/** Normalizers or pre-tokenizers with regular expressions that JavaScript can run. */
-function portable(step: unknown): unknown {
-  if (typeof step !== 'object' || step === null) return step;
-  const node = { ...step } as Record<string, unknown>;
-  for (const inner of ['normalizers', 'pretokenizers']) {
-    const steps = node[inner];
-    if (Array.isArray(steps)) node[inner] = steps.map(portable);
-  }
-  const { Regex } = Object(node.pattern) as { readonly Regex?: unknown };
-  if (typeof Regex !== 'string') return node;
-  const captures = !/^removed$/i.test(String(node.behavior));
-  const rewritten = withinTime(timeFor(Regex.length), () => portablePattern(Regex, { captures }));
-  return { ...node, pattern: { Regex: rewritten } };
-}
-
-/**
- * A "pre_tokenizer" in which Digits is written as the split that it means in the Rust library: at every
- * character of Unicode's category N, such as \u00bd or \u2167, where the JavaScript one takes only 0 to 9.
- */
-function splitAllDigits(preTokenizer: unknown): unknown {
-  if (typeof preTokenizer !== 'object' || preTokenizer === null) return preTokenizer;
-  const node = preTokenizer as Record<string, unknown>;
-  if (node.type === 'Sequence' && Array.isArray(node.pretokenizers)) {
-    return { ...node, pretokenizers: node.pretokenizers.map(splitAllDigits) };
-  }
-  if (node.type !== 'Digits') return preTokenizer;
-  const pattern = { Regex: node.individual_digits === true ? '\\p{N}' : '\\p{N}+' };
-  return { type: 'Split', pattern, behavior: 'Isolated', invert: false };
 }
 
 interface Parts {

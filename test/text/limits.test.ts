@@ -90,7 +90,7 @@ describe('a template', () => {
     '{}["__proto__"]',
     'namespace().constructor',
     'strftime_now.__proto__',
-    'messages[0].content.trim.constructor',
+    'messages[0].content.upper.constructor',
     '(messages | first)["constructor"]',
     'self',
     'process',

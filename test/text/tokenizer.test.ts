@@ -102,8 +102,6 @@ describe('a tokenizer with a change', async () => {
   });
 
   it.each([
-    ['a++b', 'Removed', 'a possessive quantifier where it removes text'],
-    ['(?>a)b', 'Removed', 'an atomic group where it removes text'],
     ['(a)\\1b++', 'Isolated', 'a possessive quantifier beside a back-reference'],
     ['(?<=a++)b', 'Isolated', 'a possessive quantifier in a look behind'],
   ])('refuses the pattern %s (%s)', (pattern, behavior, message) => {

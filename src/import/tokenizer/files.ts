@@ -1,0 +1,132 @@
+import { join } from 'node:path';
+import {
+  parseJson,
+  readBytesIfPresent,
+  readTextFile,
+  readTextFileIfPresent,
+} from '../../checkpoint/json-file.js';
+import { SdaError } from '../../errors.js';
+import { type AddedTokens, addedTokensOf } from './added-tokens.js';
+import { fromByteLevel, parseMerges, parseVocabulary } from './byte-level.js';
+import { type TokenizerClass, tokenizerClass } from './classes.js';
+import { fromSentencePiece } from './from-sentencepiece.js';
+import { parseSentencePiece } from './sentencepiece.js';
+import { loadSettings, type TokenizerSettings } from './settings.js';
+
+/** The two files of a tokenizer, as the values of their JSON. */
+export interface TokenizerFiles {
+  readonly 'tokenizer.json': Readonly<Record<string, unknown>>;
+  readonly 'tokenizer_config.json': Readonly<Record<string, unknown>>;
+}
+
+/**
+ * Makes the tokenizer.json of a folder that has none, from its `tokenizer.model` or its `vocab.json` with
+ * `merges.txt`, and the tokenizer_config.json to go with it. Nothing is written.
+ * @throws SdaError `file-missing` where the folder has none of them, `bad-tokenizer` for a malformed file, `unsupported`
+ * where a tokenizer.json could not give the same tokens; all name the file
+ */
+export async function tokenizerFiles(dir: string): Promise<TokenizerFiles> {
+  const settings = await loadSettings(dir);
+  const kind = tokenizerClass(settings);
+  const made =
+    kind.vocabulary === 'tokenizer.model'
+      ? await sentencePieceParts(settings, kind)
+      : await byteLevelParts(settings, kind);
+  return {
+    'tokenizer.json': {
+      version: '1.0',
+      truncation: null,
+      padding: null,
+      added_tokens: made.added.tokens,
+      ...made.parts,
+      post_processor: postProcessor(settings, kind, made.added),
+    },
+    'tokenizer_config.json': {
+      tokenizer_class: kind.name,
+      ...made.added.roles,
+      ...settings.raw,
+      ...(settings.moreSpecialTokens.length > 0 && {
+        additional_special_tokens: [
+          ...settings.config.extraSpecialTokens,
+          ...settings.moreSpecialTokens,
+        ],
+      }),
+    },
+  };
+}
+
+/** All of a tokenizer.json that depends on the kind of its vocabulary. */
+interface Made {
+  readonly added: AddedTokens;
+  readonly parts: Readonly<Record<string, unknown>>;
+}
+
+async function sentencePieceParts(
+  settings: TokenizerSettings,
+  kind: TokenizerClass,
+): Promise<Made> {
+  const file = join(settings.dir, 'tokenizer.model');
+  const bytes = await readBytesIfPresent(file, 'bad-tokenizer');
+  if (bytes === null) throw missing(settings.dir, kind);
+  const model = parseSentencePiece(bytes, file);
+  const vocabulary = new Map(model.pieces.map(({ text }, id) => [text, id]));
+  const own = model.pieces.flatMap(({ text, type }, id) =>
+    type === 'control' || type === 'unknown' ? [{ id, content: text }] : [],
+  );
+  const added = addedTokensOf(settings, kind, vocabulary, own);
+  return { added, parts: fromSentencePiece(model, settings, added.tokens) };
+}
+
+async function byteLevelParts(settings: TokenizerSettings, kind: TokenizerClass): Promise<Made> {
+  const file = join(settings.dir, 'vocab.json');
+  const text = await readTextFileIfPresent(file, 'bad-tokenizer');
+  if (text === null) throw missing(settings.dir, kind);
+  const ids = parseVocabulary(parseJson(text, file, 'bad-tokenizer'), file);
+  const mergesFile = join(settings.dir, 'merges.txt');
+  const merges = parseMerges(await readTextFile(mergesFile, 'bad-tokenizer'), ids, mergesFile);
+  const added = addedTokensOf(settings, kind, ids, []);
+  return { added, parts: fromByteLevel({ ids, merges }, settings, kind) };
+}
+
+function missing(dir: string, kind: TokenizerClass): SdaError {
+  return new SdaError(
+    'file-missing',
+    `${dir} has neither tokenizer.json nor ${kind.vocabulary}, of which ${kind.name} makes its tokens; download it as well.`,
+  );
+}
+
+/** Wraps a text in the beginning-of-text and end-of-text tokens that the class or tokenizer_config.json asks for. */
+function postProcessor(
+  settings: TokenizerSettings,
+  kind: TokenizerClass,
+  { tokens, roles }: AddedTokens,
+): unknown {
+  const token = (role: string, wanted: boolean) => {
+    if (!wanted) return [];
+    const found = tokens.find(({ content }) => content === roles[role]);
+    if (found) return [found];
+    throw new SdaError(
+      'bad-tokenizer',
+      `${settings.config.file} has texts wrapped in the ${role}, which it does not name; name it there, or set add_${role} to false.`,
+    );
+  };
+  const bos = token('bos_token', settings.raw.add_bos_token ?? kind.addBos);
+  const eos = token('eos_token', settings.raw.add_eos_token ?? kind.addEos);
+  if (bos.length + eos.length === 0) return null;
+  const around = (sequence: string, typeId: number) => [
+    ...bos.map(({ content }) => ({ SpecialToken: { id: content, type_id: typeId } })),
+    { Sequence: { id: sequence, type_id: typeId } },
+    ...eos.map(({ content }) => ({ SpecialToken: { id: content, type_id: typeId } })),
+  ];
+  return {
+    type: 'TemplateProcessing',
+    single: around('A', 0),
+    pair: [...around('A', 0), ...around('B', 1)],
+    special_tokens: Object.fromEntries(
+      [...bos, ...eos].map(({ id, content }) => [
+        content,
+        { id: content, ids: [id], tokens: [content] },
+      ]),
+    ),
+  };
+}

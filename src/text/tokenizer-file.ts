@@ -1,0 +1,22 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { readTextFile } from '../checkpoint/json-file.js';
+import { SdaError } from '../errors.js';
+
+/** What a folder without tokenizer.json may have instead. */
+const OTHER_FORMS = ['tokenizer.model', 'vocab.json'];
+
+/**
+ * The text of a folder's tokenizer.json.
+ * @throws SdaError `file-missing` where there is no tokenizer; `unsupported` where it is in another form;
+ *   `bad-tokenizer` where the file cannot be one.
+ */
+export async function readTokenizerFile(dir: string): Promise<string> {
+  const file = join(dir, 'tokenizer.json');
+  const other = OTHER_FORMS.find((name) => existsSync(join(dir, name)));
+  if (other === undefined || existsSync(file)) return readTextFile(file, 'bad-tokenizer');
+  throw new SdaError(
+    'unsupported',
+    `${dir} has its tokenizer as ${other} where tokenizer.json is needed; run "npx sda import ${dir} --out DIR".`,
+  );
+}
