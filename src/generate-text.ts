@@ -1,4 +1,5 @@
-import { checkBatch } from './decode/checks.js';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import {
   type DecodeEvent,
   type DecodeTiming,
@@ -16,6 +17,7 @@ import type {
 } from './generate-types.js';
 import { resolveSettings, type SdaSettings } from './method/settings.js';
 import { sdaRule } from './method/step.js';
+import { allEndings } from './model/endings.js';
 import type { SdaModel } from './sda-model.js';
 import { INSTRUCTIONS } from './text/instructions.js';
 import { buildPrompts } from './text/prompts.js';
@@ -47,18 +49,16 @@ export async function* generateBatch(
       timing: { prefillMs: 0, decodeMs: 0 },
     }),
   );
-  const endIds = requests.map(
-    ({ ignoreEos }) => new Set(ignoreEos ? [] : model.config.eosTokenIds),
-  );
+  const endings = allEndings(model.config, tokenizer).map(({ id }) => id);
+  const endIds = requests.map(({ ignoreEos }) => new Set(ignoreEos ? [] : endings));
   const queries = answers.map(({ query }) => query);
   const { maxContext } = model;
-  const { vocabSize } = model.config;
-  model.checkMemory(checkBatch(queries, { ...options, maxContext, vocabSize }));
   const events = decode(model.decoder, queries, {
     rule,
     stopIds: new Set(), // which ids end a text, its request says
     maxContext,
     maxBatch: options.maxBatch,
+    admit: (shape) => model.checkMemory(shape),
     logitBias: tokenizer ? model.logitBias(tokenizer) : undefined,
     finished: (query, { id }) => endIds[query]!.has(id) || answers[query]!.text.push(id),
     signal,
@@ -230,7 +230,7 @@ async function promptsOf(model: SdaModel, request: GenerateRequest, date: Date) 
   });
 }
 
-/** The tokenizer; null where all prompts are ids and the folder has no tokenizer. */
+/** The tokenizer; null where all prompts are ids and the folder has no tokenizer.json. */
 async function tokenizerFor(
   model: SdaModel,
   requests: readonly GenerateRequest[],
@@ -238,7 +238,7 @@ async function tokenizerFor(
   try {
     return await model.tokenizer();
   } catch (error) {
-    const missing = error instanceof SdaError && error.code === 'file-missing';
+    const missing = error instanceof SdaError && !existsSync(join(model.dir, 'tokenizer.json'));
     const needed = requests.some(({ prompts, stop }) => !prompts || (stop?.length ?? 0) > 0);
     if (missing && !needed) return null;
     throw error;

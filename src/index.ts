@@ -1,4 +1,5 @@
 /** The public API: what is exported here is promised, nothing else is. */
+export type { AdapterSource } from './checkpoint/adapter/merge.js';
 export { type DecodeEvent, decode, type FinishReason, type Query } from './decode/generate.js';
 export { type ErrorCode, SdaError } from './errors.js';
 export type {

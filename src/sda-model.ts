@@ -62,7 +62,7 @@ export class SdaModel {
     options: LoadOptions,
     private readonly plan?: MemoryPlan,
   ) {
-    const longest = decoder.config.maxPositionEmbeddings;
+    const longest = decoder.config.contextLength;
     const { maxContext = longest } = options;
     if (!Number.isInteger(maxContext) || maxContext < 2 || maxContext > longest) {
       throw new SdaError(
@@ -163,10 +163,12 @@ export class SdaModel {
     const cache = new KvCache(this.config, 1, ids.length, this.maxContext);
     try {
       const batches = chunks([{ row: 0, ids, start: 0 }]);
+      const promptLength = ids.length;
       for (const batch of batches.slice(0, -1)) {
-        forward(this.decoder, batch, cache, { logits: 'none' });
+        forward(this.decoder, batch, cache, { logits: 'none', promptLength });
       }
-      const logits = forward(this.decoder, batches.at(-1)!, cache, { logits: 'last' })!;
+      const last = { logits: 'last', promptLength } as const;
+      const logits = forward(this.decoder, batches.at(-1)!, cache, last)!;
       try {
         return (await logits.data()) as Float32Array;
       } finally {

@@ -1,17 +1,23 @@
 import { type FileHandle, open, readdir } from 'node:fs/promises';
-import { isAbsolute, join } from 'node:path';
+import { dirname, isAbsolute, join } from 'node:path';
 import { z } from 'zod';
 import { messageOf, SdaError } from '../errors.js';
 import { isTensorDtype } from './dtype.js';
 import { describeIssues, isMissing, listSome, parseJson, readTextFile } from './json-file.js';
+import { type NamedTensors, transformersNames } from './names.js';
+import {
+  adapterWarnings,
+  foreignWeights,
+  INDEX_FILE,
+  isForeign,
+  isImported,
+  SINGLE_FILE,
+} from './other-formats.js';
 import { readFully, readHeader, type SafetensorsHeader, type TensorInfo } from './safetensors.js';
 
 export type { TensorInfo } from './safetensors.js';
 
-const SINGLE_FILE = 'model.safetensors';
-const INDEX_FILE = 'model.safetensors.index.json';
-
-/** The tensors of a folder, by name; their bytes are read only when asked for. */
+/** The tensors of a folder, by the names that transformers gives them; their bytes are read only when asked for. */
 export interface Checkpoint {
   readonly dir: string;
   readonly tensors: ReadonlyMap<string, TensorInfo>;
@@ -32,62 +38,84 @@ export interface Checkpoint {
 /**
  * Opens the weights of a Hugging Face folder: `model.safetensors` where it exists, else the shards of
  * `model.safetensors.index.json` (the order of transformers, which looks for the single file first).
- * All headers are read and validated, and the index is held against them, before this returns.
+ * All headers are read and validated, and the index is held against them, before this returns. Names of another form
+ * are understood (see `transformersNames`).
  * @throws SdaError `file-missing` (weights or shards), `bad-file`, or `unsupported` (other formats).
  */
 export async function openCheckpoint(dir: string): Promise<Checkpoint> {
   const names = await listFolder(dir);
+  const adapters = adapterWarnings(dir, names);
   if (names.has(SINGLE_FILE)) {
     const header = await readHeader(join(dir, SINGLE_FILE));
-    return new FileCheckpoint(dir, header.tensors, []);
+    return named(dir, header.tensors, adapters);
   }
-  if (names.has(INDEX_FILE)) return openShards(dir, names);
-  throw noWeights(dir, [...names]);
+  if (!names.has(INDEX_FILE)) throw await noWeights(dir, [...names]);
+  const { tensors, warnings } = await readShards(dir, names);
+  return named(dir, tensors, [...warnings, ...adapters]);
+}
+
+/**
+ * The tensors of one safetensors file by the names that it gives them.
+ * @throws SdaError `file-missing`, `bad-file`
+ */
+export async function openSafetensors(file: string): Promise<Checkpoint> {
+  const { tensors } = await readHeader(file);
+  return new FileCheckpoint(dirname(file), tensors, []);
+}
+
+function named(
+  dir: string,
+  tensors: ReadonlyMap<string, TensorInfo>,
+  warnings: readonly string[],
+): Checkpoint {
+  const renamed = transformersNames(tensors, dir);
+  return new FileCheckpoint(dir, renamed.tensors, [...renamed.warnings, ...warnings]);
 }
 
 async function listFolder(dir: string): Promise<ReadonlySet<string>> {
   try {
     return new Set(await readdir(dir));
   } catch (error) {
-    throw new SdaError(
-      'file-missing',
-      isMissing(error)
-        ? `The model folder ${dir} does not exist; give the folder that holds config.json and ${SINGLE_FILE}.`
-        : `The model folder ${dir} cannot be listed (${messageOf(error)}); check its permissions.`,
-      { cause: error },
-    );
+    throw new SdaError('file-missing', notListed(dir, error), { cause: error });
   }
 }
 
-function noWeights(dir: string, names: readonly string[]): SdaError {
-  const loose = names.filter((name) => name.endsWith('.safetensors')).sort();
-  if (loose.length > 0) {
-    return new SdaError(
-      'file-missing',
-      `${dir} has ${listSome(loose, 3)} but neither ${SINGLE_FILE} nor ${INDEX_FILE}; download the index as well, or rename a single file.`,
-    );
+function notListed(dir: string, error: unknown): string {
+  const give = `give the folder that holds config.json and ${SINGLE_FILE}`;
+  if ((error as { code?: unknown }).code === 'ENOTDIR') {
+    const imported = isImported(dir) ? `run "npx sda import ${dir} --out DIR"` : give;
+    return `${dir} is a file where a model folder is needed; ${imported}.`;
   }
-  const other = names.filter((name) => /\.(bin|gguf|ggml|pth|pt|ckpt|h5|msgpack|onnx)$/.test(name));
-  if (other.length > 0) {
-    return new SdaError(
-      'unsupported',
-      `${dir} has its weights as ${listSome(other.sort(), 3)} where safetensors are needed; convert them, for example with transformers' save_pretrained(..., safe_serialization=True).`,
-    );
+  return isMissing(error)
+    ? `The model folder ${dir} does not exist; ${give}.`
+    : `The model folder ${dir} cannot be listed (${messageOf(error)}); check its permissions.`;
+}
+
+/** What is wrong with a folder that has no config.json, as far as the names of its files tell; null where nothing is. */
+export async function folderProblem(dir: string): Promise<SdaError | null> {
+  try {
+    return await foreignWeights(dir, [...(await listFolder(dir))]);
+  } catch (error) {
+    if (error instanceof SdaError) return error;
+    throw error;
   }
-  return new SdaError(
-    'file-missing',
-    `${dir} has no weights: neither ${SINGLE_FILE} nor ${INDEX_FILE}; give the folder of a downloaded checkpoint.`,
-  );
+}
+
+async function noWeights(dir: string, names: readonly string[]): Promise<SdaError> {
+  const own = names.filter((name) => name.endsWith('.safetensors') && !isForeign(name)).sort();
+  const none =
+    own.length > 0
+      ? `${dir} has ${listSome(own, 3)} but neither ${SINGLE_FILE} nor ${INDEX_FILE}; download the index as well, or rename a single file.`
+      : `${dir} has no weights: neither ${SINGLE_FILE} nor ${INDEX_FILE}; give the folder of a downloaded checkpoint.`;
+  const foreign = own.length > 0 ? null : await foreignWeights(dir, names);
+  return foreign ?? new SdaError('file-missing', none);
 }
 
 const indexSchema = z.object({ weight_map: z.unknown() });
 
-async function openShards(dir: string, names: ReadonlySet<string>): Promise<Checkpoint> {
+async function readShards(dir: string, names: ReadonlySet<string>): Promise<NamedTensors> {
   const indexFile = join(dir, INDEX_FILE);
-  const weightMap = parseWeightMap(
-    indexFile,
-    parseJson(await readTextFile(indexFile, 'bad-file'), indexFile, 'bad-file'),
-  );
+  const weightMap = await readWeightMap(indexFile, '.safetensors');
   const shards = [...new Set(weightMap.values())].sort();
   const absent = shards.filter((shard) => !shard.includes('/') && !names.has(shard));
   if (absent.length > 0) {
@@ -98,20 +126,27 @@ async function openShards(dir: string, names: ReadonlySet<string>): Promise<Chec
   }
   const headers = new Map<string, SafetensorsHeader>();
   for (const shard of shards) headers.set(shard, await readHeader(join(dir, shard)));
-  return new FileCheckpoint(
-    dir,
-    matchIndex(indexFile, weightMap, headers),
-    unmappedWarnings(indexFile, weightMap, headers),
-  );
+  return {
+    tensors: matchIndex(indexFile, weightMap, headers),
+    warnings: unmappedWarnings(indexFile, weightMap, headers),
+  };
 }
 
-/** Tensor name to shard file name, each shard inside the folder. */
-function parseWeightMap(file: string, json: unknown): ReadonlyMap<string, string> {
+/**
+ * The index of a sharded checkpoint: tensor name to shard file name, each shard inside the folder.
+ * @param ending of the shards' names
+ * @throws SdaError `file-missing`, `bad-file`
+ */
+export async function readWeightMap(
+  file: string,
+  ending: '.safetensors' | '.bin',
+): Promise<ReadonlyMap<string, string>> {
+  const json = parseJson(await readTextFile(file, 'bad-file'), file, 'bad-file');
   const parsed = indexSchema.safeParse(json);
   if (!parsed.success) {
     throw new SdaError(
       'bad-file',
-      `${file} is not a safetensors index (${describeIssues(parsed.error)}); download it again.`,
+      `${file} is not an index of shards (${describeIssues(parsed.error)}); download it again.`,
     );
   }
   const { weight_map: weightMap } = parsed.data;
@@ -124,10 +159,10 @@ function parseWeightMap(file: string, json: unknown): ReadonlyMap<string, string
   }
   const map = new Map<string, string>();
   for (const [tensor, shard] of entries) {
-    if (typeof shard !== 'string' || !isInsideFolder(shard)) {
+    if (typeof shard !== 'string' || !isInsideFolder(shard, ending)) {
       throw new SdaError(
         'bad-file',
-        `${file} maps the tensor ${JSON.stringify(tensor)} to ${JSON.stringify(shard)} where a safetensors file inside the folder is expected; correct the index.`,
+        `${file} maps the tensor ${JSON.stringify(tensor)} to ${JSON.stringify(shard)} where a ${ending} file inside the folder is expected; correct the index.`,
       );
     }
     map.set(tensor, shard);
@@ -135,10 +170,10 @@ function parseWeightMap(file: string, json: unknown): ReadonlyMap<string, string
   return map;
 }
 
-function isInsideFolder(shard: string): boolean {
+function isInsideFolder(shard: string, ending: string): boolean {
   const odd = /[\\\p{Cc}]/u.test(shard) || isAbsolute(shard);
   const steps = shard.split('/');
-  return !odd && shard.endsWith('.safetensors') && !steps.some((step) => /^\.{0,2}$/.test(step));
+  return !odd && shard.endsWith(ending) && !steps.some((step) => /^\.{0,2}$/.test(step));
 }
 
 /** The tensors that the index names, in its order; each must be in its shard. */
@@ -236,7 +271,8 @@ class FileCheckpoint implements Checkpoint {
     const open = [...this.handles.values()];
     this.handles.clear();
     for (const handle of await Promise.allSettled(open)) {
-      if (handle.status === 'fulfilled') await handle.value.close();
+      // what was only read loses nothing
+      if (handle.status === 'fulfilled') await handle.value.close().catch(() => undefined);
     }
   }
 }

@@ -1,5 +1,6 @@
 import { messageOf, SdaError } from '../errors.js';
 import type { ModelConfig } from '../model/config.js';
+import { allEndings, type Ending, TOKENIZER } from '../model/endings.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 
 /** What `sda inspect` finds of a folder's tokenizer and chat template. */
@@ -11,6 +12,8 @@ export interface TextReport {
     readonly addsBos: boolean;
     readonly opensThinking: boolean;
   } | null;
+  /** Tokens that end an answer, and their texts */
+  readonly endings: readonly (Ending & { readonly token: string | null })[];
   readonly warnings: readonly string[];
   readonly problems: readonly string[];
 }
@@ -35,23 +38,12 @@ export async function inspectText(dir: string, config: ModelConfig | null): Prom
     warnings.push(`${dir} has no chat template: give one with --chat-template to ask questions.`);
   }
   if (template) warnings.push(...template.warnings);
-  if (tokenizer && config) {
-    const lost = config.eosTokenIds.filter((id) => !tokenizer.hasToken(id));
-    if (lost.length > 0) {
-      warnings.push(
-        `The end-of-text ids ${lost.join(', ')} of ${dir} have no token in tokenizer.json.`,
-      );
-    }
-    if (config.eosTokenIds.length === 0) {
-      warnings.push(
-        `${dir} names no end-of-text id: answers end at --max-tokens or a --stop text.`,
-      );
-    }
-    if (tokenizer.size > config.vocabSize) {
-      problems.push(
-        `tokenizer.json in ${dir} has ids up to ${tokenizer.size - 1} where vocab_size ${config.vocabSize} is the end; take both files from the same revision.`,
-      );
-    }
+  const endings = config ? allEndings(config, tokenizer) : [];
+  if (tokenizer && config) warnings.push(...endingWarnings(dir, endings, tokenizer));
+  if (tokenizer && config && tokenizer.size > config.vocabSize) {
+    warnings.push(
+      `tokenizer.json in ${dir} has ids up to ${tokenizer.size - 1} where vocab_size ${config.vocabSize} is the end; a prompt with one of the others is refused.`,
+    );
   }
   const { opensThinking } = await import('../text/reasoning.js');
   const question = { role: 'user', content: 'Hello' } as const;
@@ -76,9 +68,31 @@ export async function inspectText(dir: string, config: ModelConfig | null): Prom
       addsBos: addsBos === true,
       opensThinking: typeof rendered === 'string' && opensThinking(rendered),
     },
+    endings: endings.map((each) => {
+      const token = tokenizer?.hasToken(each.id) ? tokenizer.tokenText(each.id) : null;
+      return { ...each, token };
+    }),
     warnings,
     problems,
   };
+}
+
+function endingWarnings(dir: string, endings: readonly Ending[], tokenizer: Tokenizer): string[] {
+  if (endings.length === 0) {
+    return [`${dir} names no end-of-text id: answers end at --max-tokens or a --stop text.`];
+  }
+  const lost = endings.filter(({ id }) => !tokenizer.hasToken(id)).map(({ id }) => id);
+  const [own] = endings.filter(({ from }) => from.join() === TOKENIZER);
+  return [
+    ...(lost.length > 0
+      ? [`The end-of-text ids ${lost.join(', ')} of ${dir} have no token in tokenizer.json.`]
+      : []),
+    ...(own && endings.length > 1
+      ? [
+          `Answers end at ${tokenizer.tokenText(own.id)} (${own.id}) as well, which only the tokenizer of ${dir} names.`,
+        ]
+      : []),
+  ];
 }
 
 function startsWithBos(tokenizer: Tokenizer, prompt: string): boolean {

@@ -23,6 +23,7 @@ function firstBadLayer(model: DecoderModel, ids: readonly number[]): number {
     for (const batch of chunks([{ row: 0, ids, start: 0 }])) {
       forward(model, batch, cache, {
         logits: 'none',
+        promptLength: ids.length,
         onLayer: (layer, x) => {
           if (layer < first && !x.dataSync().every(Number.isFinite)) first = layer;
         },

@@ -6,7 +6,7 @@ import type { StepRule, TokenChoice } from '../method/step.js';
 import type { DecoderModel } from '../model/decoder.js';
 import { KvCache } from '../model/kv-cache.js';
 import { onGpu } from '../runtime/backend.js';
-import { checkBatch } from './checks.js';
+import { type BatchShape, checkBatch } from './checks.js';
 import { whereNotFinite } from './diagnose.js';
 import { forwardAll, limitOf, type Query, type Running, start } from './running.js';
 import { prefill } from './streams.js';
@@ -24,6 +24,8 @@ export interface DecodeOptions {
   readonly logitBias?: Tensor1D | undefined;
   /** Queries that run at once; the others wait until one of them ends and take its place. Default: all */
   readonly maxBatch?: number | undefined;
+  /** Called with the shape of the batch before anything is run; may refuse it by throwing. */
+  readonly admit?: (shape: BatchShape) => void;
   /**
    * Begin the next step before the tokens of this one are read, which fill it from the device: the device does not wait
    * for the host. A text is the same either way; the step after a stop is computed in vain. Default: on a GPU
@@ -73,7 +75,9 @@ export async function* decode(
   options: DecodeOptions,
 ): AsyncGenerator<DecodeEvent[], void> {
   const { vocabSize } = model.config;
-  const { streams, places, room, longest } = checkBatch(queries, { ...options, vocabSize });
+  const shape = checkBatch(queries, { ...options, vocabSize });
+  options.admit?.(shape);
+  const { streams, places, room, longest } = shape;
   const cache = new KvCache(model.config, streams * places, Math.min(room, longest + 256), room);
   const { logitBias } = options;
   const breathe = async () => {

@@ -49,11 +49,12 @@ export async function prefill(
   options: PrefillOptions,
 ): Promise<Tensor2D> {
   const { row = 0 } = options;
+  const promptLength = Math.max(...query.map((ids) => ids!.length));
   const shared = sharedPrefixLength(query);
   if (shared > 0) {
     for (const batch of chunks([{ row, ids: query[0].slice(0, shared), start: 0 }])) {
       await options.beforeForward();
-      forward(model, batch, cache, { logits: 'none' });
+      forward(model, batch, cache, { logits: 'none', promptLength });
     }
     cache.copyRow(row, row + 1, shared);
   }
@@ -65,11 +66,12 @@ export async function prefill(
   const batches = chunks(rest);
   for (const batch of batches.slice(0, -1)) {
     await options.beforeForward();
-    forward(model, batch, cache, { logits: 'none' });
+    forward(model, batch, cache, { logits: 'none', promptLength });
   }
   await options.beforeForward();
   // every stream ends in the last chunk, so its rows are all rows, in order
-  return forward(model, batches.at(-1)!, cache, { logits: 'last', logitBias: options.logitBias })!;
+  const last = { logits: 'last', promptLength, logitBias: options.logitBias } as const;
+  return forward(model, batches.at(-1)!, cache, last)!;
 }
 
 /** A batch is at least this wide, where that many columns are left: narrower ones leave the processor idle. */

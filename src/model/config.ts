@@ -7,10 +7,12 @@ import {
   readTextFileIfPresent,
 } from '../checkpoint/json-file.js';
 import { SdaError } from '../errors.js';
+import { type Ending, unionOfEndings } from './endings.js';
 import { FAMILIES, type Family, type ModelType } from './families.js';
 import { checkKind } from './kind.js';
 import { Problems } from './problems.js';
-import { parseRope, type RopeConfig, ropeFields } from './rope-config.js';
+import { quantisationMethod } from './quantised.js';
+import { contextLength, parseRope, type RopeConfig, ropeFields } from './rope-config.js';
 
 export type { RopeConfig } from './rope-config.js';
 
@@ -29,6 +31,8 @@ export interface ModelConfig {
   readonly rmsNormEps: number;
   readonly rope: RopeConfig;
   readonly maxPositionEmbeddings: number;
+  /** Positions that the model was made for, scaled rotary embeddings counted. */
+  readonly contextLength: number;
   readonly tieWordEmbeddings: boolean;
   /** Of q, k and v. */
   readonly attentionBias: boolean;
@@ -41,12 +45,14 @@ export interface ModelConfig {
   readonly slidingWindow: number | null;
   /** Per layer, whether it sees only the window: [numLayers]. */
   readonly slidingWindowLayers: readonly boolean[];
-  /** Any of these ends a text: generation_config.json's, then config.json's. */
-  readonly eosTokenIds: readonly number[];
+  /** Tokens that end a text; the tokenizer may name another, see `allEndings`. */
+  readonly endings: readonly Ending[];
   readonly bosTokenId: number | null;
   readonly padTokenId: number | null;
   /** The dtype that the checkpoint was saved in, as it names it. */
   readonly dtype: string | null;
+  /** How it says that its weights are quantised, which only the tensors can tell; null where it does not. */
+  readonly quantisation: string | null;
 }
 
 /** Largest count of layers that is believed; published models have up to 126. */
@@ -73,7 +79,7 @@ const configSchema = z.object({
   head_dim: size.nullish(),
   hidden_act: z.string().nullish(),
   rms_norm_eps: z.number().min(1e-30).max(1).nullish(), // positive as float32, too
-  max_position_embeddings: size.nullish(),
+  max_position_embeddings: size.min(2).nullish(), // a prompt and a token
   tie_word_embeddings: z.boolean().nullish(),
   attention_bias: z.boolean().nullish(),
   mlp_bias: z.boolean().nullish(),
@@ -125,7 +131,7 @@ export interface ParseConfigOptions {
 /**
  * Validates a parsed config.json, of transformers 4 or 5.
  * @throws SdaError `bad-config` that names the key, what was expected and found; `unsupported` for
- *   another architecture, activation, attention or a quantised checkpoint. Independent problems come
+ *   another architecture, activation or attention. Independent problems come
  *   together in one message.
  */
 export function parseConfig(json: unknown, options: ParseConfigOptions): ModelConfig {
@@ -143,9 +149,10 @@ export function parseConfig(json: unknown, options: ParseConfigOptions): ModelCo
   const fromConfig = (rule: 'always' | 'never' | 'config', flag: boolean | null | undefined) =>
     rule === 'config' ? flag === true : rule === 'always';
   const heads = problems.attempt(() => parseHeads(raw, family, file));
-  const rope = problems.attempt(() => parseRope(raw, { file, maxPositionEmbeddings }));
+  const headDim = heads?.headDim;
+  const rope = problems.attempt(() => parseRope(raw, { file, maxPositionEmbeddings, headDim }));
   const window = problems.attempt(() => parseSlidingWindow(raw, json, family, file));
-  const eosTokenIds = problems.attempt(() => parseEos(raw, options));
+  const endings = problems.attempt(() => parseEndings(raw, options));
   problems.throwIfAny();
   return {
     modelType,
@@ -157,16 +164,18 @@ export function parseConfig(json: unknown, options: ParseConfigOptions): ModelCo
     rmsNormEps: raw.rms_norm_eps ?? 1e-6,
     rope: rope!,
     maxPositionEmbeddings,
+    contextLength: contextLength(rope!, maxPositionEmbeddings),
     tieWordEmbeddings: raw.tie_word_embeddings ?? false,
     attentionBias: fromConfig(family.attentionBias, raw.attention_bias),
     attentionOutputBias: fromConfig(family.attentionOutputBias, raw.attention_bias),
     mlpBias: fromConfig(family.mlpBias, raw.mlp_bias),
     qkNorm: family.qkNorm,
     ...window!,
-    eosTokenIds: eosTokenIds!,
+    endings: endings!,
     bosTokenId: raw.bos_token_id ?? null,
     padTokenId: raw.pad_token_id ?? null,
     dtype: raw.dtype ?? raw.torch_dtype ?? null,
+    quantisation: quantisationMethod(raw.quantization_config),
   };
 }
 
@@ -254,7 +263,7 @@ function checkLayerTypes(types: readonly string[] | null, numLayers: number, fil
   }
 }
 
-function parseEos(raw: RawConfig, options: ParseConfigOptions): readonly number[] {
+function parseEndings(raw: RawConfig, options: ParseConfigOptions): readonly Ending[] {
   const generation = generationSchema.safeParse(options.generationConfig ?? {});
   if (!generation.success) {
     throw new SdaError(
@@ -262,6 +271,8 @@ function parseEos(raw: RawConfig, options: ParseConfigOptions): readonly number[
       `The generation_config.json beside ${options.file} is not valid (${describeIssues(generation.error)}); correct it or download it again.`,
     );
   }
-  const ids = [generation.data.eos_token_id, raw.eos_token_id].flat();
-  return [...new Set(ids.filter((id): id is number => id != null && id >= 0))];
+  return unionOfEndings([
+    ['generation_config.json', [generation.data.eos_token_id].flat()],
+    ['config.json', [raw.eos_token_id].flat()],
+  ]);
 }

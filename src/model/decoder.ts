@@ -37,6 +37,11 @@ export interface TokenBatch {
 export interface ForwardOptions {
   /** Logits of each stream's last token, or none (when more of the prompt follows). */
   readonly logits: 'last' | 'none';
+  /**
+   * Positions of the whole prompt that the batch is a part of, where more of it follows: rotary angles that depend on
+   * the length are those of all of it, as in one pass. Default: the positions up to the batch's last
+   */
+  readonly promptLength?: number | undefined;
   /** float32 [V], added to the logits: -Infinity for ids that no token has. */
   readonly logitBias?: Tensor1D | undefined;
   /** Sees the output of each layer, float32 [R * T, hidden], which it must not keep. */
@@ -60,7 +65,7 @@ export function forward(
   const epsilon = config.rmsNormEps;
   const length = 1 + batch.positions.reduce((a, b) => Math.max(a, b), 0);
   cache.ensure(length);
-  const rotation = cache.rotation(length);
+  const rotation = cache.rotation(Math.max(length, options.promptLength ?? 0));
 
   const last = tidy(() => {
     const places = {

@@ -4,6 +4,7 @@ import { listSome } from '../checkpoint/json-file.js';
 import { SdaError } from '../errors.js';
 import type { ModelConfig } from './config.js';
 import { Problems } from './problems.js';
+import { checkPlain } from './quantised.js';
 
 /** What sets one family of decoders apart from the others; the rest is the same transformer. */
 export interface Family {
@@ -88,6 +89,10 @@ export interface TensorSpec {
   readonly role: TensorRole;
 }
 
+/** Linear layers that are stacked into one matrix, in this order. */
+export const QKV = ['q_proj', 'k_proj', 'v_proj'] as const;
+export const GATE_UP = ['gate_proj', 'up_proj'] as const;
+
 export const EMBEDDING = 'model.embed_tokens.weight';
 export const HEAD = 'lm_head.weight';
 
@@ -168,7 +173,7 @@ export function checkTensors(
   dir: string,
   options: CheckTensorsOptions = {},
 ): CheckedTensors {
-  refuseQuantised(tensors, dir);
+  const notes = checkPlain(tensors, dir, config.quantisation);
   const tied = config.tieWordEmbeddings || options.tieMissingHead === true;
   const head = tied && !tensors.has(HEAD) ? EMBEDDING : HEAD;
   const embedding =
@@ -182,7 +187,7 @@ export function checkTensors(
   problems.attempt(() => checkSpecs(config, specs, tensors, dir));
   const warnings = problems.attempt(() => warningsOf(config, specs, tensors, dir));
   problems.throwIfAny();
-  return { specs, embedding, head, warnings: warnings! };
+  return { specs, embedding, head, warnings: [...notes, ...warnings!] };
 }
 
 function checkSpecs(
@@ -258,19 +263,4 @@ function warningsOf(
     );
   }
   return warnings;
-}
-
-const QUANTISED_NAME =
-  /\.(qweight|qzeros|g_idx|weight_scale|weight_scale_inv|weight_packed|weight_format|SCB|absmax|quant_map|quant_state\.\S+)$/;
-const QUANTISED_DTYPE = /^(I8|U8|F8_|F6_|F4|I4|U4)/;
-
-function refuseQuantised(tensors: ReadonlyMap<string, TensorInfo>, dir: string): void {
-  for (const { name, dtype, file } of tensors.values()) {
-    if (QUANTISED_NAME.test(name) || (name.endsWith('.weight') && QUANTISED_DTYPE.test(dtype))) {
-      throw new SdaError(
-        'unsupported',
-        `${dir} holds quantised weights (${name}, ${dtype}, in ${file}) where ${WEIGHT_DTYPES.join(', ')} are supported; take the unquantised checkpoint.`,
-      );
-    }
-  }
 }

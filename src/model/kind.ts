@@ -7,7 +7,6 @@ import type { Problems } from './problems.js';
 const kindSchema = z.object({
   architectures: z.array(z.string()).nullish().catch(null),
   hidden_act: z.string().nullish().catch(null),
-  quantization_config: z.record(z.string(), z.unknown()).nullish().catch(null),
 });
 type Kind = z.infer<typeof kindSchema>;
 
@@ -23,7 +22,7 @@ export function checkKind(json: unknown, file: string, problems: Problems): Mode
   const modelType = problems.attempt(() => parseModelType(json, file));
   const kind = kindSchema.safeParse(json);
   if (kind.success) {
-    for (const check of [refuseQuantised, refuseActivation, refuseArchitecture]) {
+    for (const check of [refuseActivation, refuseArchitecture]) {
       problems.attempt(() => check(kind.data, file));
     }
   }
@@ -43,16 +42,6 @@ function parseModelType(json: unknown, file: string): ModelType {
   throw new SdaError(
     'unsupported',
     `${file} has model_type "${name.data.model_type}" where ${MODEL_TYPES.join(', ')} are supported.`,
-  );
-}
-
-function refuseQuantised({ quantization_config: config }: Kind, file: string): void {
-  if (config == null) return;
-  const { quant_method: named } = config;
-  const method = typeof named === 'string' ? named : 'an unnamed method';
-  throw new SdaError(
-    'unsupported',
-    `${file} says that the weights are quantised by ${method} where F32, F16 and BF16 are supported; take the unquantised checkpoint.`,
   );
 }
 

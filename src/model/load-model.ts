@@ -1,9 +1,10 @@
-import { openCheckpoint } from '../checkpoint/checkpoint.js';
+import { type AdapterSource, withAdapters } from '../checkpoint/adapter/merge.js';
+import { matrixProduct } from '../runtime/matrix-product.js';
 import { hostMemory, modelMemory } from '../runtime/memory.js';
 import { gpuFallback, startTensorFlow } from '../runtime/tensorflow.js';
-import { loadConfig, type ModelConfig } from './config.js';
+import type { ModelConfig } from './config.js';
 import type { DecoderModel } from './decoder.js';
-import { checkTensors } from './families.js';
+import { openFolder } from './folder.js';
 import { type LoadProgress, loadWeights, type WeightDtype } from './load.js';
 import { checkMemory, type MemoryPlan, planMemory, plannedWeights } from './memory-plan.js';
 
@@ -14,6 +15,8 @@ export interface LoadDecoderOptions {
   readonly maxContext?: number | undefined;
   /** Use the embedding as head where config.json says untied and `lm_head.weight` is missing; default false. */
   readonly tieMissingHead?: boolean | undefined;
+  /** LoRA adapters of PEFT, merged into the weights as they are read; default: none. */
+  readonly adapters?: readonly AdapterSource[] | undefined;
   /** Refuse a model that does not fit into memory before anything is read; default true. */
   readonly memoryCheck?: boolean | undefined;
   /** Told what the model will take, before anything is read. */
@@ -34,20 +37,18 @@ export interface LoadedDecoder extends DecoderModel {
  * Loads the transformer of a Hugging Face folder (config.json and safetensors). Everything is checked before
  * a weight is read.
  *
- * @throws SdaError naming the file, the tensor or field, what was expected and found; see `loadConfig`,
- *   `openCheckpoint`, `checkTensors` and `loadWeights`.
+ * @throws SdaError naming the file, the tensor or field, what was expected and found, all of them together; see
+ *   `loadConfig`, `openCheckpoint`, `checkTensors` and `loadWeights`.
  */
 export async function loadDecoder(
   dir: string,
   options: LoadDecoderOptions = {},
 ): Promise<LoadedDecoder> {
   const start = performance.now();
-  const config = await loadConfig(dir);
-  const checkpoint = await openCheckpoint(dir);
+  const { config, checked, ...folder } = await openFolder(dir, options);
+  let { checkpoint } = folder;
   try {
-    const checked = checkTensors(config, checkpoint.tensors, dir, {
-      tieMissingHead: options.tieMissingHead === true,
-    });
+    checkpoint = await withAdapters(checkpoint, options.adapters ?? [], { product: matrixProduct });
     let memory = await modelMemory();
     if (memory.place === 'device' && (await startTensorFlow()).device === 'cpu') {
       memory = hostMemory();
@@ -69,8 +70,7 @@ export async function loadDecoder(
     });
     const warnings = [
       ...(fallback === '' ? [] : [fallback]),
-      ...checkpoint.warnings,
-      ...checked.warnings,
+      ...new Set([...folder.warnings, ...checkpoint.warnings]),
     ];
     return { config, weights, warnings, loadMs: performance.now() - start, dispose };
   } finally {

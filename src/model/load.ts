@@ -6,13 +6,15 @@ import {
   makeDecoderLayer,
 } from '../../kernels/decoder-layer/index.js';
 import type { Checkpoint, TensorInfo } from '../checkpoint/checkpoint.js';
+import { isWeightDtype, type WeightDtype as StoredDtype } from '../checkpoint/dtype.js';
+import { widen } from '../checkpoint/widen.js';
 import { SdaError } from '../errors.js';
-import { attr, type DeviceDtype, executeOp } from '../runtime/backend.js';
-import { castTo, int32Tensor, tensorFromBytes } from '../runtime/device-tensors.js';
-import { weightMemory } from '../runtime/native.js';
+import type { DeviceDtype } from '../runtime/backend.js';
+import { BYTES_PER_ELEMENT, castTo, tensorFromBytes } from '../runtime/device-tensors.js';
 import type { ModelConfig } from './config.js';
 import type { DecoderWeights } from './decoder.js';
-import type { CheckedTensors } from './families.js';
+import { type CheckedTensors, GATE_UP, QKV } from './families.js';
+import { WeightArena } from './weight-arena.js';
 
 /** `auto` keeps each matrix as the checkpoint stores it. */
 export type WeightDtype = 'auto' | DeviceDtype;
@@ -30,7 +32,7 @@ export interface LoadWeightsOptions {
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
 }
 
-const STORED: Readonly<Record<string, DeviceDtype>> = {
+const STORED: Readonly<Record<StoredDtype, DeviceDtype>> = {
   F32: 'float32',
   BF16: 'bfloat16',
   F16: 'float16',
@@ -38,8 +40,9 @@ const STORED: Readonly<Record<string, DeviceDtype>> = {
 
 /**
  * Puts a checkpoint's tensors on the device, one at a time. Matrices keep `dtype`, vectors become float32
- * (both exact for 16-bit sources but for a narrowing that `dtype` asks for). Names and shapes must have been
- * checked (`checkTensors`).
+ * (both exact for 16-bit sources but for a narrowing that `dtype` asks for); matrices that are stacked and stored in
+ * different types become float32. Names and shapes must have been checked (`checkTensors`): what it did not name is
+ * not used.
  *
  * @returns the weights and everything to dispose with them.
  * @throws SdaError `unsupported` for a stored type that is no float; `aborted`; what reading throws. Nothing
@@ -48,10 +51,10 @@ const STORED: Readonly<Record<string, DeviceDtype>> = {
 export async function loadWeights(
   config: ModelConfig,
   checkpoint: Checkpoint,
-  { embedding, head }: Pick<CheckedTensors, 'embedding' | 'head'>,
+  { embedding, head, specs }: Pick<CheckedTensors, 'embedding' | 'head' | 'specs'>,
   options: LoadWeightsOptions,
 ): Promise<{ weights: DecoderWeights; dispose: () => void }> {
-  const loader = new Loader(checkpoint, options);
+  const loader = new Loader(checkpoint, new Set(specs.map(({ name }) => name)), options);
   try {
     const embedTokens = await loader.matrix([embedding]);
     const layers: DecoderLayer[] = [];
@@ -75,38 +78,40 @@ function layerShape(config: ModelConfig, index: number): LayerShape {
 }
 
 async function loadLayer(loader: Loader, prefix: string): Promise<LayerTensors> {
-  const names = (block: string, projections: string[], kind: string) =>
+  const names = (block: string, projections: readonly string[], kind: string) =>
     projections.map((projection) => `${prefix}${block}.${projection}.${kind}`);
-  const qkv = ['q_proj', 'k_proj', 'v_proj'];
-  const gateUp = ['gate_proj', 'up_proj'];
   return {
     inputNorm: await loader.vector([`${prefix}input_layernorm.weight`]),
-    qkvProj: await loader.matrix(names('self_attn', qkv, 'weight')),
-    qkvBias: await loader.vectorIfPresent(names('self_attn', qkv, 'bias')),
-    queryNorm: await loader.vectorIfPresent(names('self_attn', ['q_norm'], 'weight')),
-    keyNorm: await loader.vectorIfPresent(names('self_attn', ['k_norm'], 'weight')),
+    qkvProj: await loader.matrix(names('self_attn', QKV, 'weight')),
+    qkvBias: await loader.vectorIfUsed(names('self_attn', QKV, 'bias')),
+    queryNorm: await loader.vectorIfUsed(names('self_attn', ['q_norm'], 'weight')),
+    keyNorm: await loader.vectorIfUsed(names('self_attn', ['k_norm'], 'weight')),
     oProj: await loader.matrix(names('self_attn', ['o_proj'], 'weight')),
-    oBias: await loader.vectorIfPresent(names('self_attn', ['o_proj'], 'bias')),
+    oBias: await loader.vectorIfUsed(names('self_attn', ['o_proj'], 'bias')),
     postAttentionNorm: await loader.vector([`${prefix}post_attention_layernorm.weight`]),
-    gateUpProj: await loader.matrix(names('mlp', gateUp, 'weight')),
-    gateUpBias: await loader.vectorIfPresent(names('mlp', gateUp, 'bias')),
+    gateUpProj: await loader.matrix(names('mlp', GATE_UP, 'weight')),
+    gateUpBias: await loader.vectorIfUsed(names('mlp', GATE_UP, 'bias')),
     downProj: await loader.matrix(names('mlp', ['down_proj'], 'weight')),
-    downBias: await loader.vectorIfPresent(names('mlp', ['down_proj'], 'bias')),
+    downBias: await loader.vectorIfUsed(names('mlp', ['down_proj'], 'bias')),
   };
 }
 
 /** Reads tensors by name; several names are stacked along their first axis. */
 class Loader {
-  private readonly checkpoint: Checkpoint;
-  private readonly options: LoadWeightsOptions;
   private readonly owned: Tensor[] = [];
   private readonly memory: WeightArena;
+  private readonly bytesTotal: number;
   private bytesRead = 0;
 
-  constructor(checkpoint: Checkpoint, options: LoadWeightsOptions) {
-    this.checkpoint = checkpoint;
-    this.options = options;
-    this.memory = new WeightArena(checkpoint.totalBytes);
+  /** @param used the names that the model has a use for */
+  constructor(
+    private readonly checkpoint: Checkpoint,
+    private readonly used: ReadonlySet<string>,
+    private readonly options: LoadWeightsOptions,
+  ) {
+    const lengths = [...used].map((name) => checkpoint.tensors.get(name)?.byteLength ?? 0);
+    this.bytesTotal = lengths.reduce((sum, length) => sum + length, 0);
+    this.memory = new WeightArena(this.bytesTotal);
   }
 
   async matrix(names: readonly string[]): Promise<Tensor2D> {
@@ -117,10 +122,8 @@ class Loader {
     return (await this.stack(names, 'float32')) as Tensor1D;
   }
 
-  async vectorIfPresent(names: readonly string[]): Promise<Tensor1D | undefined> {
-    return names.every((name) => this.checkpoint.tensors.has(name))
-      ? this.vector(names)
-      : undefined;
+  async vectorIfUsed(names: readonly string[]): Promise<Tensor1D | undefined> {
+    return names.every((name) => this.used.has(name)) ? this.vector(names) : undefined;
   }
 
   layer(tensors: LayerTensors, shape: LayerShape): DecoderLayer {
@@ -136,33 +139,27 @@ class Loader {
 
   private async stack(names: readonly string[], dtype: WeightDtype): Promise<Tensor> {
     const infos = names.map((name) => this.info(name));
-    const stored = infos.map(({ device }) => device);
-    const uniform = stored.every((type) => type === stored[0]);
-    const target = dtype !== 'auto' ? dtype : uniform ? stored[0]! : 'float32';
-    const shape = [
-      infos.reduce((rows, info) => rows + info.shape[0]!, 0),
-      ...infos[0]!.shape.slice(1),
-    ];
-
-    if (!uniform) return this.own(concatRows(await this.parts(infos, target)));
-    const bytes = this.memory.take(infos.reduce((sum, info) => sum + info.byteLength, 0));
+    const stored = infos.every(({ device }) => device === infos[0]!.device)
+      ? infos[0]!.device
+      : 'float32';
+    const rows = infos.reduce((sum, info) => sum + info.shape[0]!, 0);
+    const shape = [rows, ...infos[0]!.shape.slice(1)];
+    const sizes = infos.map(({ shape }) => BYTES_PER_ELEMENT[stored] * elementsOf(shape));
+    const bytes = this.memory.take(sizes.reduce((sum, size) => sum + size, 0));
     let offset = 0;
-    for (const { name, byteLength } of infos) {
-      await this.read(name, bytes.subarray(offset, offset + byteLength));
-      offset += byteLength;
+    for (const [i, info] of infos.entries()) {
+      await this.fill(info, stored, bytes.subarray(offset, offset + sizes[i]!));
+      offset += sizes[i]!;
     }
-    return this.own(toDevice(bytes, shape, stored[0]!, target));
+    return this.own(toDevice(bytes, shape, stored, dtype === 'auto' ? stored : dtype));
   }
 
-  /** Each tensor by itself, as `target`; for a stack of tensors that are stored in different types. */
-  private async parts(infos: readonly StoredTensor[], target: DeviceDtype): Promise<Tensor[]> {
-    const parts: Tensor[] = [];
-    for (const { name, byteLength, shape, device } of infos) {
-      const bytes = new Uint8Array(byteLength);
-      await this.read(name, bytes);
-      parts.push(toDevice(bytes, shape, device, target));
-    }
-    return parts;
+  /** Reads a tensor as `stored`, which is its own type or float32. */
+  private async fill(info: StoredTensor, stored: DeviceDtype, into: Uint8Array): Promise<void> {
+    if (info.device === stored) return this.read(info.name, into);
+    const narrow = new Uint8Array(info.byteLength);
+    await this.read(info.name, narrow);
+    widen(narrow, info.dtype, into);
   }
 
   private info(name: string): StoredTensor {
@@ -170,14 +167,14 @@ class Loader {
     if (!info) {
       throw new SdaError('bad-tensor', `${this.checkpoint.dir}: the tensor ${name} is missing.`);
     }
-    const device = STORED[info.dtype];
-    if (!device) {
+    const { dtype } = info;
+    if (!isWeightDtype(dtype)) {
       throw new SdaError(
         'unsupported',
         `${info.file}: the tensor ${name} is stored as ${info.dtype}, but only F32, F16 and BF16 can be loaded: convert the checkpoint.`,
       );
     }
-    return { ...info, device };
+    return { ...info, name, dtype, device: STORED[dtype] };
   }
 
   private async read(name: string, into: Uint8Array): Promise<void> {
@@ -186,11 +183,7 @@ class Loader {
       throw new SdaError('aborted', 'Loading was stopped before the model was complete.');
     await this.checkpoint.read(name, into);
     this.bytesRead += into.byteLength;
-    onProgress?.({
-      bytesRead: this.bytesRead,
-      bytesTotal: this.checkpoint.totalBytes,
-      tensor: name,
-    });
+    onProgress?.({ bytesRead: this.bytesRead, bytesTotal: this.bytesTotal, tensor: name });
   }
 
   private own(tensor: Tensor): Tensor {
@@ -199,36 +192,8 @@ class Loader {
   }
 }
 
-/** Largest piece of memory that weights share. */
-const ARENA_BYTES = 256 * 2 ** 20;
-const ALIGNMENT = 64;
-
-/**
- * Hands out memory for weights from a few large pieces, which can lie on huge pages as small ones cannot. A piece
- * is freed with the last tensor in it.
- */
-class WeightArena {
-  private left: number;
-  private piece: Uint8Array = new Uint8Array(0);
-
-  /** @param expected bytes that will be asked for in all */
-  constructor(expected: number) {
-    this.left = expected;
-  }
-
-  take(bytes: number): Uint8Array {
-    const reserved = Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
-    if (reserved > this.piece.byteLength) {
-      this.piece = weightMemory(Math.max(reserved, Math.min(this.left, ARENA_BYTES)));
-    }
-    const taken = this.piece.subarray(0, bytes);
-    this.piece = this.piece.subarray(reserved);
-    this.left = Math.max(0, this.left - reserved);
-    return taken;
-  }
-}
-
 interface StoredTensor extends TensorInfo {
+  readonly dtype: StoredDtype;
   /** Its element type in TensorFlow's terms */
   readonly device: DeviceDtype;
 }
@@ -242,15 +207,13 @@ function toDevice(
 ): Tensor {
   const tensor = tensorFromBytes(bytes, shape, stored);
   if (stored === target) return tensor;
-  const converted = castTo(tensor, target);
-  tensor.dispose();
-  return converted;
+  try {
+    return castTo(tensor, target);
+  } finally {
+    tensor.dispose();
+  }
 }
 
-/** Concatenation along the first axis that also takes 16-bit tensors; disposes the parts. */
-function concatRows(parts: Tensor[]): Tensor {
-  const axis = int32Tensor(Int32Array.from([0]), []);
-  const [whole] = executeOp('ConcatV2', [attr.int('N', parts.length)], [...parts, axis]);
-  for (const tensor of [...parts, axis]) tensor.dispose();
-  return whole!;
+function elementsOf(shape: readonly number[]): number {
+  return shape.reduce((product, size) => product * size, 1);
 }

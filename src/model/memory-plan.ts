@@ -2,7 +2,7 @@ import type { TensorInfo } from '../checkpoint/checkpoint.js';
 import { SdaError } from '../errors.js';
 import { BYTES_PER_ELEMENT } from '../runtime/device-tensors.js';
 import type { ModelConfig } from './config.js';
-import { type CheckedTensors, expectedTensors, type TensorSpec } from './families.js';
+import { type CheckedTensors, expectedTensors, GATE_UP, QKV, type TensorSpec } from './families.js';
 import { kvBytesPerToken } from './kv-cache.js';
 import type { WeightDtype } from './load.js';
 
@@ -41,17 +41,32 @@ export function parameterCount(config: ModelConfig): number {
   return tensorsOnDevice(config).reduce((sum, { shape }) => sum + product(shape), 0);
 }
 
-/** Bytes that a checkpoint's tensors take on the device: matrices as stored or as asked for, vectors in float32. */
+/**
+ * Bytes that a checkpoint's tensors take on the device: matrices as stored or as asked for, vectors in float32.
+ * Matrices that are stacked and stored in different types become float32, too.
+ */
 export function plannedWeights(
   { specs }: Pick<CheckedTensors, 'specs'>,
   tensors: ReadonlyMap<string, TensorInfo>,
   dtype: WeightDtype,
 ): number {
   if (dtype !== 'auto') return bytesOf(specs, BYTES_PER_ELEMENT[dtype]);
+  const types = new Map<string, Set<string>>();
+  for (const { name } of specs) {
+    const stack = stackOf(name);
+    types.set(stack, (types.get(stack) ?? new Set()).add(tensors.get(name)?.dtype ?? ''));
+  }
   return specs.reduce((sum, spec) => {
-    const matrix = spec.shape.length > 1;
-    return sum + (matrix ? (tensors.get(spec.name)?.byteLength ?? 0) : bytesOf([spec], 4));
+    const stored = spec.shape.length > 1 && types.get(stackOf(spec.name))!.size === 1;
+    return sum + (stored ? (tensors.get(spec.name)?.byteLength ?? 0) : bytesOf([spec], 4));
   }, 0);
+}
+
+const STACKED = [QKV, GATE_UP].map((names) => new RegExp(`\\.(${names.join('|')})\\.`));
+
+/** The same for all tensors that are stacked into one. */
+function stackOf(name: string): string {
+  return STACKED.reduce((stack, pattern) => stack.replace(pattern, '.'), name);
 }
 
 /** Bytes of the weights on the device: matrices in `elementBytes` an element, vectors in float32. */
@@ -89,7 +104,7 @@ export function planMemory(
   const { weights, available, device = null, batch = 1 } = options;
   const ofQuery = options.streams ?? 2;
   const streams = ofQuery * batch;
-  const context = options.context ?? Math.min(config.maxPositionEmbeddings, DEFAULT_CONTEXT);
+  const context = options.context ?? Math.min(config.contextLength, DEFAULT_CONTEXT);
   const kvCache = streams * context * kvBytesPerToken(config);
   const rows = Math.max(ofQuery * PREFILL_COLUMNS, streams); // of a prompt's chunk, or of a step
   const lines = 4 * rows * (4 * config.hiddenSize + 3 * config.intermediateSize);
@@ -123,7 +138,7 @@ export function checkMemory(
   options: Parameters<typeof planMemory>[1],
   dir: string,
 ): void {
-  const least = Math.min(config.maxPositionEmbeddings, LEAST_CONTEXT);
+  const least = Math.min(config.contextLength, LEAST_CONTEXT);
   const plan = planMemory(config, { ...options, context: options.context ?? least });
   if (plan.fits) return;
   const several = (options.batch ?? 1) > 1;

@@ -2,12 +2,29 @@ import { SdaError } from '../errors.js';
 
 /** Collects what independent checks throw, so that a file's owner sees all of it at once. */
 export class Problems {
-  private readonly found: SdaError[] = [];
+  /** @param found what was found before */
+  constructor(private readonly found: SdaError[] = []) {}
+
+  /** Each by itself. */
+  get all(): readonly SdaError[] {
+    return this.found.flatMap(problemsIn);
+  }
 
   /** The result of a check, or undefined where it found a problem. */
   attempt<T>(check: () => T): T | undefined {
     try {
       return check();
+    } catch (error) {
+      if (!(error instanceof SdaError)) throw error;
+      this.found.push(error);
+      return undefined;
+    }
+  }
+
+  /** The same for a check that takes time. */
+  async attemptAsync<T>(check: () => Promise<T>): Promise<T | undefined> {
+    try {
+      return await check();
     } catch (error) {
       if (!(error instanceof SdaError)) throw error;
       this.found.push(error);

@@ -30,21 +30,29 @@ export type RopeConfig = { readonly theta: number } & (
       /** Whether the ramp's bounds are rounded outwards to whole dimensions. */
       readonly truncate: boolean;
     }
+  | {
+      readonly type: 'longrope';
+      readonly factor: number;
+      /** Divisors of the frequencies up to the trained length, and beyond it: [headDim / 2] */
+      readonly shortFactors: readonly number[];
+      readonly longFactors: readonly number[];
+      /** null: derived from factor. */
+      readonly attentionFactor: number | null;
+      readonly originalMaxPosition: number;
+    }
 );
 
 /** The names of the supported kinds of scaling. */
-export const ROPE_TYPES = ['default', 'linear', 'dynamic', 'llama3', 'yarn'] as const;
+export const ROPE_TYPES = ['default', 'linear', 'dynamic', 'llama3', 'yarn', 'longrope'] as const;
 
 // Far beyond any published model, and near enough that no frequency leaves the range of a float.
 const theta = z.number().gt(1).max(1e20);
 const factor = z.number().min(1).max(1e6);
 const positive = z.number().min(1e-6).max(1e6);
 const notNegative = z.union([z.literal(0), positive]);
-const positiveInteger = z
-  .number()
-  .int()
-  .positive()
-  .max(2 ** 31 - 1);
+/** Positions are counted in int32. */
+const MAX_POSITIONS = 2 ** 31 - 1;
+const positiveInteger = z.number().int().positive().max(MAX_POSITIONS);
 const parametersSchema = z.object({
   rope_type: z.string().nullish(),
   type: z.string().nullish(),
@@ -60,6 +68,8 @@ const parametersSchema = z.object({
   mscale: notNegative.nullish(),
   mscale_all_dim: notNegative.nullish(),
   truncate: z.boolean().nullish(),
+  short_factor: z.array(positive).nullish(),
+  long_factor: z.array(positive).nullish(),
 });
 type Parameters = z.infer<typeof parametersSchema>;
 
@@ -81,9 +91,14 @@ type RopeFields = z.infer<z.ZodObject<typeof ropeFields>>;
  */
 export function parseRope(
   config: RopeFields,
-  options: { readonly file: string; readonly maxPositionEmbeddings: number },
+  options: {
+    readonly file: string;
+    readonly maxPositionEmbeddings: number;
+    /** undefined where it is not known: then the lengths of lists are not checked */
+    readonly headDim: number | undefined;
+  },
 ): RopeConfig {
-  const { file, maxPositionEmbeddings } = options;
+  const { file, maxPositionEmbeddings, headDim } = options;
   const old = parseParameters(file, 'rope_scaling', config.rope_scaling);
   const current = parseParameters(file, 'rope_parameters', config.rope_parameters);
   const both: readonly Source[] = [
@@ -108,9 +123,9 @@ export function parseRope(
   }
   const theta = value('rope_theta') ?? DEFAULT_THETA;
   const type = ropeType(file, both);
-  const required = (name: 'factor' | 'low_freq_factor' | 'high_freq_factor'): number => {
-    const number = value(name);
-    if (number != null) return number;
+  const required = <K extends keyof Parameters>(name: K): NonNullable<Parameters[K]> => {
+    const given = value(name);
+    if (given != null) return given;
     throw new SdaError(
       'bad-config',
       `${file} has rotary embeddings of type "${type}" without "${name}", which they need; add it from the model's card.`,
@@ -165,7 +180,62 @@ export function parseRope(
         originalMaxPosition,
         truncate: value('truncate') ?? true,
       };
+    case 'longrope': {
+      if (originalMaxPosition < 2) {
+        throw new SdaError(
+          'bad-config',
+          `${file} has original_max_position_embeddings ${originalMaxPosition} where "longrope" needs at least 2; correct it.`,
+        );
+      }
+      const factors = (name: 'short_factor' | 'long_factor') =>
+        checkFactors(file, name, required(name), headDim);
+      return {
+        type,
+        theta,
+        factor: value('factor') ?? Math.max(1, maxPositionEmbeddings / originalMaxPosition),
+        shortFactors: factors('short_factor'),
+        longFactors: factors('long_factor'),
+        attentionFactor: value('attention_factor') ?? null,
+        originalMaxPosition,
+      };
+    }
   }
+}
+
+/**
+ * Positions that a model was made for: `max_position_embeddings`, or what the scaling of its rotary embeddings makes of
+ * the trained length. Llama 3's and LongRoPE's configs give the scaled length, where they do not give the trained one.
+ */
+export function contextLength(rope: RopeConfig, maxPositionEmbeddings: number): number {
+  const scaled = (trained: number, factor: number) =>
+    Math.max(maxPositionEmbeddings, Math.min(Math.floor(trained * factor), MAX_POSITIONS));
+  switch (rope.type) {
+    case 'default':
+      return maxPositionEmbeddings;
+    case 'linear':
+    case 'dynamic':
+      return scaled(maxPositionEmbeddings, rope.factor);
+    case 'yarn':
+      return scaled(rope.originalMaxPosition, rope.factor);
+    case 'llama3':
+    case 'longrope':
+      return maxPositionEmbeddings > rope.originalMaxPosition
+        ? maxPositionEmbeddings
+        : scaled(rope.originalMaxPosition, rope.factor);
+  }
+}
+
+function checkFactors(
+  file: string,
+  name: string,
+  factors: readonly number[],
+  headDim: number | undefined,
+): readonly number[] {
+  if (headDim === undefined || factors.length === headDim / 2) return factors;
+  throw new SdaError(
+    'bad-config',
+    `${file} has ${factors.length} numbers in "${name}" where half the size of a head, ${headDim / 2}, is needed; correct it.`,
+  );
 }
 
 interface Source {
@@ -220,7 +290,7 @@ function agree<K extends keyof Parameters>(
     const value = values[name];
     if (value == null) continue;
     const place = key === null ? name : `${key}.${name}`;
-    if (found && found.value !== value) {
+    if (found && JSON.stringify(found.value) !== JSON.stringify(value)) {
       throw new SdaError(
         'bad-config',
         `${file} contradicts itself: ${found.place} is ${found.value} but ${place} is ${value}; remove the wrong one.`,

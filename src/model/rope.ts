@@ -6,16 +6,17 @@ export type { RopeConfig } from './rope-config.js';
 export interface RopeFrequencies {
   /** Radians per position of each rotated pair: [headDim / 2], float64. */
   readonly inverseFrequencies: Float64Array;
-  /** Factor on every cosine and sine; 1 except for yarn. */
+  /** Factor on every cosine and sine; 1 except for yarn and longrope. */
   readonly attentionScaling: number;
 }
 
 /**
  * Frequencies of the rotary position embedding: pair i of a head turns by
  * `position * inverseFrequencies[i]`.
- * `sequenceLength` (positions in use) changes the result for `dynamic` alone, beyond the trained length.
+ * `sequenceLength` (positions in use) changes the result for `dynamic` and `longrope` alone, beyond the trained length.
  * Sources: RoFormer (arXiv 2104.09864) eq 15; linear and dynamic scaling as in transformers 5.24
- * `modeling_rope_utils`; YaRN (arXiv 2309.00071) sections 3.2 to 3.4; llama3 as in Meta's reference code.
+ * `modeling_rope_utils`; YaRN (arXiv 2309.00071) sections 3.2 to 3.4; llama3 as in Meta's reference code;
+ * LongRoPE (arXiv 2402.13753) as in transformers.
  */
 export function ropeInverseFrequencies(
   rope: RopeConfig,
@@ -36,6 +37,8 @@ export function ropeInverseFrequencies(
       return unscaled(baseFrequencies(rope.theta, headDim).map((f) => llama3Frequency(rope, f)));
     case 'yarn':
       return yarnFrequencies(rope, headDim);
+    case 'longrope':
+      return longFrequencies(rope, headDim, sequenceLength);
   }
 }
 
@@ -87,4 +90,18 @@ function yarnAttentionFactor(rope: Extract<RopeConfig, { type: 'yarn' }>): numbe
   return rope.mscale !== null && rope.mscaleAllDim !== null
     ? scale(rope.mscale) / scale(rope.mscaleAllDim)
     : scale(1);
+}
+
+function longFrequencies(
+  rope: Extract<RopeConfig, { type: 'longrope' }>,
+  headDim: number,
+  sequenceLength: number,
+): RopeFrequencies {
+  const { factor, originalMaxPosition: trained, shortFactors, longFactors } = rope;
+  const divisors = sequenceLength > trained ? longFactors : shortFactors;
+  const stretch = factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(trained));
+  return {
+    inverseFrequencies: baseFrequencies(rope.theta, headDim).map((f, i) => f / divisors[i]!),
+    attentionScaling: rope.attentionFactor ?? stretch,
+  };
 }

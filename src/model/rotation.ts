@@ -8,9 +8,10 @@ import { ropeInverseFrequencies } from './rope.js';
  * them; cos and sin themselves are exact to float32.
  *
  * @param count positions
- * @param length positions in use: beyond the trained length it changes the angles of dynamic NTK scaling, and no others
+ * @param length positions in use: beyond the trained length it changes the angles of dynamic NTK scaling and LongRoPE, and
+ *   no others
  * @returns [count, headDim]: for each position headDim / 2 cosines, then headDim / 2 sines, both times the
- *   scaling that YaRN asks for
+ *   scaling that YaRN and LongRoPE ask for
  */
 export function rotations(config: ModelConfig, count: number, length = count): Float32Array {
   const { headDim, rope } = config;
@@ -31,5 +32,12 @@ export function rotations(config: ModelConfig, count: number, length = count): F
 
 /** What of `length` the angles depend on: equal values have equal angles. */
 export function rotationLength({ rope }: ModelConfig, length: number): number {
-  return rope.type === 'dynamic' ? Math.max(length, rope.originalMaxPosition) : 0;
+  switch (rope.type) {
+    case 'dynamic':
+      return Math.max(length, rope.originalMaxPosition);
+    case 'longrope':
+      return length > rope.originalMaxPosition ? 1 : 0;
+    default:
+      return 0;
+  }
 }

@@ -192,7 +192,7 @@ describe('a sharded checkpoint', () => {
 describe('a folder without usable weights', () => {
   it.each([
     [{ 'pytorch_model.bin': '' }, 'unsupported', 'pytorch_model.bin'],
-    [{ 'm.gguf': '' }, 'unsupported', 'convert'],
+    [{ 'm.gguf': '' }, 'unsupported', 'GGUF'],
     [{ 'consolidated.00.pth': '' }, 'unsupported', 'consolidated.00.pth'],
     [{ 'model-00001-of-00002.safetensors': '' }, 'file-missing', 'neither model.safetensors nor'],
     [{}, 'file-missing', 'has no weights'],

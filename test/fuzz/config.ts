@@ -119,7 +119,7 @@ function expectUsable(config: ModelConfig) {
   expect(config.slidingWindowLayers.includes(true)).toBe(config.slidingWindow !== null);
   const epsilon = Math.fround(config.rmsNormEps);
   expect(epsilon > 0 && epsilon < Number.POSITIVE_INFINITY).toBe(true);
-  for (const id of config.eosTokenIds) expect(Number.isInteger(id) && id >= 0).toBe(true);
+  for (const { id } of config.endings) expect(Number.isInteger(id) && id >= 0).toBe(true);
   if (headDim > 256) return;
   for (const length of [1, config.maxPositionEmbeddings, 2 ** 31]) {
     const { inverseFrequencies, attentionScaling } = ropeInverseFrequencies(

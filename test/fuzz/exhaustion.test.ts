@@ -9,6 +9,7 @@ import { buildFile } from '../checkpoint/build.js';
 import { checkpointDir } from '../support/checkpoints.js';
 import { sda } from '../support/cli.js';
 import { temporaryFolder } from '../support/folders.js';
+import { expectAgreement } from './agreement.js';
 
 /** The built module, for a process of its own. */
 const built = (path: string) => pathToFileURL(join(packageRoot(), 'dist', 'src', path)).href;
@@ -125,6 +126,7 @@ describe('a folder whose files are no files', () => {
         expect([code, stderr]).toEqual([1, '']);
         expect(stdout).toContain(join(dir, name));
         expect(stdout).toContain('not a regular file');
+        await expectAgreement(dir);
       }
     },
   );

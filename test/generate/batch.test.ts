@@ -33,7 +33,7 @@ async function summariesOf(requests: readonly GenerateRequest[]): Promise<Genera
 function endsAtThird(): StepRule {
   let call = 0;
   return (_, { amplifications }) => {
-    const id = ++call === 3 ? model.config.eosTokenIds[0]! : 40;
+    const id = ++call === 3 ? model.config.endings[0]!.id : 40;
     const fields = { js: 0, temperature: 1, logpBase: 0, logpInstructed: 0, logp: 0 };
     return amplifications.map(() => ({ id, ...fields }));
   };

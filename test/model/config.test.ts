@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { SdaError } from '../../src/errors.js';
 import { loadConfig, parseConfig } from '../../src/model/config.js';
+import { allEndings } from '../../src/model/endings.js';
 import { temporaryFolder } from '../checkpoint/build.js';
 import { BASE, PUBLISHED } from './configs.js';
 
@@ -16,7 +17,7 @@ describe('published configurations', () => {
         headDim: 128,
         numKeyValueHeads: 32,
         rope: { type: 'default', theta: 10_000 },
-        eosTokenIds: [2],
+        endings: [{ id: 2, from: ['config.json'] }],
         rmsNormEps: 1e-5,
         dtype: 'float16',
         attentionBias: false,
@@ -29,7 +30,7 @@ describe('published configurations', () => {
       {
         headDim: 128,
         numKeyValueHeads: 8,
-        eosTokenIds: [128001, 128008, 128009],
+        endings: [128001, 128008, 128009].map((id) => ({ id, from: ['config.json'] })),
         rope: {
           type: 'llama3',
           theta: 500_000,
@@ -92,6 +93,7 @@ describe('defaults', () => {
       rmsNormEps: 1e-6,
       rope: { type: 'default', theta: 10_000 },
       maxPositionEmbeddings: 2048,
+      contextLength: 2048,
       tieWordEmbeddings: false,
       attentionBias: false,
       attentionOutputBias: false,
@@ -99,10 +101,11 @@ describe('defaults', () => {
       qkNorm: false,
       slidingWindow: null,
       slidingWindowLayers: [false, false, false],
-      eosTokenIds: [],
+      endings: [],
       bosTokenId: null,
       padTokenId: null,
       dtype: null,
+      quantisation: null,
     });
     expect(parse({ model_type: 'qwen3' }).headDim).toBe(128);
     expect(parse({ head_dim: null, num_key_value_heads: null })).toMatchObject({
@@ -151,9 +154,22 @@ describe('end-of-text tokens', () => {
     [0, {}, [0]],
     [undefined, undefined, []],
   ])('config %j, generation config %j -> %j', (eos, generation, expected) => {
-    expect(parse(eos === undefined ? {} : { eos_token_id: eos }, generation).eosTokenIds).toEqual(
-      expected,
-    );
+    const { endings } = parse(eos === undefined ? {} : { eos_token_id: eos }, generation);
+    expect(endings.map(({ id }) => id)).toEqual(expected);
+  });
+
+  it('are told with where they stand', () => {
+    const { endings } = parse({ eos_token_id: [7, 9, -1] }, { eos_token_id: [9, 9, 8] });
+    expect(endings).toEqual([
+      { id: 9, from: ['generation_config.json', 'config.json'] },
+      { id: 8, from: ['generation_config.json'] },
+      { id: 7, from: ['config.json'] },
+    ]);
+    const named = (eosTokenId: number | null) => allEndings({ endings }, { eosTokenId });
+    expect(named(5)).toEqual([...endings, { id: 5, from: ['tokenizer'] }]);
+    expect(named(8)).toContainEqual({ id: 8, from: ['generation_config.json', 'tokenizer'] });
+    expect(named(null)).toEqual(endings);
+    expect(allEndings({ endings }, null)).toEqual(endings);
   });
 
   it('are found in generation_config.json of a folder', async () => {
@@ -161,7 +177,51 @@ describe('end-of-text tokens', () => {
       'config.json': JSON.stringify(BASE),
       'generation_config.json': '{"eos_token_id": [9, 8]}',
     });
-    expect((await loadConfig(dir)).eosTokenIds).toEqual([9, 8]);
+    expect((await loadConfig(dir)).endings.map(({ id }) => id)).toEqual([9, 8]);
+  });
+});
+
+describe('the context', () => {
+  const yarn = { type: 'yarn', factor: 4, original_max_position_embeddings: 32_768 };
+  const llama3 = {
+    ...{ type: 'llama3', factor: 8, low_freq_factor: 1, high_freq_factor: 4 },
+    original_max_position_embeddings: 8192,
+  };
+  const factors = { short_factor: Array(8).fill(1), long_factor: Array(8).fill(2) };
+  const longrope = { type: 'longrope', ...factors, original_max_position_embeddings: 4096 };
+  it.each<[string, number, object | null, number]>([
+    ['no scaling', 32_768, null, 32_768],
+    ['yarn, the trained length in both keys', 32_768, yarn, 131_072],
+    ['yarn, the scaled length in the config', 131_072, yarn, 131_072],
+    ['yarn, another length in the config', 40_960, yarn, 131_072],
+    ['yarn, more in the config', 163_840, yarn, 163_840],
+    ['yarn, trained for what the config says', 2048, { type: 'yarn', factor: 2.5 }, 5120],
+    ['linear', 4096, { type: 'linear', factor: 4 }, 16_384],
+    ['dynamic', 4096, { type: 'dynamic', factor: 2 }, 8192],
+    ['llama3, as published', 131_072, llama3, 131_072],
+    ['llama3, the trained length in both keys', 8192, llama3, 65_536],
+    ['longrope, as published', 131_072, longrope, 131_072],
+    ['longrope with a factor', 4096, { ...longrope, factor: 32 }, 131_072],
+    ['more than int32 counts', 2 ** 30, { type: 'linear', factor: 1e6 }, 2 ** 31 - 1],
+  ])('%s', (_, length, scaling, expected) => {
+    const config = parse({ max_position_embeddings: length, rope_scaling: scaling });
+    expect(config.contextLength).toBe(expected);
+    expect(config.maxPositionEmbeddings).toBe(length);
+  });
+});
+
+describe('quantization_config', () => {
+  it.each<[object | null, string | null]>([
+    [null, null],
+    [{}, null],
+    [{ quant_method: 'bitsandbytes', load_in_4bit: false, load_in_8bit: false }, null],
+    [{ load_in_4bit: false, load_in_8bit: false }, null],
+    [{ load_in_4bit: true }, 'bitsandbytes'],
+    [{ quant_method: 'bitsandbytes', load_in_8bit: true, load_in_4bit: false }, 'bitsandbytes'],
+    [{ quant_method: 'gptq', bits: 4 }, 'gptq'],
+    [{ quant_method: { toString: 1 } }, null],
+  ])('%j says %j', (quantization_config, expected) => {
+    expect(parse({ quantization_config }).quantisation).toBe(expected);
   });
 });
 
@@ -285,8 +345,30 @@ describe('rotary embeddings', () => {
     ],
     [
       'an unknown type',
-      { rope_scaling: { type: 'longrope', factor: 2 } },
-      '"longrope" where default, linear, dynamic, llama3, yarn',
+      { rope_scaling: { type: 'mrope', factor: 2 } },
+      '"mrope" where default, linear, dynamic, llama3, yarn, longrope',
+    ],
+    [
+      'longrope without its factors',
+      { rope_scaling: { type: 'longrope', short_factor: Array(8).fill(1) } },
+      'of type "longrope" without "long_factor"',
+    ],
+    [
+      'longrope with too few of them',
+      { rope_scaling: { type: 'longrope', short_factor: [1], long_factor: Array(8).fill(1) } },
+      '1 numbers in "short_factor" where half the size of a head, 8, is needed',
+    ],
+    [
+      'longrope for a single position',
+      {
+        original_max_position_embeddings: 1,
+        rope_scaling: {
+          type: 'longrope',
+          short_factor: Array(8).fill(1),
+          long_factor: Array(8).fill(1),
+        },
+      },
+      'original_max_position_embeddings 1',
     ],
     ['partial rotation', { partial_rotary_factor: 0.5 }, 'partial_rotary_factor 0.5'],
     [
@@ -327,18 +409,7 @@ describe('refusals', () => {
       'unsupported',
       'LlamaForSequenceClassification',
     ],
-    [
-      'quantised weights',
-      { quantization_config: { quant_method: 'gptq', bits: 4 } },
-      'unsupported',
-      'quantised by gptq',
-    ],
-    [
-      'quantised weights without a usable name',
-      { quantization_config: { quant_method: { toString: 1 } } },
-      'unsupported',
-      'quantised by an unnamed method',
-    ],
+    ['a context of one position', { max_position_embeddings: 1 }, 'bad-config', '>=2'],
     ['an epsilon that is 0 as float32', { rms_norm_eps: 1e-320 }, 'bad-config', 'rms_norm_eps'],
     ['a huge epsilon', { rms_norm_eps: 1e308 }, 'bad-config', 'rms_norm_eps'],
     [

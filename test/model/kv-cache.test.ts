@@ -2,14 +2,9 @@ import { memory, type Tensor } from '@tensorflow/tfjs-core';
 import { describe, expect, test } from 'vitest';
 import type { ModelConfig } from '../../src/model/config.js';
 import { KvCache, kvBytesPerToken } from '../../src/model/kv-cache.js';
-import {
-  attr,
-  executeOp,
-  type NodeBackend,
-  nodeBackend,
-  TfDtype,
-} from '../../src/runtime/backend.js';
+import { attr, executeOp, TfDtype } from '../../src/runtime/backend.js';
 import { float32Tensor } from '../../src/runtime/device-tensors.js';
+import { type BindingCall, failingAt as failingCall } from '../support/failing.js';
 import { expectNoLeak, useTensorFlow, valuesOf } from '../support/tensorflow.js';
 
 useTensorFlow();
@@ -115,26 +110,9 @@ test('kvBytesPerToken is what one position of one row takes', () => {
   expect(kvBytesPerToken(CONFIG)).toBe(2 * 2 * 3 * 4 * 4);
 });
 
-/** Runs `body` while call number `at` of TensorFlow fails, as where memory runs out; whether it came to that. */
-function failingAt(at: number, call: 'executeOp' | 'createTensor', body: () => void): boolean {
-  const backend = nodeBackend() as { binding: NodeBackend['binding'] };
-  const { binding } = backend;
-  let calls = 0;
-  const own = binding[call] as (...args: unknown[]) => unknown;
-  const value = (...args: unknown[]) => {
-    if (calls++ === at) throw new Error('OOM');
-    return own(...args);
-  };
-  let error: unknown;
-  backend.binding = Object.create(binding, { [call]: { value } }); // its own properties cannot be changed
-  try {
-    body();
-  } catch (thrown) {
-    error = thrown;
-  } finally {
-    backend.binding = binding;
-  }
-  const failed = calls > at;
+/** Runs `body` while call number `at` of TensorFlow fails; whether it came to that. */
+async function failingAt(at: number, call: BindingCall, body: () => void): Promise<boolean> {
+  const { failed, error } = await failingCall(at, call, body);
   expect(error).toEqual(failed ? new Error('OOM') : undefined);
   return failed;
 }
@@ -142,16 +120,16 @@ function failingAt(at: number, call: 'executeOp' | 'createTensor', body: () => v
 describe('an operation that fails half way', () => {
   test('leaves nothing of a cache that was being made', async () => {
     let at = 0;
-    await expectNoLeak(() => {
+    await expectNoLeak(async () => {
       const make = () => new KvCache(CONFIG, 2, 1, 150).dispose();
-      while (failingAt(at, 'executeOp', make)) at++;
+      while (await failingAt(at, 'executeOp', make)) at++;
     });
     expect(at).toBe(2 * 2 * 2); // a handle and its zeros, for keys and values of 2 layers
   });
 
   test('leaves a cache that can grow once more, and keeps its past', async () => {
     for (let at = 0, failed = true; failed; at++) {
-      await expectNoLeak(() => {
+      await expectNoLeak(async () => {
         const cache = new KvCache(CONFIG, 1, 1, 150);
         const variables = [0, 1].flatMap((layer) => {
           const { keys, values } = cache.layer(layer);
@@ -159,7 +137,7 @@ describe('an operation that fails half way', () => {
         });
         const pasts = variables.map(fill);
         const before = memory().numTensors;
-        failed = failingAt(at, 'executeOp', () => cache.ensure(65));
+        failed = await failingAt(at, 'executeOp', () => cache.ensure(65));
         expect(memory().numTensors).toBe(before);
         expect(cache.capacity).toBe(failed ? 64 : 128);
         cache.ensure(65);
@@ -180,19 +158,19 @@ describe('an operation that fails half way', () => {
 
   test('leaves nothing of a copied row', async () => {
     const cache = new KvCache(CONFIG, 2, 1, 150);
-    await expectNoLeak(() => {
-      for (let at = 0; failingAt(at, 'executeOp', () => cache.copyRow(0, 1, 3)); at++);
+    await expectNoLeak(async () => {
+      for (let at = 0; await failingAt(at, 'executeOp', () => cache.copyRow(0, 1, 3)); at++);
     });
     cache.dispose();
   });
 
   test('leaves no rotary angles that are used once more', async () => {
-    await expectNoLeak(() => {
+    await expectNoLeak(async () => {
       const rope = { type: 'dynamic', theta: 10000, factor: 2, originalMaxPosition: 64 } as const;
       const cache = new KvCache({ ...CONFIG, rope } as ModelConfig, 1, 150, 150);
       const values = [...cache.rotation(1).dataSync()];
       // longer than trained: another table
-      expect(failingAt(0, 'createTensor', () => cache.rotation(100))).toBe(true);
+      expect(await failingAt(0, 'createTensor', () => cache.rotation(100))).toBe(true);
       const table = cache.rotation(1);
       expect(table.isDisposed).toBe(false);
       expect([...table.dataSync()]).toEqual(values);

@@ -86,7 +86,7 @@ describe('the memory plan', () => {
   it('asks for a short context where none is given, for all of one that is', async () => {
     const config = {
       ...(await loadConfig(checkpointDir('tiny-llama'))),
-      maxPositionEmbeddings: 8192,
+      contextLength: 8192,
     };
     const available = planMemory(config, { weights: 1, available: 0, context: 512 }).total;
     const check = (options: object) => () =>

@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { parseConfig } from '../../src/model/config.js';
-import { type RopeConfig, ropeInverseFrequencies } from '../../src/model/rope.js';
+import { ropeInverseFrequencies } from '../../src/model/rope.js';
+import { ROPE_TYPES } from '../../src/model/rope-config.js';
 
 interface Case {
   readonly name: string;
@@ -37,7 +38,6 @@ describe('ropeInverseFrequencies', () => {
     const types = golden.cases.map(
       ({ config }) => parseConfig(config, { file: 'config.json' }).rope.type,
     );
-    const all: RopeConfig['type'][] = ['default', 'linear', 'dynamic', 'llama3', 'yarn'];
-    expect(new Set(types)).toEqual(new Set(all));
+    expect(new Set(types)).toEqual(new Set(ROPE_TYPES));
   });
 });

@@ -17,8 +17,13 @@ export function cacheOf(
 }
 
 /** Logits of every step of one stream: after the prompt, then after each of `ids`. */
-export function stepsAlone(model: DecoderModel, prompt: readonly number[], ids: readonly number[]) {
-  const cache = cacheOf(model, 1);
+export function stepsAlone(
+  model: DecoderModel,
+  prompt: readonly number[],
+  ids: readonly number[],
+  most = MAX_CONTEXT,
+) {
+  const cache = cacheOf(model, 1, 1, most);
   const steps = [prompt, ...ids.map((id) => [id])];
   let position = 0;
   const logits = steps.map((step) => {

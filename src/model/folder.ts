@@ -1,0 +1,87 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Checkpoint, folderProblem, openCheckpoint } from '../checkpoint/checkpoint.js';
+import type { SdaError } from '../errors.js';
+import { loadConfig, loadConfigFile, type ModelConfig } from './config.js';
+import { type CheckedTensors, checkTensors } from './families.js';
+import { Problems } from './problems.js';
+import { refuseQuantisedConfig } from './quantised.js';
+
+/** Options of {@link examineFolder}. */
+export interface ExamineOptions {
+  /** Use the embedding as head where config.json says untied and `lm_head.weight` is missing; default false. */
+  readonly tieMissingHead?: boolean | undefined;
+}
+
+/** What a model folder holds, as far as its config and the headers of its weights tell; null where they cannot. */
+export interface ModelFolder {
+  readonly config: ModelConfig | null;
+  /** The caller closes it. */
+  readonly checkpoint: Checkpoint | null;
+  readonly checked: CheckedTensors | null;
+  /** What is odd but harmless, each a sentence for people. */
+  readonly warnings: readonly string[];
+  /** What keeps the model from being loaded; none where all of the above is there. */
+  readonly problems: readonly SdaError[];
+}
+
+/** A folder without problems. */
+export type SoundFolder = ModelFolder & {
+  readonly [K in 'config' | 'checkpoint' | 'checked']: NonNullable<ModelFolder[K]>;
+};
+
+const NOTHING: ModelFolder = {
+  config: null,
+  checkpoint: null,
+  checked: null,
+  warnings: [],
+  problems: [],
+};
+
+/** Reads a folder's config and the headers of its weights and holds them against each other; finds every problem. */
+export async function examineFolder(
+  dir: string,
+  options: ExamineOptions = {},
+): Promise<ModelFolder> {
+  const foreign = existsSync(join(dir, 'config.json')) ? null : await folderProblem(dir);
+  if (foreign) return { ...NOTHING, problems: [foreign] };
+  const problems = new Problems();
+  const config = await problems.attemptAsync(() => loadConfig(dir));
+  const checkpoint = await problems.attemptAsync(() => openCheckpoint(dir));
+  const tieMissingHead = options.tieMissingHead === true;
+  const checked =
+    config &&
+    checkpoint &&
+    problems.attempt(() => checkTensors(config, checkpoint.tensors, dir, { tieMissingHead }));
+  return {
+    config: config ?? null,
+    checkpoint: checkpoint ?? null,
+    checked: checked ?? null,
+    warnings: [...(checkpoint?.warnings ?? []), ...(checked?.warnings ?? [])],
+    problems: problems.all,
+  };
+}
+
+/** The same of a config.json alone, under any name: what is quantised by its word is a problem. */
+export async function examineConfig(file: string): Promise<ModelFolder> {
+  const problems = new Problems();
+  const config = await problems.attemptAsync(() => loadConfigFile(file));
+  if (config) problems.attempt(() => refuseQuantisedConfig(config.quantisation, file));
+  return { ...NOTHING, config: config ?? null, problems: problems.all };
+}
+
+/**
+ * The same for a folder that is to be loaded.
+ *
+ * @throws SdaError with all problems in one sentence, and the code of the first
+ */
+export async function openFolder(dir: string, options: ExamineOptions = {}): Promise<SoundFolder> {
+  const folder = await examineFolder(dir, options);
+  try {
+    new Problems([...folder.problems]).throwIfAny();
+    return folder as SoundFolder;
+  } catch (error) {
+    await folder.checkpoint?.close();
+    throw error;
+  }
+}

@@ -1,0 +1,88 @@
+import { cpSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { chunks, PREFILL_CHUNK, prefill } from '../../src/decode/streams.js';
+import { forward } from '../../src/model/decoder.js';
+import { loadModel, type SdaModel } from '../../src/sda-model.js';
+import { batchOf, MISTRAL_DIR } from '../support/checkpoints.js';
+import { editJson, temporaryFolder } from '../support/folders.js';
+import { cacheOf, expectSteps, stepsAlone } from '../support/steps.js';
+import { expectNoLeak, useTensorFlow, valuesOf } from '../support/tensorflow.js';
+import { TOLERANCE } from '../support/tolerances.js';
+
+useTensorFlow();
+
+/** What transformers gets; test/fixtures/long-context/make.py explains the keys. */
+const { trained, border, cases } = JSON.parse(
+  readFileSync(new URL('../fixtures/long-context/golden.json', import.meta.url), 'utf8'),
+) as {
+  readonly trained: number;
+  readonly border: number;
+  readonly cases: Readonly<Record<string, Case>>;
+};
+interface Case {
+  readonly rope_parameters: Readonly<Record<string, unknown>>;
+  readonly max_position_embeddings: number;
+  readonly whole: number[];
+  readonly border: number[][];
+}
+
+const idsOf = (count: number, start = 0) =>
+  Array.from({ length: count }, (_, i) => i + start).map((i) => 3 + ((7 * i * i + 13 * i) % 64));
+const LONG = idsOf(2 * trained);
+
+async function withModel<T>(golden: Case, body: (model: SdaModel) => T | Promise<T>): Promise<T> {
+  const dir = temporaryFolder();
+  cpSync(MISTRAL_DIR, dir, { recursive: true });
+  const { rope_parameters, max_position_embeddings } = golden;
+  const changes = { sliding_window: null, rope_parameters, max_position_embeddings };
+  editJson(join(dir, 'config.json'), changes);
+  return expectNoLeak(async () => {
+    const model = await loadModel(dir);
+    try {
+      return await body(model);
+    } finally {
+      model.dispose();
+    }
+  });
+}
+
+describe.each(Object.entries(cases))('%s beyond the trained length', (_, golden) => {
+  test('has the logits of transformers in one prefill and in chunks', async () => {
+    await withModel(golden, async (model) => {
+      expect(model.maxContext).toBe(4 * trained);
+      const cache = cacheOf(model.decoder, 1, 1, model.maxContext);
+      const once = valuesOf(
+        forward(model.decoder, batchOf([LONG], [0]), cache, { logits: 'last' })!,
+      );
+      cache.dispose();
+      expectSteps([once], [golden.whole], TOLERANCE.logits);
+
+      expect(chunks([{ row: 0, ids: LONG, start: 0 }]).length).toBeGreaterThan(1);
+      expect(trained % PREFILL_CHUNK).not.toBe(0); // it lies inside a chunk
+      expectSteps([[...(await model.logits(LONG))]], [golden.whole], TOLERANCE.logits);
+    });
+  });
+
+  test('and as the prompts of a query, what they share run once', async () => {
+    await withModel(golden, async ({ decoder, maxContext }) => {
+      const cache = cacheOf(decoder, 2, 1, maxContext);
+      const streams = [LONG, [...LONG.slice(0, -1), LONG[0]!]] as const;
+      const options = { beforeForward: () => Promise.resolve() };
+      const both = valuesOf(await prefill(decoder, streams, cache, options));
+      cache.dispose();
+      const first = both.slice(0, decoder.config.vocabSize);
+      expectSteps([first], [golden.whole], TOLERANCE.logits);
+    });
+  });
+
+  test('and token by token across it', async () => {
+    await withModel(golden, ({ decoder, maxContext }) => {
+      const ids = idsOf(golden.border.length - 1, border);
+      expect(border).toBeLessThan(trained);
+      expect(border + ids.length).toBeGreaterThan(trained);
+      const steps = stepsAlone(decoder, idsOf(border), ids, maxContext);
+      expectSteps(steps, golden.border, TOLERANCE.logits);
+    });
+  });
+});
