@@ -50,6 +50,7 @@ class Attention {
                         for (int64_t piece = begin; piece < end; piece++)
                           attend(layer, places, piece / G, piece % G);
                       }});
+    add_split_phase(mixed_, phases);
     phases.push_back(project_phase(layer.o, 1, mixed_,
                                    add_to(y, tokens, layer.hidden(), values_of(layer.o_bias), x)));
   }

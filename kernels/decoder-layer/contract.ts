@@ -15,7 +15,7 @@ export interface LayerShape {
 
 /**
  * The weights of a layer; names are the checkpoint's, with projections of one input stacked. Vectors are
- * float32, matrices float32, bfloat16 or float16.
+ * float32, matrices float32, bfloat16, float16 or quantised, `gateUpProj` then in two parts.
  */
 export interface LayerTensors {
   readonly inputNorm: Tensor1D; // [K]

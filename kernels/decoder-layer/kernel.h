@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "../linear/matrix.h"
 #include "../op.h"
 #include "layer.h"
 #include "tensorflow/core/framework/resource_mgr.h"
@@ -57,16 +58,16 @@ class DecoderLayerWeightsOp : public OpKernel {
     };
     TF_RETURN_IF_ERROR(check_shape(kOp, "input_norm", layer.input_norm, {-1}));
     const int64_t K = layer.hidden();
-    TF_RETURN_IF_ERROR(check_shape(kOp, "qkv", layer.qkv, {layer.width(), K}));
+    TF_RETURN_IF_ERROR(check_matrix(kOp, "qkv", layer.qkv, layer.width(), K));
     TF_RETURN_IF_ERROR(vector("qkv_bias", layer.qkv_bias, layer.width(), false));
     TF_RETURN_IF_ERROR(vector("query_norm", layer.query_norm, D_, false));
     TF_RETURN_IF_ERROR(vector("key_norm", layer.key_norm, D_, false));
-    TF_RETURN_IF_ERROR(check_shape(kOp, "o", layer.o, {K, H_ * D_}));
+    TF_RETURN_IF_ERROR(check_matrix(kOp, "o", layer.o, K, H_ * D_));
     TF_RETURN_IF_ERROR(vector("o_bias", layer.o_bias, K, false));
     TF_RETURN_IF_ERROR(vector("post_norm", layer.post_norm, K, true));
-    TF_RETURN_IF_ERROR(check_shape(kOp, "down", layer.down, {K, -1}));
-    const int64_t I = layer.down.dim_size(1);
-    TF_RETURN_IF_ERROR(check_shape(kOp, "gate_up", layer.gate_up, {2 * I, K}));
+    TF_RETURN_IF_ERROR(check_matrix(kOp, "down", layer.down, K, -1));
+    const int64_t I = columns_of(layer.down);
+    TF_RETURN_IF_ERROR(check_matrix(kOp, "gate_up", layer.gate_up, 2 * I, K, 2));
     TF_RETURN_IF_ERROR(vector("gate_up_bias", layer.gate_up_bias, 2 * I, false));
     return vector("down_bias", layer.down_bias, K, false);
   }

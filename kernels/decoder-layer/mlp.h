@@ -31,6 +31,7 @@ class Mlp {
                                    [&layer, tokens, this](int64_t n, int64_t count, const float* dots) {
                                      activate(layer, tokens, n, count, dots);
                                    }));
+    add_split_phase(activations_, phases);
     phases.push_back(project_phase(layer.down, 1, activations_,
                                    add_to(y, tokens, layer.hidden(), values_of(layer.down_bias), x)));
   }
@@ -39,7 +40,7 @@ class Mlp {
   // dots: gates, then ups, of columns n..n+count-1 for each of the M rows of x.
   void activate(const DecoderLayer& layer, int64_t M, int64_t n, int64_t count, const float* dots) {
     thread_local std::vector<float> values;
-    const int64_t half = count * M, I = layer.down.dim_size(1);
+    const int64_t half = count * M, I = columns_of(layer.down);
     values.assign(dots, dots + 2 * half);
     float *gate = values.data(), *up = gate + half;
     if (const float* bias = values_of(layer.gate_up_bias)) {

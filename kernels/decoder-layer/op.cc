@@ -3,7 +3,7 @@
 //   y = mlp(attention(x)), each with its RMSNorm and residual: attention.h, mlp.h; y is the x of the next layer
 //
 //   x [R T, K], rotation [P, D] float32, a line a position; positions [R, T], rows [R] int32;
-//   layers: handles made by SdaDecoderLayerWeights, matrices float32, bfloat16 or float16;
+//   layers: handles made by SdaDecoderLayerWeights, matrices float32, bfloat16, float16 or quantised (../linear/matrix.h);
 //   keys, values: resource variables float32 [cache rows, G, capacity, D], written in place; y [R T, K]
 //
 // Fused: a layer, as eight phases that all threads go through together. One pass over the weights, and one over the
@@ -34,10 +34,10 @@ REGISTER_OP("SdaDecoderLayerWeights")
     .Input("down: Tdown")
     .Input("down_bias: float")
     .Output("layer: resource")
-    .Attr("Tqkv: {float, bfloat16, half}")
-    .Attr("To: {float, bfloat16, half}")
-    .Attr("Tup: {float, bfloat16, half}")
-    .Attr("Tdown: {float, bfloat16, half}")
+    .Attr("Tqkv: {float, bfloat16, half, int32}")
+    .Attr("To: {float, bfloat16, half, int32}")
+    .Attr("Tup: {float, bfloat16, half, int32}")
+    .Attr("Tdown: {float, bfloat16, half, int32}")
     .Attr("num_heads: int >= 1")
     .Attr("num_key_value_heads: int >= 1")
     .Attr("head_dim: int >= 2")

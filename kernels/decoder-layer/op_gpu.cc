@@ -70,7 +70,13 @@ class DecoderLayersGpuOp : public LayersKernel {
   }
 };
 
-REGISTER_KERNEL_BUILDER(Name("SdaDecoderLayerWeights").Device(tensorflow::DEVICE_GPU).HostMemory("layer"),
+REGISTER_KERNEL_BUILDER(Name("SdaDecoderLayerWeights")
+                            .Device(tensorflow::DEVICE_GPU)
+                            .TypeConstraint("Tqkv", kGpuWeightTypes)
+                            .TypeConstraint("To", kGpuWeightTypes)
+                            .TypeConstraint("Tup", kGpuWeightTypes)
+                            .TypeConstraint("Tdown", kGpuWeightTypes)
+                            .HostMemory("layer"),
                         DecoderLayerWeightsOp);
 REGISTER_KERNEL_BUILDER(Name("SdaDecoderLayers")
                             .Device(tensorflow::DEVICE_GPU)

@@ -6,7 +6,7 @@ import { checkShape } from '../shapes.js';
 import { embedReference } from './reference.js';
 
 export interface EmbedArgs {
-  /** float32, bfloat16 or float16 [V, K] */
+  /** float32, bfloat16, float16 or quantised [V, K] */
   readonly table: Tensor2D;
   /** [N] token ids; `~line` (below 0) stands for the token that line `line` of `drawn` begins with */
   readonly ids: Int32Array;

@@ -1,6 +1,7 @@
 // What SdaEmbed is on every device: its checks. See op.cc, and op_gpu.cc for the GPU.
 #pragma once
 
+#include "../linear/matrix.h"
 #include "../op.h"
 
 namespace sda {
@@ -11,10 +12,10 @@ class EmbedKernel : public OpKernel {
 
   void Compute(OpKernelContext* ctx) override {
     const Tensor &table = ctx->input(0), &ids = ctx->input(1), &drawn = ctx->input(2);
-    OP_REQUIRES_OK(ctx, check_shape("SdaEmbed", "table", table, {-1, -1}));
+    OP_REQUIRES_OK(ctx, check_matrix("SdaEmbed", "table", table, -1, -1));
     OP_REQUIRES_OK(ctx, check_shape("SdaEmbed", "ids", ids, {-1}));
     OP_REQUIRES_OK(ctx, check_shape("SdaEmbed", "drawn", drawn, {-1, -1}));
-    const int64_t V = table.dim_size(0), K = table.dim_size(1), N = ids.dim_size(0), L = drawn.dim_size(0);
+    const int64_t V = rows_of(table), K = columns_of(table), N = ids.dim_size(0), L = drawn.dim_size(0);
     const int32_t* id = ids.flat<int32_t>().data();
     for (int64_t n = 0; n < N; n++) {
       OP_REQUIRES(ctx, id[n] < 0 ? ~id[n] < L && drawn.dim_size(1) > 0 : id[n] < V,

@@ -27,7 +27,8 @@ class EmbedGpuOp : public EmbedKernel {
   }
 };
 
-REGISTER_KERNEL_BUILDER(Name("SdaEmbed").Device(tensorflow::DEVICE_GPU).HostMemory("ids"), EmbedGpuOp);
+REGISTER_KERNEL_BUILDER(
+    Name("SdaEmbed").Device(tensorflow::DEVICE_GPU).TypeConstraint("T", kGpuWeightTypes).HostMemory("ids"), EmbedGpuOp);
 SDA_GPU_OPERATION(SdaEmbed);
 
 }  // namespace sda

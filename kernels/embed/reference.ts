@@ -1,6 +1,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { SdaError } from '../../src/errors.js';
 import { gatherLines, toFloat32 } from '../../src/runtime/device-tensors.js';
+import { isQuantised, widenWeights } from '../../src/runtime/quantised.js';
 import type { EmbedInputs } from './index.js';
 
 /** `embed` composed of TensorFlow operations; reads what was drawn on the host. */
@@ -18,7 +19,9 @@ export function embedReference({ table, ids, drawn }: EmbedInputs): Tensor[] {
   }
   const inTable = (token: number) => (token >= 0 && token < V ? token : 0);
   const all = known.map((id) => (id < 0 ? inTable(values[~id * width]!) : id));
-  const rows = gatherLines(table, all);
+  const wide = isQuantised(table) ? widenWeights(table) : table;
+  const rows = gatherLines(wide, all);
+  if (wide !== table) wide.dispose();
   const x = toFloat32(rows);
   if (x !== rows) rows.dispose();
   return [x];

@@ -6,6 +6,9 @@
 
 namespace sda {
 
+// Quantised weights (matrix.h) are for the CPU alone.
+constexpr tensorflow::DataType kGpuWeightTypes[] = {DT_FLOAT, tensorflow::DT_BFLOAT16, tensorflow::DT_HALF};
+
 // [N, K] float32, bfloat16 or float16, on the device.
 inline cuda::Weights weights_of(const Tensor& tensor) {
   const auto type = tensor.dtype() == DT_FLOAT                ? cuda::WeightType::kFloat32

@@ -14,7 +14,9 @@ export interface InputNorm {
 export interface LinearArgs {
   /** float32 [M, K] */
   readonly x: Tensor2D;
-  /** float32, bfloat16 or float16 [N, K], as checkpoints store it: row n makes output column n. */
+  /**
+   * float32, bfloat16 or float16 [N, K], as checkpoints store it, or quantised (`quantise`): row n makes output column n.
+   */
   readonly weight: Tensor2D;
   /** float32 [N] */
   readonly bias?: Tensor1D | undefined;
@@ -50,7 +52,8 @@ const run = defineKernel<LinearInputs, LinearAttrs>({
 
 /**
  * A linear layer with what surrounds it in a transformer block: `norm(x) weight^T + bias + residual`.
- * Products and sums are float32 whatever the weight's type.
+ * Products and sums are float32 whatever the weight's type; quantised weights meet x rounded to 16 bits, with one scale
+ * for each 32 values of a row.
  *
  * @returns float32 [M, N]; the caller disposes it.
  * @throws SdaError `bad-tensor` when shapes disagree.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "../op.h"
+#include "matrix.h"
 
 namespace sda {
 
@@ -19,8 +20,8 @@ class LinearKernel : public OpKernel {
     const Tensor& weight = ctx->input(1);
     OP_REQUIRES_OK(ctx, check_shape("SdaLinear", "x", x, {-1, -1}));
     const int64_t M = x.dim_size(0), K = x.dim_size(1);
-    OP_REQUIRES_OK(ctx, check_shape("SdaLinear", "weight", weight, {-1, K}));
-    const int64_t N = weight.dim_size(0);
+    OP_REQUIRES_OK(ctx, check_matrix("SdaLinear", "weight", weight, -1, K));
+    const int64_t N = rows_of(weight);
     if (has_bias_) OP_REQUIRES_OK(ctx, check_shape("SdaLinear", "bias", ctx->input(2), {N}));
     if (has_norm_) OP_REQUIRES_OK(ctx, check_shape("SdaLinear", "norm", ctx->input(3), {K}));
     if (has_residual_)

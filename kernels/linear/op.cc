@@ -1,6 +1,6 @@
 // SdaLinear: y = norm(x) W^T + bias + residual.
 //
-//   x [M, K] float32, W [N, K] float32 / bfloat16 / float16, bias [N], norm [K], residual [M, N] float32
+//   x [M, K] float32, W [N, K] float32 / bfloat16 / float16 or quantised (matrix.h), bias [N], norm [K], residual [M, N] float32
 //   norm(x) = x / sqrt(mean(x^2) + epsilon) * norm
 //
 // Fused: RMSNorm of the input (computed once, into the order in which weights unpack), the product, bias and
@@ -20,18 +20,15 @@ REGISTER_OP("SdaLinear")
     .Input("norm: float")
     .Input("residual: float")
     .Output("y: float")
-    .Attr("T: {float, bfloat16, half}")
+    .Attr("T: {float, bfloat16, half, int32}")
     .Attr("has_bias: bool")
     .Attr("has_norm: bool")
     .Attr("has_residual: bool")
     .Attr("epsilon: float")
     .SetShapeFn([](InferenceContext* c) {
-      ShapeHandle x, weight;
+      ShapeHandle x;
       TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 2, &x));
-      TF_RETURN_IF_ERROR(c->WithRank(c->input(1), 2, &weight));
-      DimensionHandle depth;
-      TF_RETURN_IF_ERROR(c->Merge(c->Dim(x, 1), c->Dim(weight, 1), &depth));
-      c->set_output(0, c->Matrix(c->Dim(x, 0), c->Dim(weight, 0)));
+      c->set_output(0, c->Matrix(c->Dim(x, 0), c->UnknownDim()));
       return absl::OkStatus();
     });
 
@@ -44,7 +41,7 @@ class LinearOp : public LinearKernel {
     const auto& [x, weight, bias, norm, residual, epsilon, M, y] = call;
     PackedRows packed;
     TF_RETURN_IF_ERROR(packed.allocate(ctx, M, *weight));
-    const auto emit = add_to(y, M, weight->dim_size(0), bias, residual);
+    const auto emit = add_to(y, M, rows_of(*weight), bias, residual);
     run_phases(ctx, {pack_phase(x, norm, epsilon, *weight, packed), project_phase(*weight, 1, packed, emit)});
     return absl::OkStatus();
   }

@@ -24,7 +24,8 @@ class LinearGpuOp : public LinearKernel {
   }
 };
 
-REGISTER_KERNEL_BUILDER(Name("SdaLinear").Device(tensorflow::DEVICE_GPU), LinearGpuOp);
+REGISTER_KERNEL_BUILDER(Name("SdaLinear").Device(tensorflow::DEVICE_GPU).TypeConstraint("T", kGpuWeightTypes),
+                        LinearGpuOp);
 SDA_GPU_OPERATION(SdaLinear);
 
 }  // namespace sda

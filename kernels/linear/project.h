@@ -2,88 +2,22 @@
 // `self-attention` are made of.
 #pragma once
 
-#include <cmath>
 #include <memory>
 #include <vector>
 
 #include "../op.h"
 #include "dot.h"
+#include "packed_rows.h"
+#include "project_quantised.h"
 
 namespace sda {
-
-// Calls body with the struct of weights.h for a tensor's type and its values.
-template <typename Body>
-auto with_weights(const Tensor& weight, const Body& body) {
-  switch (weight.dtype()) {
-    case DT_FLOAT:
-      return body(Float32Weights(), weight.flat<float>().data());
-    case tensorflow::DT_BFLOAT16:
-      return body(Bfloat16Weights(), reinterpret_cast<const uint16_t*>(
-                                         weight.flat<tensorflow::bfloat16>().data()));
-    default:
-      return body(Float16Weights(),
-                  reinterpret_cast<const uint16_t*>(weight.flat<Eigen::half>().data()));
-  }
-}
-
-// M rows of x in the order in which a matrix of `weight`'s type unpacks.
-struct PackedRows {
-  int64_t M, K;
-  int64_t stride;                       // floats of a row, K rounded up; what is beyond K is zero
-  int64_t (*index)(int64_t k);          // where value k of a row goes
-  Tensor memory;
-  float* row(int64_t m) const { return const_cast<float*>(memory.flat<float>().data()) + m * stride; }
-  void clear_end(int64_t m) const { std::fill(row(m) + K / kStep * kStep, row(m) + stride, 0.0f); }
-
-  absl::Status allocate(OpKernelContext* ctx, int64_t rows, const Tensor& weight) {
-    M = rows;
-    K = weight.dim_size(1);
-    stride = round_up(K, kStep);
-    index = with_weights(weight, [](auto format, const auto*) { return &decltype(format)::packed_index; });
-    return ctx->allocate_temp(DT_FLOAT, TensorShape({M, stride}), &memory);
-  }
-};
-
-// RMSNorm (norm may be null) and packing of one row.
-template <typename W>
-void norm_and_pack(const float* from, int64_t K, const float* norm, float epsilon, float* to) {
-  float scale = 1.0f;
-  if (norm) {
-    Vec squares = {};
-    int64_t k = 0;
-    for (; k + kLanes <= K; k += kLanes) {
-      const Vec v = load(from + k);
-      squares += v * v;
-    }
-    float sum = sum_lanes(squares);
-    for (; k < K; k++) sum += from[k] * from[k];
-    scale = 1.0f / std::sqrt(sum / static_cast<float>(K) + epsilon);
-  }
-  for (int64_t k = 0; k < K; k += kStep) {
-    const int64_t n = std::min<int64_t>(kStep, K - k);
-    float step[kStep] = {};
-    for (int64_t i = 0; i < n; i++) step[i] = norm ? from[k + i] * scale * norm[k + i] : from[k + i];
-    W::pack(step, to + k);
-  }
-}
-
-// Phase: packed = norm(x), row by row. All pointers must outlive the phase; so below.
-inline Phase pack_phase(const float* x, const float* norm, float epsilon, const Tensor& weight,
-                        const PackedRows& packed) {
-  return with_weights(weight, [&](auto format, const auto*) -> Phase {
-    using W = decltype(format);
-    return {packed.M, std::max<int64_t>(1, 4096 / packed.K), [=, &packed](int64_t begin, int64_t end) {
-              for (int64_t m = begin; m < end; m++)
-                norm_and_pack<W>(x + m * packed.K, packed.K, norm, epsilon, packed.row(m));
-            }};
-  });
-}
 
 // Phase: calls emit(n, count, dots) for groups of weight rows that cover 0..N, where
 // dots[(b * count + r) * M + m] is the product of x row m with weight row b * N + n + r. `blocks` is how many
 // matrices of N rows lie one after the other in `weight` (2 for gate and up).
 template <typename Emit>
 Phase project_phase(const Tensor& weight, int64_t blocks, const PackedRows& packed, const Emit& emit) {
+  if (packed.form) return quantised_phase(weight, packed, emit);
   return with_weights(weight, [&](auto format, const auto* w) -> Phase {
     using W = decltype(format);
     const bool many = packed.M >= kManyRows;

@@ -10,15 +10,15 @@ import {
   type Tensor2D,
   tidy,
 } from '@tensorflow/tfjs-core';
-import { toFloat32 } from '../../src/runtime/device-tensors.js';
+import { widenWeights } from '../../src/runtime/quantised.js';
 import type { LinearAttrs, LinearInputs } from './index.js';
 
-/** `linear` composed of TensorFlow operations; a 16-bit weight is widened to float32, which is exact. */
+/** `linear` composed of TensorFlow operations; a 16-bit or quantised weight is widened to float32, which is exact. */
 export function linearReference(inputs: LinearInputs, { epsilon }: LinearAttrs): Tensor[] {
   return tidy(() => {
     const { x, weight, bias, norm, residual } = inputs;
     const normed = norm ? rmsNormReference(x, norm, epsilon) : x;
-    let y: Tensor = matMul(normed, toFloat32(weight) as Tensor2D, false, true);
+    let y: Tensor = matMul(normed, widenWeights(weight) as Tensor2D, false, true);
     if (bias) y = add(y, bias);
     if (residual) y = add(y, residual);
     return [y];

@@ -1,6 +1,6 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { deviceDtype } from '../runtime/backend.js';
+import { weightDtype } from '../runtime/quantised.js';
 import type { SdaModel } from '../sda-model.js';
 import { benchDecoding, type DecodingOptions, type DecodingReport } from './decoding.js';
 import { describeEnvironment, type Environment, peakRssBytes } from './environment.js';
@@ -43,7 +43,7 @@ export async function bench(model: SdaModel, options: BenchOptions): Promise<Ben
     model: {
       dir,
       modelType: config.modelType,
-      dtype: deviceDtype(model.decoder.weights.lmHead),
+      dtype: weightDtype(model.decoder.weights.layers[0]!.tensors.downProj),
       fileBytes,
       loadMs,
       rssBeforeBytes,

@@ -3,13 +3,16 @@ import type { AdapterSource } from '../checkpoint/adapter/merge.js';
 import { defaultModelDir } from '../runtime/paths.js';
 import { addAdapterOption } from './adapter-option.js';
 
-/** The dtypes that weights can have on the device. */
+/** The dtypes that weights can be stored in. */
 export const DTYPES = ['auto', 'bfloat16', 'float16', 'float32'] as const;
 export type DtypeName = (typeof DTYPES)[number];
+/** The dtypes that weights can have on the device. */
+export const LOAD_DTYPES = [...DTYPES, 'int8', 'int4'] as const;
+export type LoadDtypeName = (typeof LOAD_DTYPES)[number];
 
 export interface ModelOptions {
   readonly model?: string;
-  readonly dtype: DtypeName;
+  readonly dtype: LoadDtypeName;
   readonly context?: number;
   readonly tieMissingHead?: boolean;
   readonly memoryCheck: boolean;
@@ -28,8 +31,8 @@ export function addModelOption(command: Command): Command {
 export function addLoadOptions(command: Command): Command {
   return addAdapterOption(command)
     .addOption(
-      new Option('--dtype <type>', 'type of the weights on the device; auto: as they are stored')
-        .choices(DTYPES)
+      new Option('--dtype <type>', 'type of the weights on the device; auto: as they are stored; int8, int4: quantised')
+        .choices(LOAD_DTYPES)
         .default('auto'),
     )
     .option(

@@ -27,7 +27,7 @@ const standIn = strict('stand-in', { kind: z.literal('stand-in') });
 const modelSchema = strict('model', {
   /** A Hugging Face folder; default: the model of `npm run weights` */
   dir: text.optional(),
-  dtype: z.enum(['auto', 'bfloat16', 'float16', 'float32']).default('auto'),
+  dtype: z.enum(['auto', 'bfloat16', 'float16', 'float32', 'int8', 'int4']).default('auto'),
   /** Tokens of prompt and answer together; default: the model's own maximum */
   context: whole(2).optional(),
   chat_template: text.optional(),
@@ -74,7 +74,7 @@ const decodingSchema = strict('decoding', {
 const alignerSchema = strict('aligner', {
   /** An Aligner-style checkpoint, such as aligner-7b-v1.0 */
   dir: text,
-  dtype: z.enum(['auto', 'bfloat16', 'float16', 'float32']).default('auto'),
+  dtype: z.enum(['auto', 'bfloat16', 'float16', 'float32', 'int8', 'int4']).default('auto'),
   context: whole(2).optional(),
   prompt: text.optional(),
   max_tokens: whole(1).default(512),

@@ -2,9 +2,11 @@ import type { TensorInfo } from '../checkpoint/checkpoint.js';
 import { isWeightDtype, WEIGHT_DTYPES } from '../checkpoint/dtype.js';
 import { listSome } from '../checkpoint/json-file.js';
 import { SdaError } from '../errors.js';
+import { type QuantisedShape, quantisedBytes } from '../runtime/quantised.js';
 import type { ModelConfig } from './config.js';
 import { Problems } from './problems.js';
-import { checkPlain } from './quantised.js';
+import { quantisedSpecs } from './quantised-specs.js';
+import { checkPlain, OWN_METHOD } from './quantised.js';
 
 /** What sets one family of decoders apart from the others; the rest is the same transformer. */
 export interface Family {
@@ -87,11 +89,9 @@ export interface TensorSpec {
   /** Row-major; a linear layer is [outputs, inputs]. */
   readonly shape: readonly number[];
   readonly role: TensorRole;
+  /** How a matrix is quantised; absent where it is not. `shape` is then that of the weights, not of their bytes */
+  readonly quantised?: QuantisedShape;
 }
-
-/** Linear layers that are stacked into one matrix, in this order. */
-export const QKV = ['q_proj', 'k_proj', 'v_proj'] as const;
-export const GATE_UP = ['gate_proj', 'up_proj'] as const;
 
 export const EMBEDDING = 'model.embed_tokens.weight';
 export const HEAD = 'lm_head.weight';
@@ -173,15 +173,17 @@ export function checkTensors(
   dir: string,
   options: CheckTensorsOptions = {},
 ): CheckedTensors {
-  const notes = checkPlain(tensors, dir, config.quantisation);
+  const own = config.quantisation === OWN_METHOD;
+  const notes = own ? [] : checkPlain(tensors, dir, config.quantisation);
   const tied = config.tieWordEmbeddings || options.tieMissingHead === true;
   const head = tied && !tensors.has(HEAD) ? EMBEDDING : HEAD;
   const embedding =
     config.tieWordEmbeddings && !tensors.has(EMBEDDING) && tensors.has(HEAD) ? HEAD : EMBEDDING;
-  const specs = expectedTensors(config).filter(
+  const plain = expectedTensors(config).filter(
     ({ role, name }) =>
       (role !== 'embedding' && role !== 'head') || name === embedding || name === head,
   );
+  const specs = own ? storedQuantised(plain, tensors) : plain;
 
   const problems = new Problems();
   problems.attempt(() => checkSpecs(config, specs, tensors, dir));
@@ -204,8 +206,19 @@ function checkSpecs(
   );
 }
 
+/** The tensors of a folder of `sda quantise`: as many bits as the bytes of a matrix have. */
+function storedQuantised(
+  specs: readonly TensorSpec[],
+  tensors: ReadonlyMap<string, TensorInfo>,
+): readonly TensorSpec[] {
+  return quantisedSpecs(specs, ({ name, shape }, parts) => {
+    const of4 = quantisedBytes({ bits: 4, rows: shape[0]!, columns: shape[1]!, parts });
+    return tensors.get(name)?.byteLength === of4 ? 4 : 8;
+  });
+}
+
 function problemOf(
-  { name, shape }: TensorSpec,
+  { name, shape, quantised }: TensorSpec,
   found: TensorInfo | undefined,
   config: ModelConfig,
 ): string[] {
@@ -217,6 +230,7 @@ function problemOf(
         : '';
     return [`${name} ${expected} is missing${hint}`];
   }
+  if (quantised) return quantisedProblem(name, quantised, found);
   if (found.shape.length !== shape.length || found.shape.some((size, i) => size !== shape[i])) {
     return [
       `${name} is [${found.shape.join(', ')}] in ${found.file} where ${expected} is expected`,
@@ -228,6 +242,15 @@ function problemOf(
     ];
   }
   return [];
+}
+
+function quantisedProblem(name: string, shape: QuantisedShape, found: TensorInfo): string[] {
+  const [of8, of4] = ([8, 4] as const).map((bits) => quantisedBytes({ ...shape, bits }));
+  const size = quantisedBytes(shape);
+  if (found.dtype === 'U8' && found.shape.length === 1 && found.shape[0] === size) return [];
+  return [
+    `${name} is ${found.dtype} [${found.shape.join(', ')}] in ${found.file} where U8 [${of8}] or [${of4}] is expected, [${shape.rows}, ${shape.columns}] in 8 or 4 bits`,
+  ];
 }
 
 /** Buffers that old checkpoints carry and that follow from the config. */

@@ -1,4 +1,5 @@
 import { type AdapterSource, withAdapters } from '../checkpoint/adapter/merge.js';
+import { SdaError } from '../errors.js';
 import { matrixProduct } from '../runtime/matrix-product.js';
 import { hostMemory, modelMemory } from '../runtime/memory.js';
 import { gpuFallback, startTensorFlow } from '../runtime/tensorflow.js';
@@ -7,9 +8,14 @@ import type { DecoderModel } from './decoder.js';
 import { openFolder } from './folder.js';
 import { type LoadProgress, loadWeights, type WeightDtype } from './load.js';
 import { checkMemory, type MemoryPlan, planMemory, plannedWeights } from './memory-plan.js';
+import { OWN_METHOD } from './quantised.js';
+import { isQuantisedDtype, quantisedCheckpoint } from './quantised-checkpoint.js';
 
 export interface LoadDecoderOptions {
-  /** Type of the matrices on the device; default `auto`: as the checkpoint stores them. */
+  /**
+   * Type of the matrices on the device; default `auto`: as the checkpoint stores them. `int8` and `int4` quantise them as
+   * they are read, on the CPU alone.
+   */
   readonly dtype?: WeightDtype;
   /** Positions a stream may hold, prompt and answer together; default and maximum: the model's own. */
   readonly maxContext?: number | undefined;
@@ -45,16 +51,24 @@ export async function loadDecoder(
   options: LoadDecoderOptions = {},
 ): Promise<LoadedDecoder> {
   const start = performance.now();
-  const { config, checked, ...folder } = await openFolder(dir, options);
-  let { checkpoint } = folder;
+  const { config, ...folder } = await openFolder(dir, options);
+  let { checkpoint, checked } = folder;
   try {
+    const stored = config.quantisation === OWN_METHOD;
+    if (stored) refuseChanges(dir, options);
     checkpoint = await withAdapters(checkpoint, options.adapters ?? [], { product: matrixProduct });
+    let { dtype = 'auto' } = options;
+    const quantised = stored || isQuantisedDtype(dtype);
+    if (isQuantisedDtype(dtype)) {
+      ({ checkpoint, checked } = quantisedCheckpoint(checkpoint, checked, dtype));
+      dtype = 'auto';
+    }
     let memory = await modelMemory();
     if (memory.place === 'device' && (await startTensorFlow()).device === 'cpu') {
       memory = hostMemory();
     }
     const needs = {
-      weights: plannedWeights(checked, checkpoint.tensors, options.dtype ?? 'auto'),
+      weights: plannedWeights(checked, checkpoint.tensors, dtype),
       available: memory.available,
       device: memory.device,
       ...(options.maxContext !== undefined && { context: options.maxContext }),
@@ -62,9 +76,10 @@ export async function loadDecoder(
     options.onPlan?.(planMemory(config, needs));
     if (options.memoryCheck !== false) checkMemory(config, needs, dir);
     const { device } = await startTensorFlow();
+    if (quantised && device === 'gpu') throw quantisedOnGpu(dir);
     const fallback = await gpuFallback(device);
     const { weights, dispose } = await loadWeights(config, checkpoint, checked, {
-      dtype: options.dtype ?? 'auto',
+      dtype,
       signal: options.signal,
       onProgress: options.onProgress,
     });
@@ -76,4 +91,27 @@ export async function loadDecoder(
   } finally {
     await checkpoint.close();
   }
+}
+
+/** @throws SdaError `bad-input` where options ask for other weights than the quantised ones that a folder holds */
+function refuseChanges(dir: string, { dtype = 'auto', adapters = [] }: LoadDecoderOptions): void {
+  if (dtype !== 'auto') {
+    throw new SdaError(
+      'bad-input',
+      `${dir} holds quantised weights, which are used as they are, where ${dtype} is asked for; leave --dtype (dtype) out, or quantise the original again.`,
+    );
+  }
+  if (adapters.length > 0) {
+    throw new SdaError(
+      'bad-input',
+      `${dir} holds quantised weights, into which no adapter can be merged; give adapters when quantising ("sda quantise --adapter").`,
+    );
+  }
+}
+
+function quantisedOnGpu(dir: string): SdaError {
+  return new SdaError(
+    'unsupported',
+    `${dir} cannot run on a GPU with quantised weights (int8, int4), which are for the CPU; set CUDA_VISIBLE_DEVICES="" or take bfloat16.`,
+  );
 }

@@ -5,19 +5,29 @@ import {
   type LayerTensors,
   makeDecoderLayer,
 } from '../../kernels/decoder-layer/index.js';
-import type { Checkpoint, TensorInfo } from '../checkpoint/checkpoint.js';
-import { isWeightDtype, type WeightDtype as StoredDtype } from '../checkpoint/dtype.js';
-import { widen } from '../checkpoint/widen.js';
+import type { Checkpoint } from '../checkpoint/checkpoint.js';
 import { SdaError } from '../errors.js';
 import type { DeviceDtype } from '../runtime/backend.js';
-import { BYTES_PER_ELEMENT, castTo, tensorFromBytes } from '../runtime/device-tensors.js';
+import { castTo, tensorFromBytes } from '../runtime/device-tensors.js';
+import {
+  type QuantisedShape,
+  quantisedBytes,
+  quantisedTensor,
+  readHeader,
+  soundScales,
+} from '../runtime/quantised.js';
 import type { ModelConfig } from './config.js';
 import type { DecoderWeights } from './decoder.js';
-import { type CheckedTensors, GATE_UP, QKV } from './families.js';
+import type { CheckedTensors, TensorSpec } from './families.js';
+import type { QuantisedDtype } from './quantised-checkpoint.js';
+import { stackOf } from './stack.js';
+import { GATE_UP, QKV, stackedName } from './stacks.js';
 import { WeightArena } from './weight-arena.js';
 
 /** `auto` keeps each matrix as the checkpoint stores it. */
-export type WeightDtype = 'auto' | DeviceDtype;
+export type FloatDtype = 'auto' | DeviceDtype;
+/** Quantised ones are made of any of the others, see {@link QuantisedDtype}. */
+export type WeightDtype = FloatDtype | QuantisedDtype;
 
 export interface LoadProgress {
   readonly bytesRead: number;
@@ -27,21 +37,15 @@ export interface LoadProgress {
 }
 
 export interface LoadWeightsOptions {
-  readonly dtype: WeightDtype;
+  readonly dtype: FloatDtype;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
 }
 
-const STORED: Readonly<Record<StoredDtype, DeviceDtype>> = {
-  F32: 'float32',
-  BF16: 'bfloat16',
-  F16: 'float16',
-};
-
 /**
  * Puts a checkpoint's tensors on the device, one at a time. Matrices keep `dtype`, vectors become float32
  * (both exact for 16-bit sources but for a narrowing that `dtype` asks for); matrices that are stacked and stored in
- * different types become float32. Names and shapes must have been checked (`checkTensors`): what it did not name is
+ * different types become float32. What is quantised stays as it is. Names and shapes must have been checked (`checkTensors`): what it did not name is
  * not used.
  *
  * @returns the weights and everything to dispose with them.
@@ -54,7 +58,7 @@ export async function loadWeights(
   { embedding, head, specs }: Pick<CheckedTensors, 'embedding' | 'head' | 'specs'>,
   options: LoadWeightsOptions,
 ): Promise<{ weights: DecoderWeights; dispose: () => void }> {
-  const loader = new Loader(checkpoint, new Set(specs.map(({ name }) => name)), options);
+  const loader = new Loader(checkpoint, new Map(specs.map((spec) => [spec.name, spec])), options);
   try {
     const embedTokens = await loader.matrix([embedding]);
     const layers: DecoderLayer[] = [];
@@ -103,18 +107,21 @@ class Loader {
   private readonly bytesTotal: number;
   private bytesRead = 0;
 
-  /** @param used the names that the model has a use for */
+  /** @param used the tensors that the model has a use for, by name */
   constructor(
     private readonly checkpoint: Checkpoint,
-    private readonly used: ReadonlySet<string>,
+    private readonly used: ReadonlyMap<string, TensorSpec>,
     private readonly options: LoadWeightsOptions,
   ) {
-    const lengths = [...used].map((name) => checkpoint.tensors.get(name)?.byteLength ?? 0);
+    const lengths = [...used.keys()].map((name) => checkpoint.tensors.get(name)?.byteLength ?? 0);
     this.bytesTotal = lengths.reduce((sum, length) => sum + length, 0);
     this.memory = new WeightArena(this.bytesTotal);
   }
 
   async matrix(names: readonly string[]): Promise<Tensor2D> {
+    const name = stackedName(names[0]!);
+    const quantised = this.used.get(name)?.quantised;
+    if (quantised) return this.quantised(name, quantised);
     return (await this.stack(names, this.options.dtype)) as Tensor2D;
   }
 
@@ -137,44 +144,19 @@ class Loader {
     this.owned.length = 0;
   }
 
-  private async stack(names: readonly string[], dtype: WeightDtype): Promise<Tensor> {
-    const infos = names.map((name) => this.info(name));
-    const stored = infos.every(({ device }) => device === infos[0]!.device)
-      ? infos[0]!.device
-      : 'float32';
-    const rows = infos.reduce((sum, info) => sum + info.shape[0]!, 0);
-    const shape = [rows, ...infos[0]!.shape.slice(1)];
-    const sizes = infos.map(({ shape }) => BYTES_PER_ELEMENT[stored] * elementsOf(shape));
-    const bytes = this.memory.take(sizes.reduce((sum, size) => sum + size, 0));
-    let offset = 0;
-    for (const [i, info] of infos.entries()) {
-      await this.fill(info, stored, bytes.subarray(offset, offset + sizes[i]!));
-      offset += sizes[i]!;
-    }
+  private async stack(names: readonly string[], dtype: FloatDtype): Promise<Tensor> {
+    const stack = stackOf(this.checkpoint, names, (name, into) => this.read(name, into));
+    const bytes = this.memory.take(stack.byteLength);
+    await stack.read(bytes);
+    const { shape, stored } = stack;
     return this.own(toDevice(bytes, shape, stored, dtype === 'auto' ? stored : dtype));
   }
 
-  /** Reads a tensor as `stored`, which is its own type or float32. */
-  private async fill(info: StoredTensor, stored: DeviceDtype, into: Uint8Array): Promise<void> {
-    if (info.device === stored) return this.read(info.name, into);
-    const narrow = new Uint8Array(info.byteLength);
-    await this.read(info.name, narrow);
-    widen(narrow, info.dtype, into);
-  }
-
-  private info(name: string): StoredTensor {
-    const info = this.checkpoint.tensors.get(name);
-    if (!info) {
-      throw new SdaError('bad-tensor', `${this.checkpoint.dir}: the tensor ${name} is missing.`);
-    }
-    const { dtype } = info;
-    if (!isWeightDtype(dtype)) {
-      throw new SdaError(
-        'unsupported',
-        `${info.file}: the tensor ${name} is stored as ${info.dtype}, but only F32, F16 and BF16 can be loaded: convert the checkpoint.`,
-      );
-    }
-    return { ...info, name, dtype, device: STORED[dtype] };
+  private async quantised(name: string, expected: QuantisedShape): Promise<Tensor2D> {
+    const bytes = this.memory.take(quantisedBytes(expected));
+    await this.read(name, bytes);
+    checkQuantised(bytes, expected, `${name} of ${this.checkpoint.tensors.get(name)!.file}`);
+    return this.own(quantisedTensor(bytes)) as Tensor2D;
   }
 
   private async read(name: string, into: Uint8Array): Promise<void> {
@@ -192,10 +174,22 @@ class Loader {
   }
 }
 
-interface StoredTensor extends TensorInfo {
-  readonly dtype: StoredDtype;
-  /** Its element type in TensorFlow's terms */
-  readonly device: DeviceDtype;
+/** @throws SdaError `bad-tensor` where a quantised matrix is not what its name says, or has no sound scales */
+function checkQuantised(bytes: Uint8Array, expected: QuantisedShape, what: string): void {
+  const found = readHeader(bytes);
+  const form = ({ bits, rows, columns, parts }: QuantisedShape) =>
+    `[${rows}, ${columns}] in ${bits} bits and ${parts === 1 ? '1 part' : `${parts} parts`}`;
+  if (!found || form(found) !== form(expected)) {
+    throw new SdaError(
+      'bad-tensor',
+      `${what} is ${found ? `a matrix ${form(found)}` : 'no quantised matrix'} where one of ${form(expected)} is expected; quantise the model again.`,
+    );
+  }
+  if (soundScales(bytes, expected)) return;
+  throw new SdaError(
+    'bad-tensor',
+    `${what} has scales that are negative, infinite or NaN; quantise the model again.`,
+  );
 }
 
 /** Bytes as stored -> a tensor of the wanted type; the cast is TensorFlow's. */
@@ -212,8 +206,4 @@ function toDevice(
   } finally {
     tensor.dispose();
   }
-}
-
-function elementsOf(shape: readonly number[]): number {
-  return shape.reduce((product, size) => product * size, 1);
 }

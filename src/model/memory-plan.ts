@@ -2,9 +2,10 @@ import type { TensorInfo } from '../checkpoint/checkpoint.js';
 import { SdaError } from '../errors.js';
 import { BYTES_PER_ELEMENT } from '../runtime/device-tensors.js';
 import type { ModelConfig } from './config.js';
-import { type CheckedTensors, expectedTensors, GATE_UP, QKV, type TensorSpec } from './families.js';
+import { type CheckedTensors, expectedTensors, type TensorSpec } from './families.js';
 import { kvBytesPerToken } from './kv-cache.js';
-import type { WeightDtype } from './load.js';
+import type { FloatDtype } from './load.js';
+import { stackedName } from './stacks.js';
 
 /** What a loaded model takes of memory, in bytes. */
 export interface MemoryPlan {
@@ -48,25 +49,18 @@ export function parameterCount(config: ModelConfig): number {
 export function plannedWeights(
   { specs }: Pick<CheckedTensors, 'specs'>,
   tensors: ReadonlyMap<string, TensorInfo>,
-  dtype: WeightDtype,
+  dtype: FloatDtype,
 ): number {
   if (dtype !== 'auto') return bytesOf(specs, BYTES_PER_ELEMENT[dtype]);
   const types = new Map<string, Set<string>>();
   for (const { name } of specs) {
-    const stack = stackOf(name);
+    const stack = stackedName(name);
     types.set(stack, (types.get(stack) ?? new Set()).add(tensors.get(name)?.dtype ?? ''));
   }
   return specs.reduce((sum, spec) => {
-    const stored = spec.shape.length > 1 && types.get(stackOf(spec.name))!.size === 1;
+    const stored = spec.shape.length > 1 && types.get(stackedName(spec.name))!.size === 1;
     return sum + (stored ? (tensors.get(spec.name)?.byteLength ?? 0) : bytesOf([spec], 4));
   }, 0);
-}
-
-const STACKED = [QKV, GATE_UP].map((names) => new RegExp(`\\.(${names.join('|')})\\.`));
-
-/** The same for all tensors that are stacked into one. */
-function stackOf(name: string): string {
-  return STACKED.reduce((stack, pattern) => stack.replace(pattern, '.'), name);
 }
 
 /** Bytes of the weights on the device: matrices in `elementBytes` an element, vectors in float32. */

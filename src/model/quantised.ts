@@ -2,6 +2,9 @@ import type { TensorInfo } from '../checkpoint/checkpoint.js';
 import { WEIGHT_DTYPES } from '../checkpoint/dtype.js';
 import { SdaError } from '../errors.js';
 
+/** `quant_method` of what `sda quantise` writes. */
+export const OWN_METHOD = 'sda';
+
 /** Tensors that only quantised weights have, by the format they belong to; the first that fits names it. */
 const FORMATS: readonly (readonly [RegExp, string])[] = [
   [/\.(q_perm|q_invperm|q_groups|q_scale|q_scale_max)$/, 'EXL2'],
@@ -34,7 +37,7 @@ export function quantisationMethod(
 
 /** @throws SdaError `unsupported` for a config.json of quantised weights whose tensors are not there to see. */
 export function refuseQuantisedConfig(method: string | null, file: string): void {
-  if (method === null) return;
+  if (method === null || method === OWN_METHOD) return;
   throw new SdaError(
     'unsupported',
     `${file} says that the weights are quantised by ${method} where ${WEIGHT_DTYPES.join(', ')} are supported; take the unquantised checkpoint.`,

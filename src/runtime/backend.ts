@@ -68,6 +68,7 @@ export interface NodeBackend {
   readonly binding: TfBinding;
   readonly tensorMap: { get(id: DataId): TensorData; set(id: DataId, data: TensorData): void };
   readonly isUsingGpuDevice: boolean;
+  incRef(id: DataId): void;
   getInputTensorIds(tensors: readonly TensorInfo[]): number[];
 }
 

@@ -1,0 +1,113 @@
+// Rows of x in the form in which a matrix of weights meets them.
+#pragma once
+
+#include <cmath>
+#include <vector>
+
+#include "../op.h"
+#include "matrix.h"
+#include "split_rows.h"
+#include "weights.h"
+
+namespace sda {
+
+// Calls body with the struct of weights.h for a float tensor's type and its values.
+template <typename Body>
+auto with_weights(const Tensor& weight, const Body& body) {
+  switch (weight.dtype()) {
+    case DT_FLOAT:
+      return body(Float32Weights(), weight.flat<float>().data());
+    case tensorflow::DT_BFLOAT16:
+      return body(Bfloat16Weights(),
+                  reinterpret_cast<const uint16_t*>(weight.flat<tensorflow::bfloat16>().data()));
+    default:
+      return body(Float16Weights(),
+                  reinterpret_cast<const uint16_t*>(weight.flat<Eigen::half>().data()));
+  }
+}
+
+// M rows of x: floats in the order in which the weights unpack, and for quantised weights the same split.
+struct PackedRows {
+  int64_t M, K;
+  int64_t stride;                       // floats of a row, K rounded up; what is beyond K is zero
+  int64_t (*index)(int64_t k);          // where value k of a row goes
+  const QuantisedForm* form;            // how quantised weights are met; null for others
+  SplitMemory split;
+  Tensor memory;
+  float* row(int64_t m) const { return const_cast<float*>(memory.flat<float>().data()) + m * stride; }
+  void clear_end(int64_t m) const {
+    const int64_t step = form ? kQuantGroup : kStep;
+    std::fill(row(m) + K / step * step, row(m) + stride, 0.0f);
+  }
+
+  absl::Status allocate(OpKernelContext* ctx, int64_t rows, const Tensor& weight) {
+    M = rows;
+    K = columns_of(weight);
+    form = is_quantised(weight) ? &quantised_form() : nullptr;
+    stride = round_up(K, form ? kQuantGroup : kStep);
+    index = &Float32Weights::packed_index;
+    if (form) split.allocate(rows, K);
+    else index = with_weights(weight, [](auto format, const auto*) { return &decltype(format)::packed_index; });
+    return ctx->allocate_temp(DT_FLOAT, TensorShape({M, stride}), &memory);
+  }
+
+  // Groups begin..end-1 of all rows, counted row by row.
+  void split_groups(int64_t begin, int64_t end) {
+    for (int64_t at = begin; at < end; at++)
+      split.split(at, row(at / split.groups()) + at % split.groups() * kQuantGroup, form->bytes);
+  }
+};
+
+// RMSNorm (norm may be null) and packing of one row.
+template <typename W>
+void norm_and_pack(const float* from, int64_t K, const float* norm, float epsilon, float* to) {
+  float scale = 1.0f;
+  if (norm) {
+    Vec squares = {};
+    int64_t k = 0;
+    for (; k + kLanes <= K; k += kLanes) {
+      const Vec v = load(from + k);
+      squares += v * v;
+    }
+    float sum = sum_lanes(squares);
+    for (; k < K; k++) sum += from[k] * from[k];
+    scale = 1.0f / std::sqrt(sum / static_cast<float>(K) + epsilon);
+  }
+  for (int64_t k = 0; k < K; k += kStep) {
+    const int64_t n = std::min<int64_t>(kStep, K - k);
+    float step[kStep] = {};
+    for (int64_t i = 0; i < n; i++) step[i] = norm ? from[k + i] * scale * norm[k + i] : from[k + i];
+    W::pack(step, to + k);
+  }
+}
+
+// Phase: packed = norm(x), row by row. All pointers must outlive the phase; so below.
+inline Phase pack_phase(const float* x, const float* norm, float epsilon, const Tensor& weight, PackedRows& packed) {
+  const int64_t chunk = std::max<int64_t>(1, 4096 / packed.K);
+  if (packed.form) {
+    return {packed.M, chunk, [=, &packed](int64_t begin, int64_t end) {
+              for (int64_t m = begin; m < end; m++) {
+                packed.clear_end(m);
+                norm_and_pack<Float32Weights>(x + m * packed.K, packed.K, norm, epsilon, packed.row(m));
+                packed.split_groups(m * packed.split.groups(), (m + 1) * packed.split.groups());
+              }
+            }};
+  }
+  return with_weights(weight, [&](auto format, const auto*) -> Phase {
+    using W = decltype(format);
+    return {packed.M, chunk, [=, &packed](int64_t begin, int64_t end) {
+              for (int64_t m = begin; m < end; m++)
+                norm_and_pack<W>(x + m * packed.K, packed.K, norm, epsilon, packed.row(m));
+            }};
+  });
+}
+
+// Adds the phase that rows need which were written one value at a time: quantised weights meet them split.
+inline void add_split_phase(PackedRows& packed, std::vector<Phase>& phases) {
+  if (!packed.form) return;
+  constexpr int64_t kChunk = 128;
+  phases.push_back({packed.M * packed.split.groups(), kChunk,
+                    [&packed](int64_t begin, int64_t end) { packed.split_groups(begin, end); }});
+}
+
+}  // namespace sda

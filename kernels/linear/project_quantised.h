@@ -1,0 +1,61 @@
+// The phase of project.h for quantised weights.
+#pragma once
+
+#include <vector>
+
+#include "packed_rows.h"
+
+namespace sda {
+
+// Rows of x from which on several blocks of weights are met by four rows of x before the next four are: then x, which
+// comes from far caches, is read less often.
+constexpr int64_t kQuantisedManyRows = 12;
+constexpr int64_t kQuantisedManyBlocks = 4;
+
+// products[m][r] of a block with all rows of x -> dots[r * M + m] for its first `count` rows.
+inline void transpose_block(const float* products, int64_t M, int64_t count, float* dots) {
+  for (int64_t r = 0; r < count; r++)
+    for (int64_t m = 0; m < M; m++) dots[r * M + m] = products[m * kQuantRows + r];
+}
+
+// `project_phase` for a quantised matrix; parts are the blocks there.
+template <typename Emit>
+Phase quantised_phase(const Tensor& weight, const PackedRows& packed, const Emit& emit) {
+  const QuantisedShape shape = quantised_shape(weight);
+  const uint8_t* matrix = quantised_bytes(weight);
+  const int64_t M = packed.M, N = shape.N / shape.parts;
+  const int64_t group = M >= kQuantisedManyRows ? kQuantisedManyBlocks : 1;
+  const int64_t chunk = std::max<int64_t>(1, 32768 / (shape.parts * group * shape.block_bytes()));
+  return {(shape.part_blocks() + group - 1) / group, chunk, [=, &packed](int64_t begin, int64_t end) {
+            thread_local std::vector<float> products, dots;
+            const int64_t ofBlock = M * kQuantRows;
+            products.resize(shape.parts * group * ofBlock);
+            dots.resize(shape.parts * ofBlock);
+            for (int64_t item = begin; item < end; item++) {
+              const int64_t first = item * group, last = std::min(first + group, shape.part_blocks());
+              for (int64_t m = 0; m < M; m += kQuantisedMost) {
+                const int64_t rows = std::min<int64_t>(kQuantisedMost, M - m);
+                const DotBlock dot = packed.form->dot[shape.bits == 8 ? 0 : 1][rows - 1];
+                const SplitRows x = packed.split.rows(m);
+                for (int64_t b = first; b < last; b++) {
+                  for (int64_t p = 0; p < shape.parts; p++) {
+                    const uint8_t* block = matrix + shape.block_at(p, b * kQuantRows);
+                    dot({shape.groups(), reinterpret_cast<const uint16_t*>(block), block + shape.zeros_at(),
+                         block + shape.values_at()},
+                        x, products.data() + ((b - first) * shape.parts + p) * ofBlock + m * kQuantRows, kQuantRows);
+                  }
+                }
+              }
+              for (int64_t b = first; b < last; b++) {
+                const int64_t n = b * kQuantRows, count = std::min(kQuantRows, N - n);
+                for (int64_t p = 0; p < shape.parts; p++) {
+                  transpose_block(products.data() + ((b - first) * shape.parts + p) * ofBlock, M, count,
+                                  dots.data() + p * count * M);
+                }
+                emit(n, count, dots.data());
+              }
+            }
+          }};
+}
+
+}  // namespace sda

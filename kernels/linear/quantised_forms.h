@@ -1,0 +1,46 @@
+// The forms in which products with quantised weights are compiled, one a kind of processor, all in one binary; which of
+// them serves is decided when it runs. Free of TensorFlow.
+#pragma once
+
+#include <cstdint>
+
+namespace sda {
+
+// Bytes of a group of 32 values of x, and of four neighbours in it.
+constexpr int64_t kSplitGroupBytes = 64;
+constexpr int64_t kSplitFourBytes = 8;
+// Rows of x that a form takes at a time.
+constexpr int kQuantisedMost = 4;
+
+// Rows of x as whole numbers q = x / scale of 16 bits, by groups; see split_rows.h, which makes them.
+struct SplitRows {
+  const uint8_t* values;   // of row m at m * stride
+  int64_t stride, groups;
+  const float* scale;      // [M][groups]
+  const int32_t* start;    // [M][groups]: -128 times the sum of q
+  const float* sixteenth;  // [M][groups]: a sixteenth of the sum of q
+};
+
+// Sixteen rows of weights; see quantised.h.
+struct QuantisedBlock {
+  int64_t groups;
+  const uint16_t* scales;
+  const uint8_t *zeros, *values;
+};
+
+// Writes the product of row r with row m of x to out[m * out_stride + r].
+using DotBlock = void (*)(const QuantisedBlock& block, const SplitRows& x, float* out, int64_t out_stride);
+
+struct QuantisedForm {
+  const char* name;
+  bool bytes;                        // x in two bytes, else in pairs of int16
+  DotBlock dot[2][kQuantisedMost];   // [8 or 4 bits][rows of x - 1]
+};
+
+// The form that serves: the fastest that the processor has, or the one that SDA_ISA names where it has that one.
+const QuantisedForm& quantised_form();
+
+// Names of the forms that this processor has, the fastest first; returns how many.
+int quantised_form_names(const char* names[], int most);
+
+}  // namespace sda

@@ -1,0 +1,76 @@
+// The scale and zero point of a group of weights. Every product that is added to something is exact, so that fused
+// multiply-adds change nothing: the bytes are the same on every processor, and the reference's.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "../linear/quantised.h"
+
+namespace sda {
+
+// How a group's numbers u become weights: quantised.h.
+struct Range {
+  uint16_t scale;  // bfloat16
+  uint8_t zero;    // in sixteenths; of 4 bits
+  float step;      // the scale's value
+};
+
+// To the nearest, ties to even; x is finite and not negative. The largest bfloat16 at most.
+inline uint16_t to_bfloat16(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, sizeof(bits));
+  return static_cast<uint16_t>(std::min<uint32_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16, 0x7f7f));
+}
+
+// Rounds to a whole number in low..high, halves up; a group of zeros has the step 0.
+inline int whole(float x, int low, int high) {
+  return static_cast<int>(std::floor(std::min(std::max(x + 0.5f, static_cast<float>(low)), static_cast<float>(high) + 0.5f)));
+}
+
+inline uint8_t value_of_8_bits(float w, const Range& range) {
+  return static_cast<uint8_t>(128 + (range.step > 0.0f ? whole(w / range.step, -127, 127) : 0));
+}
+inline uint8_t value_of_4_bits(float w, const Range& range) {
+  return static_cast<uint8_t>(range.step > 0.0f ? whole(w / range.step + range.zero / 16.0f, 0, 15) : 0);
+}
+
+inline Range range_of_8_bits(const float w[kQuantGroup]) {
+  float size = 0.0f;
+  for (int i = 0; i < kQuantGroup; i++) size = std::max(size, std::fabs(w[i]));
+  const uint16_t scale = to_bfloat16(size / 127.0f);
+  return {scale, 0, scale_of(scale)};
+}
+
+// Of several shares of the whole range (0 always in it), the one with the least sum of squared errors: giving up the outer
+// weights makes the others finer.
+inline Range range_of_4_bits(const float w[kQuantGroup]) {
+  constexpr float kShares[] = {1.0f, 0.9375f, 0.875f, 0.8125f, 0.75f, 0.6875f};
+  float low = 0.0f, high = 0.0f;
+  for (int i = 0; i < kQuantGroup; i++) {
+    low = std::min(low, w[i]);
+    high = std::max(high, w[i]);
+  }
+  Range best = {};
+  double least = -1.0;
+  for (const float share : kShares) {
+    const uint16_t scale = to_bfloat16((high - low) * share / 15.0f);
+    Range range = {scale, 0, scale_of(scale)};
+    if (!(range.step > 0.0f)) return least < 0.0 ? range : best;
+    range.zero = static_cast<uint8_t>(whole(-low * share / range.step * 16.0f, 0, 240));
+    double error = 0.0;
+    for (int i = 0; i < kQuantGroup; i++) {
+      const double back = static_cast<double>(range.step) * (value_of_4_bits(w[i], range) - range.zero / 16.0);
+      const double off = static_cast<float>(back - w[i]);  // its square is exact
+      error += off * off;
+    }
+    if (least >= 0.0 && !(error < least)) continue;
+    least = error;
+    best = range;
+  }
+  return best;
+}
+
+}  // namespace sda

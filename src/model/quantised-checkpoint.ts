@@ -1,0 +1,87 @@
+import type { Tensor2D } from '@tensorflow/tfjs-core';
+import { quantise } from '../../kernels/quantise/index.js';
+import type { Checkpoint, TensorInfo } from '../checkpoint/checkpoint.js';
+import { derivedCheckpoint, placed } from '../checkpoint/derived.js';
+import { messageOf, SdaError } from '../errors.js';
+import { tensorFromBytes } from '../runtime/device-tensors.js';
+import {
+  type QuantisedShape,
+  quantisedBytes,
+  quantisedBytesOf,
+} from '../runtime/quantised.js';
+import type { CheckedTensors } from './families.js';
+import { quantisedSpecs } from './quantised-specs.js';
+import { stackOf } from './stack.js';
+import { partsOf } from './stacks.js';
+
+/** Types that weights are quantised to: the linear layers in 8 or 4 bits, embedding and head in 8. */
+export type QuantisedDtype = 'int8' | 'int4';
+
+export function isQuantisedDtype(dtype: string): dtype is QuantisedDtype {
+  return dtype === 'int8' || dtype === 'int4';
+}
+
+/** A checkpoint and what of it is loaded. */
+export interface Quantised {
+  readonly checkpoint: Checkpoint;
+  readonly checked: CheckedTensors;
+}
+
+/**
+ * A checkpoint whose matrices are quantised as they are read, one at a time; TensorFlow must have been started by then.
+ *
+ * @throws SdaError, when a matrix is read, `bad-tensor` where weights are not finite
+ */
+export function quantisedCheckpoint(
+  base: Checkpoint,
+  checked: CheckedTensors,
+  dtype: QuantisedDtype,
+): Quantised {
+  const bits = dtype === 'int8' ? 8 : 4;
+  const specs = quantisedSpecs(checked.specs, ({ role }) => (role === 'linear' ? bits : 8));
+  const shapes = new Map(specs.map(({ name, quantised }) => [name, quantised]));
+  const tensors = specs.map(({ name, quantised }): [string, TensorInfo] => {
+    const info = base.tensors.get(partsOf(name)[0]!)!;
+    if (!quantised) return [name, info];
+    const byteLength = quantisedBytes(quantised);
+    return [name, { ...info, name, dtype: 'U8', shape: [byteLength], byteLength }];
+  });
+  let scratch = new Uint8Array(0);
+  const checkpoint = derivedCheckpoint(base, {
+    tensors: new Map(tensors),
+    read: async (name, into) => {
+      const shape = shapes.get(name);
+      if (!shape) return base.read(name, into);
+      const stack = stackOf(base, partsOf(name), (source, part) => base.read(source, part));
+      if (scratch.byteLength < stack.byteLength) scratch = new Uint8Array(stack.byteLength);
+      const source = scratch.subarray(0, stack.byteLength);
+      await stack.read(source);
+      const weight = tensorFromBytes(source, stack.shape, stack.stored) as Tensor2D;
+      try {
+        return placed(quantisedWeights(weight, shape), into);
+      } catch (error) {
+        throw notQuantised(base.tensors.get(partsOf(name)[0]!)!.file, name, error);
+      } finally {
+        weight.dispose();
+      }
+    },
+  });
+  return { checkpoint, checked: { ...checked, specs } };
+}
+
+function quantisedWeights(weight: Tensor2D, { bits, parts }: QuantisedShape): Uint8Array {
+  const made = quantise({ weight, bits, parts });
+  try {
+    return quantisedBytesOf(made);
+  } finally {
+    made.dispose();
+  }
+}
+
+function notQuantised(file: string, name: string, error: unknown): SdaError {
+  return new SdaError(
+    'bad-tensor',
+    `${name} of ${file} cannot be quantised (${messageOf(error).split('\n', 1)[0]}); check the checkpoint for NaN and infinite values.`,
+    { cause: error },
+  );
+}
