@@ -20,7 +20,8 @@ const MAY_IMPORT = {
     '^src/(checkpoint|text|method|decode|model)/',
     '^src/sda-model[.]ts$',
   ],
-  '^src/import/': [ERRORS, '^src/(checkpoint|text|setup|model)/'],
+  '^src/import/': [ERRORS, '^src/(checkpoint|text|setup|model)/', '^src/runtime/quantised[.]ts$'],
+  '^src/quantise/': [ERRORS, '^src/(import|model|runtime)/'],
   '^src/experiment/': [
     ERRORS,
     '^src/(runtime|setup|checkpoint|text|method|model|decode|evaluate)/',

@@ -1,6 +1,7 @@
 // The Node module around the kernels. Loading it runs the REGISTER_OP and REGISTER_KERNEL_BUILDER lines of
 // every kernels/<name>/op.cc, after which TensorFlow, and so tfjs, can run the operations by name. It exports
-// the list of those names, that of the operations with a form for the GPU, `gpuProblem` and `prepareMemory`.
+// the list of those names, that of the operations with a form for the GPU, the forms of products with quantised weights that
+// this processor has (the fastest first), `gpuProblem` and `prepareMemory`.
 
 #include <node_api.h>
 
@@ -10,6 +11,7 @@
 #include <sys/mman.h>
 #endif
 
+#include "linear/quantised_forms.h"
 #include "registry.h"
 
 #if defined(SDA_CUDA)
@@ -72,6 +74,7 @@ void SetFunction(napi_env env, napi_value exports, const char* name, napi_callba
 napi_value Init(napi_env env, napi_value exports) {
   ExportNames(env, exports, "operations", sda::operation_names());
   ExportNames(env, exports, "gpuOperations", sda::gpu_operation_names());
+  ExportNames(env, exports, "quantisedForms", sda::quantised_form_names());
   SetFunction(env, exports, "gpuProblem", GpuProblem);
   SetFunction(env, exports, "prepareMemory", PrepareMemory);
   return exports;

@@ -30,6 +30,8 @@ export {
 } from './method/step.js';
 export type { ModelConfig } from './model/config.js';
 export type { LoadProgress, WeightDtype } from './model/load.js';
+export type { QuantisedDtype } from './model/quantised-checkpoint.js';
+export { type QuantiseOptions, quantiseModel } from './quantise/quantise.js';
 export { type RuntimeInfo, startTensorFlow } from './runtime/tensorflow.js';
 export { type LoadOptions, loadModel, SdaModel } from './sda-model.js';
 export type { TemplateVariables } from './text/chat-template.js';

@@ -1,8 +1,9 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { linear } from '../../kernels/linear/index.js';
 import { linearReference } from '../../kernels/linear/reference.js';
-import type { DeviceDtype } from '../../src/runtime/backend.js';
+import { quantise } from '../../kernels/quantise/index.js';
 import { BYTES_PER_ELEMENT, castTo } from '../../src/runtime/device-tensors.js';
+import { quantisedBytes } from '../../src/runtime/quantised.js';
 import type { BenchCase, KernelBench } from '../harness.js';
 
 /** Matrices [outputs, inputs] with the rows that they meet: a head sees the last tokens alone. */
@@ -18,18 +19,33 @@ type Shape = (typeof SHAPES)[number];
 /** Random lines that a matrix repeats: drawing all of a large one takes longer than the measurement. */
 const DRAWN = 64;
 
-function makeCase({ N, K }: Shape, M: number, dtype: DeviceDtype): BenchCase {
+/** Types that decoding is measured with. */
+const DTYPES = ['bfloat16', 'float32', 'int8', 'int4'] as const;
+type Dtype = (typeof DTYPES)[number];
+
+function weightsAs(full: tf.Tensor2D, dtype: Dtype): tf.Tensor2D {
+  if (dtype === 'float32') return full;
+  if (dtype === 'bfloat16') return castTo(full, dtype) as tf.Tensor2D;
+  return quantise({ weight: full, bits: dtype === 'int8' ? 8 : 4 });
+}
+
+function bytesOf({ N, K }: Shape, dtype: Dtype): number {
+  if (dtype === 'float32' || dtype === 'bfloat16') return N * K * BYTES_PER_ELEMENT[dtype];
+  return quantisedBytes({ bits: dtype === 'int8' ? 8 : 4, rows: N, columns: K, parts: 1 });
+}
+
+function makeCase(shape: Shape, M: number, dtype: Dtype): BenchCase {
+  const { N, K } = shape;
   const x = tf.randomNormal<tf.Rank.R2>([M, K], 0, 1, 'float32', 1);
   const weight = tf.tidy(() => {
     const lines = tf.randomNormal<tf.Rank.R2>([DRAWN, K], 0, 1, 'float32', 2);
-    const full = tf.tile(lines, [N / DRAWN, 1]);
-    return dtype === 'float32' ? full : (castTo(full, dtype) as tf.Tensor2D);
+    return weightsAs(tf.tile(lines, [N / DRAWN, 1]), dtype);
   });
   const inputs = { x, weight, bias: undefined, norm: undefined, residual: undefined };
   return {
     label: `${dtype} [${N}, ${K}] rows=${M}`,
-    bytes: N * K * BYTES_PER_ELEMENT[dtype] + M * (N + K) * 4,
-    tolerance: 1e-5,
+    bytes: bytesOf(shape, dtype) + M * (N + K) * 4,
+    tolerance: dtype === 'int8' || dtype === 'int4' ? 1e-4 : 1e-5, // quantised weights meet x in 16 bits
     variants: [
       { name: 'product', run: () => [linear({ x, weight })] },
       { name: 'reference', run: () => linearReference(inputs, { epsilon: 0 }) },
@@ -40,7 +56,7 @@ function makeCase({ N, K }: Shape, M: number, dtype: DeviceDtype): BenchCase {
 
 export const bench: KernelBench = {
   kernel: 'linear',
-  cases: (['bfloat16', 'float32'] as const).flatMap((dtype) =>
+  cases: DTYPES.flatMap((dtype) =>
     SHAPES.flatMap((shape) => shape.rows.map((M) => () => makeCase(shape, M, dtype))),
   ),
 };

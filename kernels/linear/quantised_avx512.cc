@@ -4,6 +4,8 @@
 
 #include <immintrin.h>
 
+#include "quantised_forms.h"  // before code is compiled for one processor
+
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vnni"))), apply_to = function)
 #else

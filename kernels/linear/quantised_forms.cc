@@ -130,10 +130,10 @@ const QuantisedForm& quantised_form() {
   return *all.list[0];
 }
 
-int quantised_form_names(const char* names[], int most) {
-  const Forms& all = forms();
-  for (int i = 0; i < all.count && i < most; i++) names[i] = all.list[i]->name;
-  return all.count < most ? all.count : most;
+std::vector<const char*> quantised_form_names() {
+  std::vector<const char*> names;
+  for (int i = 0; i < forms().count; i++) names.push_back(forms().list[i]->name);
+  return names;
 }
 
 }  // namespace sda

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 namespace sda {
 
@@ -40,7 +41,7 @@ struct QuantisedForm {
 // The form that serves: the fastest that the processor has, or the one that SDA_ISA names where it has that one.
 const QuantisedForm& quantised_form();
 
-// Names of the forms that this processor has, the fastest first; returns how many.
-int quantised_form_names(const char* names[], int most);
+// Names of the forms that this processor has, the fastest first.
+std::vector<const char*> quantised_form_names();
 
 }  // namespace sda

@@ -47,7 +47,7 @@ class SplitMemory {
     const bool finite = largest < 0x7f800000, used = finite && size >= kSplitLeast;
     const float factor = used ? kSplitLargest / size : 0.0f;
     int32_t q[kQuantGroup], sum = 0;
-    for (int i = 0; i < kQuantGroup; i++) q[i] = used ? nearest(x[i] * factor) : 0;
+    for (int i = 0; i < kQuantGroup; i++) q[i] = used ? nearest(static_cast<double>(x[i]) * factor) : 0;
     for (int32_t value : q) sum += value;
     scale_[at] = finite ? (used ? size / kSplitLargest : 0.0f) : std::numeric_limits<float>::quiet_NaN();
     start_[at] = -128 * sum;
@@ -60,12 +60,13 @@ class SplitMemory {
   }
 
  private:
-  // |x| <= 2^22, ties to even: adding 1.5 * 2^23 leaves the whole number in the low bits.
-  static int32_t nearest(float x) {
-    const float shifted = x + 12582912.0f;
-    int32_t bits;
+  // Ties to even: adding 1.5 * 2^52 leaves the whole number in the low bits. A product of two float32 is exact in x, so
+  // that it is one and the same whether the compiler fuses it with the addition or not.
+  static int32_t nearest(double x) {
+    const double shifted = x + 6755399441055744.0;
+    int64_t bits;
     std::memcpy(&bits, &shifted, sizeof(bits));
-    return bits - 0x4b400000;
+    return static_cast<int32_t>(bits);
   }
   static void write_bytes(const int32_t q[4], uint8_t* to) {
     for (int i = 0; i < 4; i++) {

@@ -6,12 +6,9 @@
 // Halves are rounded up. Weights that are not finite are refused. Bytes: those of the weights read, twice for 4 bits, and
 // a quarter or less of float32's written. A block of 16 rows is one piece of work.
 
+#include <atomic>
 #include <cmath>
 #include <limits>
-
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
 
 #include "../linear/matrix.h"
 #include "range.h"
@@ -29,16 +26,6 @@ REGISTER_OP("SdaQuantise")
       return absl::OkStatus();
     });
 
-// A step reads all weights once: huge pages spare it the way through the tables of pages.
-inline void ask_for_huge_pages(void* memory, int64_t bytes) {
-#if defined(MADV_HUGEPAGE)
-  constexpr uintptr_t kPage = 4096;
-  const uintptr_t begin = reinterpret_cast<uintptr_t>(memory), end = (begin + bytes) / kPage * kPage;
-  const uintptr_t first = (begin + kPage - 1) / kPage * kPage;
-  if (end > first) madvise(reinterpret_cast<void*>(first), end - first, MADV_HUGEPAGE);
-#endif
-}
-
 // Writes group g of row r of a block of 16 rows.
 inline void write_group(const QuantisedShape& shape, const float w[kQuantGroup], int64_t g, int64_t r, uint8_t* block) {
   const int64_t at = g * kQuantRows + r;
@@ -46,12 +33,16 @@ inline void write_group(const QuantisedShape& shape, const float w[kQuantGroup],
   std::memcpy(block + 2 * at, &range.scale, sizeof(range.scale));
   if (shape.bits == 4) block[shape.zeros_at() + at] = range.zero;
   uint8_t u[kQuantGroup];
-  for (int i = 0; i < kQuantGroup; i++) u[i] = shape.bits == 8 ? value_of_8_bits(w[i], range) : value_of_4_bits(w[i], range);
-  uint8_t* values = block + shape.values_at();
   for (int i = 0; i < kQuantGroup; i++) {
-    int shift;
-    uint8_t* to = values + value_at(shape, r, g * kQuantGroup + i, &shift);
-    *to = static_cast<uint8_t>(*to | u[i] << shift);
+    const float value = shape.bits == 8 ? value_of_8_bits(w[i], range) : value_of_4_bits(w[i], range);
+    u[i] = static_cast<uint8_t>(value);
+  }
+  uint8_t* line = block + shape.values_at() + g * shape.group_bytes() + 4 * r;
+  if (shape.bits == 8) {
+    for (int i = 0; i < kQuantGroup; i += 4, line += kQuantLine) std::memcpy(line, u + i, 4);
+  } else {
+    for (int i = 0; i < kQuantGroup; i += 8, line += kQuantLine)
+      for (int j = 0; j < 4; j++) line[j] = static_cast<uint8_t>(u[i + j] | u[i + 4 + j] << 4);
   }
 }
 
@@ -77,7 +68,6 @@ class QuantiseOp : public OpKernel {
     Tensor* output = nullptr;
     OP_REQUIRES_OK(ctx, ctx->allocate_output(0, TensorShape({shape.bytes() / 4}), &output));
     uint8_t* to = reinterpret_cast<uint8_t*>(output->flat<int32_t>().data());
-    ask_for_huge_pages(to, shape.bytes());
     write_header(shape, to);
     std::atomic<bool> finite{true};
     const T* from = weight.flat<T>().data();

@@ -25,16 +25,18 @@ inline uint16_t to_bfloat16(float x) {
   return static_cast<uint16_t>(std::min<uint32_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16, 0x7f7f));
 }
 
-// Rounds to a whole number in low..high, halves up; a group of zeros has the step 0.
-inline int whole(float x, int low, int high) {
-  return static_cast<int>(std::floor(std::min(std::max(x + 0.5f, static_cast<float>(low)), static_cast<float>(high) + 0.5f)));
+// x + 1/2 cut off to a whole number in 0..high.
+inline float whole(float x, float high) {
+  const float up = x + 0.5f;
+  return static_cast<float>(static_cast<int32_t>(up > 0.0f ? std::min(up, high + 0.5f) : 0.0f));
 }
 
-inline uint8_t value_of_8_bits(float w, const Range& range) {
-  return static_cast<uint8_t>(128 + (range.step > 0.0f ? whole(w / range.step, -127, 127) : 0));
+// The number u of a weight; see quantised.h. A group of zeros has the step 0.
+inline float value_of_8_bits(float w, const Range& range) {
+  return range.step > 0.0f ? 1.0f + whole(w / range.step + 127.0f, 254.0f) : 128.0f;
 }
-inline uint8_t value_of_4_bits(float w, const Range& range) {
-  return static_cast<uint8_t>(range.step > 0.0f ? whole(w / range.step + range.zero / 16.0f, 0, 15) : 0);
+inline float value_of_4_bits(float w, const Range& range) {
+  return range.step > 0.0f ? whole(w / range.step + range.zero / 16.0f, 15.0f) : 0.0f;
 }
 
 inline Range range_of_8_bits(const float w[kQuantGroup]) {
@@ -59,7 +61,7 @@ inline Range range_of_4_bits(const float w[kQuantGroup]) {
     const uint16_t scale = to_bfloat16((high - low) * share / 15.0f);
     Range range = {scale, 0, scale_of(scale)};
     if (!(range.step > 0.0f)) return least < 0.0 ? range : best;
-    range.zero = static_cast<uint8_t>(whole(-low * share / range.step * 16.0f, 0, 240));
+    range.zero = static_cast<uint8_t>(whole(-low * share / range.step * 16.0f, 240.0f));
     double error = 0.0;
     for (int i = 0; i < kQuantGroup; i++) {
       const double back = static_cast<double>(range.step) * (value_of_4_bits(w[i], range) - range.zero / 16.0);

@@ -37,7 +37,8 @@ export function quantiseReference(
   const inPart = rows / parts;
   for (let n = 0; n < rows; n++) {
     const r = (n % inPart) % BLOCK_ROWS;
-    const block = Math.floor(n / inPart) * partBlocks(shape) + Math.floor((n % inPart) / BLOCK_ROWS);
+    const block =
+      Math.floor(n / inPart) * partBlocks(shape) + Math.floor((n % inPart) / BLOCK_ROWS);
     const at = LINE + block * layout.bytes;
     for (let k0 = 0; k0 < columns; k0 += GROUP) {
       const group = new Float32Array(GROUP);
@@ -71,7 +72,7 @@ function group8(w: Float32Array): Group {
   const scale = toBfloat16(Math.fround(Math.max(...w.map(Math.abs)) / 127));
   const step = fromBfloat16(scale);
   const values = [...w].map((value) =>
-    step > 0 ? 128 + whole(Math.fround(value / step), -127, 127) : 128,
+    step > 0 ? 1 + whole(Math.fround(Math.fround(value / step) + 127), 254) : 128,
   );
   return { scale, zero: 0, values };
 }
@@ -88,9 +89,9 @@ function group4(w: Float32Array): Group {
     const scale = toBfloat16(Math.fround(Math.fround(range * share) / 15));
     const step = fromBfloat16(scale);
     if (step === 0) break;
-    const zero = whole(Math.fround(Math.fround(Math.fround(-low * share) / step) * 16), 0, 240);
+    const zero = whole(Math.fround(Math.fround(Math.fround(-low * share) / step) * 16), 240);
     const values = [...w].map((value) =>
-      whole(Math.fround(Math.fround(value / step) + zero / 16), 0, 15),
+      whole(Math.fround(Math.fround(value / step) + zero / 16), 15),
     );
     const error = values.reduce(
       (sum, u, i) => sum + Math.fround(step * (u - zero / 16) - w[i]!) ** 2,
@@ -101,9 +102,9 @@ function group4(w: Float32Array): Group {
   return best;
 }
 
-/** To the nearest whole number in low..high, halves up, in float32. */
-function whole(x: number, low: number, high: number): number {
-  return Math.floor(Math.min(Math.max(Math.fround(x + 0.5), low), high + 0.5));
+/** x + 1/2 cut off to a whole number in 0..high, in float32. */
+function whole(x: number, high: number): number {
+  return Math.floor(Math.min(Math.max(Math.fround(x + 0.5), 0), high + 0.5));
 }
 
 const FLOAT = new Float32Array(1);

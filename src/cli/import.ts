@@ -1,9 +1,10 @@
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type Command, Option } from 'commander';
 import type { AdapterSource } from '../checkpoint/adapter/merge.js';
 import type { WeightDtype } from '../checkpoint/dtype.js';
 import type { Imported } from '../import/import.js';
 import { formatBytes } from '../setup/report.js';
 import { addAdapterOption } from './adapter-option.js';
+import { bar, bytes, quoted } from './folder-options.js';
 import { withInterrupt } from './load.js';
 import { DTYPES, type DtypeName } from './options.js';
 import { print, printJson, warn } from './output.js';
@@ -93,33 +94,14 @@ async function matrixProduct() {
   return matrixProduct;
 }
 
-const BAR_WIDTH = 20;
-
-/** Such as `[########------------] 5.4 GB of 13.5 GB`. */
-function bar(done: number, total: number): string {
-  const full = Math.floor((BAR_WIDTH * done) / total);
-  const drawn = '#'.repeat(full) + '-'.repeat(BAR_WIDTH - full);
-  return `[${drawn}] ${formatBytes(done)} of ${formatBytes(total)}`;
-}
-
 function summary(out: string, { config, files, bytes, dtypes, hasTokenizer }: Imported): string {
   const weights = files.filter((name) => name.endsWith('.safetensors'));
   const where = weights.length === 1 ? weights[0] : `${weights.length} files`;
-  const quoted = /^[\w./-]+$/.test(out) ? out : `'${out.replaceAll("'", "'\\''")}'`;
+  const model = quoted(out);
   const next = hasTokenizer
-    ? `sda generate --model ${quoted} --query "..."`
-    : `sda logits --model ${quoted} --ids "1 2 3"`;
+    ? `sda generate --model ${model} --query "..."`
+    : `sda logits --model ${model} --ids "1 2 3"`;
   const layers = config.numLayers === 1 ? '1 layer' : `${config.numLayers} layers`;
   return `made ${out}: ${config.modelType}, ${layers}, ${formatBytes(bytes)} of ${dtypes.join(' and ')} in ${where}
 next: ${next}`;
-}
-
-const UNITS: Readonly<Record<string, number>> = { '': 1, B: 1, KB: 1e3, MB: 1e6, GB: 1e9 };
-
-/** Parses `500MB`, `5GB` or a number of bytes. */
-function bytes(text: string): number {
-  const [, number, unit = ''] = /^(\d+(?:\.\d+)?)\s*([KMG]?B)?$/i.exec(text) ?? [];
-  const size = Number(number) * (UNITS[unit.toUpperCase()] ?? Number.NaN);
-  if (size >= 1) return Math.floor(size);
-  throw new InvalidArgumentError('Expected a size such as 500MB or 5GB.');
 }

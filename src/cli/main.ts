@@ -11,6 +11,7 @@ import * as importCommand from './import.js';
 import * as inspect from './inspect.js';
 import * as logits from './logits.js';
 import { exitQuietlyOnClosedPipe } from './output.js';
+import * as quantise from './quantise.js';
 import * as report from './report.js';
 import * as runCommand from './run.js';
 import * as score from './score.js';
@@ -26,6 +27,7 @@ const COMMANDS = [
   logits,
   inspect,
   importCommand,
+  quantise,
   bench,
   conformance,
   setup,

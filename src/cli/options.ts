@@ -31,7 +31,10 @@ export function addModelOption(command: Command): Command {
 export function addLoadOptions(command: Command): Command {
   return addAdapterOption(command)
     .addOption(
-      new Option('--dtype <type>', 'type of the weights on the device; auto: as they are stored; int8, int4: quantised')
+      new Option(
+        '--dtype <type>',
+        'type of the weights on the device; auto: as they are stored; int8, int4: quantised',
+      )
         .choices(LOAD_DTYPES)
         .default('auto'),
     )

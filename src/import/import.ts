@@ -9,6 +9,9 @@ import { messageOf, SdaError } from '../errors.js';
 import type { ModelConfig } from '../model/config.js';
 import { checkTensors, EMBEDDING, HEAD } from '../model/families.js';
 import { openFolder } from '../model/folder.js';
+import { OWN_METHOD } from '../model/quantised.js';
+import { type QuantisedDtype, quantisedCheckpoint } from '../model/quantised-checkpoint.js';
+import { GROUP } from '../runtime/quantised.js';
 import { freeBytes } from '../setup/disk.js';
 import { formatBytes } from '../setup/report.js';
 import { loadTokenizer } from '../text/tokenizer.js';
@@ -22,6 +25,8 @@ import { writeSafetensors } from './write-safetensors.js';
 export interface ImportOptions {
   /** Dtype of all tensors; default: as they are stored, bfloat16 where they are quantised */
   readonly dtype?: WeightDtype | undefined;
+  /** Quantises the matrices, after adapters; TensorFlow must have been started. Default: they stay floats */
+  readonly quantise?: QuantisedDtype | undefined;
   /** LoRA adapters to merge */
   readonly adapters?: readonly AdapterSource[];
   /** Most bytes of a file of weights; default 5 GB */
@@ -67,17 +72,22 @@ export async function importModel(
   const model = await openSource(source);
   let checkpoint = model.checkpoint;
   try {
+    refuseQuantised(model, options);
     checkpoint = await prepared(model, options);
     const { config, dir } = model;
-    const { specs, warnings } = checkTensors(config, checkpoint.tensors, dir);
-    const names = specs.map(({ name }) => name);
+    let checked = checkTensors(config, checkpoint.tensors, dir);
+    if (options.quantise) {
+      ({ checkpoint, checked } = quantisedCheckpoint(checkpoint, checked, options.quantise));
+    }
+    const { warnings } = checked;
+    const names = checked.specs.map(({ name }) => name);
     await checkDisk(checkpoint, names, out);
     return await fillNewFolder(out, async (temporary) => {
       const files = await writeSafetensors(checkpoint, names, temporary, {
         ...options,
         maxShardBytes: options.maxShardBytes ?? DEFAULT_SHARD_BYTES,
       });
-      const text = await writeTexts(model, checkpoint, temporary);
+      const text = await writeTexts(model, checkpoint, temporary, options.quantise);
       const made = await readBack(temporary, out);
       return {
         ...made,
@@ -111,6 +121,16 @@ function withoutTiedHead({ checkpoint, config }: Source): Checkpoint {
   });
 }
 
+/** Quantised weights are an end: neither floats nor others are made of them. */
+function refuseQuantised({ config, dir }: Source, { quantise, adapters = [] }: ImportOptions) {
+  if (config.quantisation !== OWN_METHOD) return;
+  const wanted = quantise ?? (adapters.length > 0 ? 'merging adapters' : 'importing');
+  throw new SdaError(
+    'bad-input',
+    `${dir} holds weights that "sda quantise" made, which are no source for ${wanted}; give the model that they were made of.`,
+  );
+}
+
 async function checkDisk(checkpoint: Checkpoint, names: readonly string[], out: string) {
   const bytes = names.reduce((sum, name) => sum + checkpoint.tensors.get(name)!.byteLength, 0);
   const free = await freeBytes(out);
@@ -129,12 +149,19 @@ const CONFIG_DTYPES: Readonly<Record<string, string>> = {
 };
 
 /** @returns warnings */
-async function writeTexts(model: Source, checkpoint: Checkpoint, to: string) {
+async function writeTexts(
+  model: Source,
+  checkpoint: Checkpoint,
+  to: string,
+  quantise: QuantisedDtype | undefined,
+) {
   const config = model.configs['config.json'] as Record<string, unknown>;
   const stored =
     CONFIG_DTYPES[checkpoint.tensors.get('model.layers.0.mlp.down_proj.weight')!.dtype];
   const key = 'dtype' in config ? 'dtype' : 'torch_dtype';
-  const configs = { ...model.configs, 'config.json': { ...config, [key]: stored } };
+  const quantisation = { quant_method: OWN_METHOD, dtype: quantise, group_size: GROUP };
+  const changed = quantise ? { quantization_config: quantisation } : { [key]: stored };
+  const configs = { ...model.configs, 'config.json': { ...config, ...changed } };
   const { made, warnings } = model.tokenizer
     ? { made: model.tokenizer, warnings: [] }
     : await copyTextFiles(model.dir, to);

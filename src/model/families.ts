@@ -5,8 +5,8 @@ import { SdaError } from '../errors.js';
 import { type QuantisedShape, quantisedBytes } from '../runtime/quantised.js';
 import type { ModelConfig } from './config.js';
 import { Problems } from './problems.js';
-import { quantisedSpecs } from './quantised-specs.js';
 import { checkPlain, OWN_METHOD } from './quantised.js';
+import { quantisedSpecs } from './quantised-specs.js';
 
 /** What sets one family of decoders apart from the others; the rest is the same transformer. */
 export interface Family {

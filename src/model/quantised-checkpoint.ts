@@ -4,11 +4,7 @@ import type { Checkpoint, TensorInfo } from '../checkpoint/checkpoint.js';
 import { derivedCheckpoint, placed } from '../checkpoint/derived.js';
 import { messageOf, SdaError } from '../errors.js';
 import { tensorFromBytes } from '../runtime/device-tensors.js';
-import {
-  type QuantisedShape,
-  quantisedBytes,
-  quantisedBytesOf,
-} from '../runtime/quantised.js';
+import { type QuantisedShape, quantisedBytes, quantisedBytesOf } from '../runtime/quantised.js';
 import type { CheckedTensors } from './families.js';
 import { quantisedSpecs } from './quantised-specs.js';
 import { stackOf } from './stack.js';

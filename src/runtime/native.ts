@@ -16,6 +16,8 @@ export interface KernelStatus {
 interface Addon {
   /** Names of the TensorFlow operations that the addon registered when it was loaded. */
   readonly operations: readonly string[];
+  /** Forms of products with quantised weights that this processor has, the fastest first. */
+  readonly quantisedForms: readonly string[];
   /** Those that have a form for the GPU; absent in an addon without any. */
   readonly gpuOperations?: readonly string[];
   /** Why the GPU forms do not run on this device; empty where they do. */
@@ -30,6 +32,11 @@ let addon: Addon | undefined;
 /** Where set-up puts the native kernels. */
 export function nativeAddonPath(): string {
   return join(packageRoot(), 'build', 'sda_kernels.node');
+}
+
+/** The forms of products with quantised weights that this processor has, as `SDA_ISA` names them, the fastest first. */
+export function quantisedForms(): readonly string[] {
+  return addon?.quantisedForms ?? [];
 }
 
 /** True when the native form of a kernel is loaded and runs on the device. */
@@ -52,7 +59,8 @@ export function weightMemory(bytes: number): Uint8Array {
  * Loads the native kernels into the running TensorFlow, as `SDA_KERNELS` asks: `auto` (default) takes them
  * where they are built, `reference` leaves them out, `native` insists. On a GPU those serve that have a form for it.
  *
- * @throws SdaError `usage` for another value; `setup` when `native` cannot be met.
+ * @throws SdaError `usage` for another value, and for an `SDA_ISA` (the form of products with quantised weights, default:
+ *   the fastest) that this processor has not; `setup` when `native` cannot be met.
  */
 export function loadNativeKernels(device: 'cpu' | 'gpu', path = nativeAddonPath()): KernelStatus {
   const wanted = process.env.SDA_KERNELS || 'auto';
@@ -69,6 +77,7 @@ export function loadNativeKernels(device: 'cpu' | 'gpu', path = nativeAddonPath(
     const cause = messageOf(error).split('\n', 1)[0];
     return missing(wanted, `${path} does not load (${cause}): run "npm run setup"`);
   }
+  checkIsa(addon.quantisedForms);
   const { operations, problem } = serving(addon, device);
   if (operations.length === 0 || (problem !== '' && wanted === 'native')) {
     return missing(wanted, problem);
@@ -79,7 +88,11 @@ export function loadNativeKernels(device: 'cpu' | 'gpu', path = nativeAddonPath(
 
 /** The operations of an addon that run on a device, and why others do not. */
 export function serving(
-  { operations, gpuOperations = [], gpuProblem }: Omit<Addon, 'prepareMemory'>,
+  {
+    operations,
+    gpuOperations = [],
+    gpuProblem,
+  }: Pick<Addon, 'operations' | 'gpuOperations' | 'gpuProblem'>,
   device: 'cpu' | 'gpu',
 ): { readonly operations: readonly string[]; readonly problem: string } {
   if (device === 'cpu') return { operations, problem: '' };
@@ -95,6 +108,15 @@ export function serving(
   const without = operations.filter((name) => !gpuOperations.includes(name));
   const problem = without.length > 0 ? `there is no form for the GPU of ${without.join(', ')}` : '';
   return { operations: gpuOperations, problem };
+}
+
+function checkIsa(forms: readonly string[]): void {
+  const wanted = process.env.SDA_ISA;
+  if (!wanted || forms.includes(wanted)) return;
+  throw new SdaError(
+    'usage',
+    `SDA_ISA must be one of ${forms.join(', ')} on this processor, not "${wanted}": correct or unset it.`,
+  );
 }
 
 function missing(wanted: string, reason: string): KernelStatus {

@@ -139,7 +139,8 @@ export function dequantise(bytes: Uint8Array): Float32Array {
   const scale = new Float32Array(1);
   const scaleBits = new Uint32Array(scale.buffer);
   for (let n = 0; n < rows; n++) {
-    const block = Math.floor(n / inPart) * partBlocks(shape) + Math.floor((n % inPart) / BLOCK_ROWS);
+    const block =
+      Math.floor(n / inPart) * partBlocks(shape) + Math.floor((n % inPart) / BLOCK_ROWS);
     const at = LINE + block * layout.bytes;
     const r = (n % inPart) % BLOCK_ROWS;
     for (let k = 0; k < columns; k++) {

@@ -18,10 +18,13 @@ const crossed = arch === 'aarch64' && process.arch !== 'arm64';
 const compiler = process.env.CXX ?? (crossed ? 'aarch64-linux-gnu-g++' : 'g++');
 const build = join(root, 'build', 'native', arch);
 
-/** Operations, and the checks that are not about CUDA alone. */
+/** Operations with what they call, and the checks that are not about CUDA alone. */
 const operations = readdirSync(join(root, 'kernels'), { withFileTypes: true })
   .filter((entry) => entry.isDirectory())
-  .map(({ name }) => join(root, 'kernels', name, 'op.cc'));
+  .flatMap(({ name }) =>
+    readdirSync(join(root, 'kernels', name)).map((file) => join(root, 'kernels', name, file)),
+  )
+  .filter((file) => file.endsWith('.cc') && !file.endsWith('op_gpu.cc'));
 const checks = ['upload', 'embed', 'sda-step', 'sample', 'linear', 'decoder-layer'].map((name) =>
   join(root, 'test', 'cuda', `${name}.cu`),
 );

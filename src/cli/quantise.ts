@@ -1,0 +1,78 @@
+import { type Command, Option } from 'commander';
+import type { AdapterSource } from '../checkpoint/adapter/merge.js';
+import type { Imported } from '../import/import.js';
+import type { QuantisedDtype } from '../model/quantised-checkpoint.js';
+import { formatBytes } from '../setup/report.js';
+import { addAdapterOption } from './adapter-option.js';
+import { bar, bytes, quoted } from './folder-options.js';
+import { withInterrupt } from './load.js';
+import { print, printJson, warn } from './output.js';
+import { LiveLine } from './terminal.js';
+
+interface Options {
+  readonly out: string;
+  readonly dtype: QuantisedDtype;
+  readonly adapter?: AdapterSource[];
+  readonly maxShardSize?: number;
+  readonly json?: boolean;
+}
+
+/** `sda quantise`: a model folder with weights in 8 or 4 bits. */
+export function register(program: Command): void {
+  const command = program
+    .command('quantise')
+    .argument('<source>', "a model's folder, or its file of weights")
+    .description('make a model folder with weights in 8 or 4 bits, for the CPU')
+    .requiredOption('--out <dir>', 'the folder to make; it must not exist yet');
+  addAdapterOption(command)
+    .addOption(
+      new Option('--dtype <type>', 'of the linear layers; embedding and head have 8 bits')
+        .choices(['int8', 'int4'] satisfies QuantisedDtype[])
+        .default('int8'),
+    )
+    .option('--max-shard-size <size>', 'largest file of weights (default: 5GB)', bytes)
+    .option('--json', 'print one JSON object')
+    .addHelpText(
+      'after',
+      `
+The weights are those that --dtype int8 or int4 makes whenever a model is loaded; this saves the time.
+
+Examples:
+  sda quantise path/to/model --out model-int8
+  sda quantise path/to/model --dtype int4 --adapter path/to/lora --out model-int4`,
+    )
+    .action((source: string, options: Options) =>
+      withInterrupt((signal) => run(source, options, signal)),
+    );
+}
+
+/** Seconds between two lines of progress where there is no terminal. */
+const QUIET_INTERVAL = 30;
+
+async function run(source: string, options: Options, signal: AbortSignal): Promise<void> {
+  const { out, dtype, adapter: adapters = [], maxShardSize } = options;
+  const { quantiseModel } = await import('../quantise/quantise.js');
+  const live = new LiveLine(QUIET_INTERVAL);
+  let made: Imported;
+  try {
+    made = await quantiseModel(source, out, dtype, {
+      adapters,
+      maxShardBytes: maxShardSize,
+      signal,
+      onBytes: (written, total) => live.show(`quantising ${bar(written, total)}`),
+    });
+  } finally {
+    live.clear();
+  }
+  for (const warning of made.warnings) warn(warning);
+  const { config, hasTokenizer, ...rest } = made;
+  if (options.json) {
+    printJson({ dir: out, model_type: config.modelType, dtype, tokenizer: hasTokenizer, ...rest });
+    return;
+  }
+  const how = hasTokenizer ? 'generate' : 'logits';
+  const what = hasTokenizer ? '--query "..."' : '--ids "1 2 3"';
+  print(`made ${out}: ${dtype}, ${formatBytes(made.bytes)} in ${made.files.length === 1 ? made.files[0] : `${made.files.length} files`}
+next: sda ${how} --model ${quoted(out)} ${what}
+`);
+}
