@@ -41,7 +41,7 @@ Phase quantised_phase(const Tensor& weight, const PackedRows& packed, const Emit
                   for (int64_t p = 0; p < shape.parts; p++) {
                     const uint8_t* block = matrix + shape.block_at(p, b * kQuantRows);
                     dot({shape.groups(), reinterpret_cast<const uint16_t*>(block), block + shape.zeros_at(),
-                         block + shape.values_at()},
+                         block + shape.values_at(), M <= kQuantisedMost},
                         x, products.data() + ((b - first) * shape.parts + p) * ofBlock + m * kQuantRows, kQuantRows);
                   }
                 }

@@ -25,7 +25,7 @@ void dot_block(const QuantisedBlock& block, const SplitRows& x, float* out, int6
       const uint8_t* line = values + g * kLines * kLineBytes;
       const uint8_t* xg = x.values + g * kSplitGroupBytes;
       for (int j = 0; j < kLines; j++, line += kLineBytes) {
-        if (first == 0) __builtin_prefetch(line + kAhead, 0, 0);
+        if (first == 0 && block.once) __builtin_prefetch(line + kAhead, 0, 0);
         const auto bytes = Isa::load(line);
         if constexpr (kBits == 8) {
           for (int m = 0; m < M; m++) Isa::add(sums[m], bytes, xg + m * x.stride + j * kSplitFourBytes);

@@ -93,10 +93,11 @@ function group4(w: Float32Array): Group {
     const values = [...w].map((value) =>
       whole(Math.fround(Math.fround(value / step) + zero / 16), 15),
     );
-    const error = values.reduce(
-      (sum, u, i) => sum + Math.fround(step * (u - zero / 16) - w[i]!) ** 2,
-      0,
-    );
+    const sums = new Float64Array(8);
+    for (const [i, u] of values.entries()) {
+      sums[i % 8]! += Math.fround(step * (u - zero / 16) - w[i]!) ** 2;
+    }
+    const error = sums.reduce((sum, each) => sum + each, 0);
     if (error < least) [least, best] = [error, { scale, zero, values }];
   }
   return best;
