@@ -29,9 +29,9 @@ constexpr int64_t kScratchDepth = 1024;
 // Rows of x whose sums are kept lane by lane between those depths: 240 KB with 16 lanes.
 constexpr int64_t kManyBlock = 60;
 
-// Bytes ahead of its use at which a weight is asked for from memory, and not to be kept: a step reads each weight once,
-// and everything else that the process works with should stay in the caches.
-constexpr int64_t kPrefetchBytes = 4096;
+// Bytes ahead of its use at which a weight is asked for from memory, into the second-level cache: more requests are under
+// way to it than to the first one.
+constexpr int64_t kPrefetchBytes = 8192;
 constexpr int64_t kCacheLine = 64;
 
 // The sums of the lanes of four vectors.
@@ -72,7 +72,7 @@ inline void stream_row(const typename W::Stored* w, int64_t K, const float* x, i
   };
   int64_t k = 0;
   for (; k + kStep <= K; k += kStep) {
-    if (k * kSize % kCacheLine < kStep * kSize) __builtin_prefetch(w + k + kPrefetchBytes / kSize, 0, 0);
+    if (k * kSize % kCacheLine < kStep * kSize) __builtin_prefetch(w + k + kPrefetchBytes / kSize, 0, 2);
     step(w + k, k);
   }
   if (k < K) {

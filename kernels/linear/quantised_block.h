@@ -12,7 +12,7 @@ namespace sda {
 // out[m * out_stride + row], m < M. Isa::kLanes rows of the block at a time.
 template <class Isa, int kBits, int M>
 void dot_block(const QuantisedBlock& block, const SplitRows& x, float* out, int64_t out_stride) {
-  constexpr int64_t kLineBytes = 64, kRows = 16, kLines = kBits, kAhead = 4096;
+  constexpr int64_t kLineBytes = 64, kRows = 16, kLines = kBits, kAhead = 8192;
   for (int64_t first = 0; first < kRows; first += Isa::kLanes) {
     const uint8_t* values = block.values + 4 * first;
     typename Isa::Float total[M];
@@ -25,7 +25,7 @@ void dot_block(const QuantisedBlock& block, const SplitRows& x, float* out, int6
       const uint8_t* line = values + g * kLines * kLineBytes;
       const uint8_t* xg = x.values + g * kSplitGroupBytes;
       for (int j = 0; j < kLines; j++, line += kLineBytes) {
-        if (first == 0 && block.once) __builtin_prefetch(line + kAhead, 0, 0);
+        if (first == 0 && block.once) __builtin_prefetch(line + kAhead, 0, 2);  // into the second-level cache
         const auto bytes = Isa::load(line);
         if constexpr (kBits == 8) {
           for (int m = 0; m < M; m++) Isa::add(sums[m], bytes, xg + m * x.stride + j * kSplitFourBytes);

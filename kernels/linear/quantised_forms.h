@@ -27,7 +27,7 @@ struct QuantisedBlock {
   int64_t groups;
   const uint16_t* scales;
   const uint8_t *zeros, *values;
-  bool once;  // no more rows of x meet it: it is asked for early, and not to be kept in the caches
+  bool once;  // no more rows of x will meet it: what follows is asked for early
 };
 
 // Writes the product of row r with row m of x to out[m * out_stride + r].
