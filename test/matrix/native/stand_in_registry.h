@@ -43,6 +43,8 @@ struct InferenceContext {
   absl::Status Merge(const Any&...) { return absl::OkStatus(); }
   ShapeHandle input(int) { return {}; }
   DimensionHandle Dim(ShapeHandle, int) { return {}; }
+  DimensionHandle UnknownDim() { return {}; }
+  ShapeHandle Vector(DimensionHandle) { return {}; }
   template <typename Rows, typename Columns>
   ShapeHandle Matrix(const Rows&, const Columns&) { return {}; }
   ShapeHandle Scalar() { return {}; }
