@@ -180,10 +180,10 @@ async function prepare(model: SdaModel, request: GenerateRequest): Promise<Prepa
       `maxTokens must be a whole number of at least 1, but is ${maxTokens}.`,
     );
   }
-  const { amplification } = resolveSettings(request.settings);
+  const settings = resolveSettings(request.settings);
   const toQuery = ({ baseIds, instructedIds }: PromptIds): Query => ({
     streams: request.singleStream ? [baseIds] : [baseIds, instructedIds],
-    amplification,
+    settings,
     seed,
     maxTokens,
   });

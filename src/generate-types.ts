@@ -1,6 +1,7 @@
 import type { FinishReason } from './decode/generate.js';
 import type { SdaSettings } from './method/settings.js';
-import type { StepRule, TokenChoice } from './method/step.js';
+import type { StepRule } from './method/rule.js';
+import type { TokenChoice } from './method/step.js';
 import type { TemplateVariables } from './text/chat-template.js';
 import type { CoreName } from './text/instructions.js';
 import type { Placement } from './text/prompts.js';
@@ -38,7 +39,7 @@ export interface GenerateRequest {
   /** Go on after an end-of-text token; default false */
   readonly ignoreEos?: boolean | undefined;
   /** Another rule than the paper's for turning logits into tokens; the same for all requests of a batch */
-  readonly rule?: StepRule | undefined;
+  readonly rule?: StepRule<Partial<SdaSettings>, TokenChoice> | undefined;
   /** Run the base prompt alone, one row instead of two (with mode `base`), in a batch for all; default false */
   readonly singleStream?: boolean | undefined;
   /** Ends the answer where it is, with the reason `aborted`; the same for all requests of a batch */

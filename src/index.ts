@@ -19,15 +19,8 @@ export {
   resolveSettings,
   type SdaSettings,
 } from './method/settings.js';
-export {
-  type Draw,
-  readDraw,
-  type StepDraws,
-  type StepRule,
-  sdaDistribution,
-  sdaRule,
-  type TokenChoice,
-} from './method/step.js';
+export { type Choice, type Draw, readDraw, type StepDraws, type StepRule } from './method/rule.js';
+export { sdaDistribution, sdaRule, type TokenChoice } from './method/step.js';
 export type { ModelConfig } from './model/config.js';
 export type { LoadProgress, WeightDtype } from './model/load.js';
 export { type RuntimeInfo, startTensorFlow } from './runtime/tensorflow.js';
