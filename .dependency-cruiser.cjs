@@ -20,6 +20,7 @@ const MAY_IMPORT = {
     '^src/(checkpoint|text|method|decode|model)/',
     '^src/sda-model[.]ts$',
   ],
+  '^src/import/': [ERRORS, '^src/(checkpoint|text|setup|model)/'],
   '^src/experiment/': [
     ERRORS,
     '^src/(runtime|setup|checkpoint|text|method|model|decode|evaluate)/',

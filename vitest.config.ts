@@ -5,6 +5,7 @@ export default defineConfig({
     include: ['test/**/*.test.ts'],
     environment: 'node',
     globalSetup: ['test/support/build.ts'],
+    reporters: ['default', './test/support/not-run.ts'],
     // A process of its own, for the native addons; few of them, because each loads TensorFlow (1-2 s).
     pool: 'forks',
     maxWorkers: 2,

@@ -7,6 +7,7 @@ import * as demo from './demo.js';
 import * as doctor from './doctor.js';
 import { EXIT_INTERRUPTED, exitCodeOf, reportError } from './failure.js';
 import * as generate from './generate.js';
+import * as importCommand from './import.js';
 import * as inspect from './inspect.js';
 import * as logits from './logits.js';
 import { exitQuietlyOnClosedPipe } from './output.js';
@@ -24,6 +25,7 @@ const COMMANDS = [
   score,
   logits,
   inspect,
+  importCommand,
   bench,
   conformance,
   setup,
@@ -64,6 +66,12 @@ async function main(argv: readonly string[]): Promise<void> {
     reportError(error, program.opts<{ debug?: boolean }>().debug === true);
     process.exitCode = exitCodeOf(error);
   };
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(signal, () => {
+      // commands that end by themselves listen too; of the others, the terminal is left clean
+      if (process.listenerCount(signal) === 1) process.exit(EXIT_INTERRUPTED);
+    });
+  }
   process.on('uncaughtException', (error) => {
     fail(error);
     process.exit();

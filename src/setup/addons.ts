@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join, relative } from 'node:path';
+import { SdaError } from '../errors.js';
 import { packageRoot } from '../runtime/paths.js';
 import { cacheKey, fillFolder, readComplete, replaceFile } from './cache.js';
 import { buildAddon, probeAddon } from './compile.js';
@@ -75,16 +76,40 @@ export async function ensureBinding(options: AddonOptions): Promise<Addon> {
   });
 }
 
+/** Flags for each processor that `SDA_ARCH` can ask for, by Node's name of the architecture. */
+const ARCH_FLAGS: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>> = {
+  // TensorFlow's copy of Eigen does not compile with AVX-512's float16 arithmetic under g++ 12, and no kernel needs it
+  x64: {
+    native: ['-march=native', '-U__AVX512FP16__'],
+    portable: [],
+    'x86-64-v2': ['-march=x86-64-v2'],
+    'x86-64-v3': ['-march=x86-64-v3'],
+    'x86-64-v4': ['-march=x86-64-v4'],
+  },
+  arm64: { native: ['-mcpu=native'], portable: [] },
+};
+
 /**
- * Flags of the native kernels: for this very processor, unless `SDA_PORTABLE=1`. Float16 arithmetic of AVX-512 is taken
- * away: TensorFlow's copy of Eigen does not compile with it under g++ 12, and the kernels have no use for it.
+ * Flags of the native kernels, for the processors that `SDA_ARCH` names: `native` (default), this very one; `portable`,
+ * all of its architecture; `x86-64-v2`, `-v3` or `-v4`, those of that level and later.
+ *
+ * @throws SdaError `usage` for a value that the architecture does not know.
  */
 export function kernelFlags(arch: string, env: NodeJS.ProcessEnv): readonly string[] {
-  const native = arch === 'arm64' ? ['-mcpu=native'] : ['-march=native', '-U__AVX512FP16__'];
+  const known = ARCH_FLAGS[arch] ?? { native: [], portable: [] };
+  const wanted = env.SDA_ARCH || 'native';
+  const flags = Object.hasOwn(known, wanted) ? known[wanted] : undefined;
+  if (!flags) {
+    const names = Object.keys(known).join(', ');
+    throw new SdaError(
+      'usage',
+      `SDA_ARCH must be one of ${names} on ${arch}, not "${wanted}": correct or unset it.`,
+    );
+  }
   return [
     '-std=c++17',
     '-O3',
-    ...(env.SDA_PORTABLE === '1' ? [] : native),
+    ...flags,
     '-fPIC',
     '-DNAPI_VERSION=8',
     '-DEIGEN_MAX_ALIGN_BYTES=64',

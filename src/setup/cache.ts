@@ -132,13 +132,13 @@ export function cacheKey(parts: Readonly<Record<string, unknown>>): string {
   return createHash('sha256').update(JSON.stringify(sorted)).digest('hex').slice(0, 20);
 }
 
-function temporaryName(path: string): string {
+export function temporaryName(path: string): string {
   const unique = `${hostname()}-${process.pid}-${randomBytes(4).toString('hex')}`;
   return `${path}.tmp-${unique}`;
 }
 
 /** Removes temporary folders of runs on this machine that are no longer alive. */
-async function removeAbandoned(folder: string): Promise<void> {
+export async function removeAbandoned(folder: string): Promise<void> {
   const prefix = `${basename(folder)}.tmp-${hostname()}-`;
   for (const name of await readdir(dirname(folder))) {
     if (!name.startsWith(prefix)) continue;

@@ -131,6 +131,6 @@ export async function probeAddon(path: string, expression: string): Promise<unkn
     (result?.signal ? `it ends node with ${result.signal}` : `exit status ${result?.code}`);
   throw new SdaError(
     'setup',
-    `The addon ${path} does not load (${why.trim()}): expected glibc 2.27 or newer and the TensorFlow it was built with; run "npm run setup" again, with SDA_PORTABLE=1 if this processor is older than the one that built it.`,
+    `The addon ${path} does not load (${why.trim()}): expected glibc 2.27 or newer and the TensorFlow it was built with; run "npm run setup" again, with SDA_ARCH=portable if this processor is older than the one that built it.`,
   );
 }

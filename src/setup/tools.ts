@@ -94,7 +94,7 @@ export async function targetFingerprint(
     const why = macros?.stderr.split('\n', 1)[0] ?? 'it does not run';
     throw new SdaError(
       'setup',
-      `${nameOf(compiler)} (${compiler.version}) refuses the flags ${flags.join(' ')} (${why}): use g++ 9, clang 10 or newer, by CXX, or set SDA_PORTABLE=1.`,
+      `${nameOf(compiler)} (${compiler.version}) refuses the flags ${flags.join(' ')} (${why}): use g++ 9, clang 10 or newer, by CXX, or set SDA_ARCH=portable.`,
     );
   }
   return createHash('sha256').update(macros.stdout).digest('hex').slice(0, 16);

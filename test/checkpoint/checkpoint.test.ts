@@ -2,9 +2,8 @@ import { mkdir, open, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { openCheckpoint } from '../../src/checkpoint/checkpoint.js';
+import { checkpointDir } from '../support/checkpoints.js';
 import { buildFile, entry, temporaryFolder } from './build.js';
-
-const FIXTURE = new URL('../fixtures/checkpoints/tiny-llama/', import.meta.url).pathname;
 
 async function opened(dir: string) {
   const checkpoint = await openCheckpoint(dir);
@@ -60,7 +59,7 @@ describe('openCheckpoint', () => {
   });
 
   it('reads what transformers wrote', async () => {
-    const checkpoint = await opened(FIXTURE);
+    const checkpoint = await opened(checkpointDir('tiny-llama'));
     const info = checkpoint.tensors.get('model.embed_tokens.weight');
     expect(info?.shape).toEqual([131, 48]);
     expect(await checkpoint.read('model.embed_tokens.weight')).toHaveLength(info?.byteLength ?? -1);

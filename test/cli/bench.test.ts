@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { checkpointDir } from '../support/checkpoints.js';
-import { MAIN, sda, sdaJson } from '../support/cli.js';
+import { MAIN, NODE_VERSION, sda, sdaJson } from '../support/cli.js';
 import { copyOf, temporaryFolder } from '../support/folders.js';
 import { addTokenizer, TINY_TEMPLATE } from '../support/tiny-tokenizer.js';
 
@@ -44,7 +44,7 @@ describe('sda bench', () => {
       'device',
       'gpu',
     ]);
-    expect(report.versions).toMatchObject({ node: process.versions.node, tfjs: '4.22.0' });
+    expect(report.versions).toMatchObject({ node: NODE_VERSION.slice(1), tfjs: '4.22.0' });
     expect(report.versions.tensorflow).toMatch(/^\d+\.\d+/);
     expect(['native', 'reference']).toContain(report.kernels);
     expect(report.model).toMatchObject({ model_type: 'llama', dtype: 'float32' });

@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { checkpointDir, type GoldenStep, golden } from '../support/checkpoints.js';
-import { sda, sdaJson } from '../support/cli.js';
+import { NODE_VERSION, sda, sdaJson } from '../support/cli.js';
 import { copyOf, editJson, temporaryFolder } from '../support/folders.js';
 import { addTokenizer, TINY_TEMPLATE } from '../support/tiny-tokenizer.js';
 
@@ -264,7 +264,7 @@ describe('sda generate', () => {
       type: 'header',
       trace_version: 1,
       device: expect.stringMatching(/^(cpu|gpu)$/),
-      node: process.version,
+      node: NODE_VERSION,
       settings: { mode: 'sda', amplification: 0.5, max_tokens: 16 },
     });
     expect(lines).toHaveLength(16);

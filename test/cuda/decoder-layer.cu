@@ -215,7 +215,7 @@ void decoder_layer() {
   check_layer("new tokens with padding", {6, 2, 16, 48, 80, 0, true, true}, prompt);
   check_layer("odd sizes", {2, 1, 10, 21, 13, 0, true, false}, prompt);
   Batch long_prompt = {{}, {1, 0}, 37, 2, 200};
-  for (int i = 0; i < 74; i++) long_prompt.position.push_back(i < 37 ? 90 + i : i - 39);
+  for (int i = 0; i < 74; i++) long_prompt.position.push_back(i < 37 ? 90 + i : std::max(-1, i - 39));
   check_layer("a long prompt, and one with padding", {6, 2, 16, 48, 80, 0, true, true}, long_prompt);
   check_layer("a long prompt, a window", {5, 1, 12, 20, 10, 50, false, false}, long_prompt);
   check_layer("a long prompt, float32", {4, 2, 16, 32, 48, 0, true, false}, long_prompt, sda::cuda::WeightType::kFloat32);

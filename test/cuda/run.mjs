@@ -8,11 +8,11 @@
 //
 // It ends with a line "N passed, N failed". SDA_VERBOSE=1 prints every case. Nothing else is needed: no TensorFlow, no
 // model.
-import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { availableParallelism, homedir } from 'node:os';
-import { dirname, join, relative } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { compile, run, writeGolden } from '../support/checks.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const root = join(here, '..', '..');
@@ -26,18 +26,6 @@ const kernels = readdirSync(join(root, 'kernels'), { withFileTypes: true })
 const checks = readdirSync(here)
   .filter((file) => file.endsWith('.cu'))
   .map((file) => join(here, file));
-
-/** The golden cases as C++ initialisers. */
-function golden() {
-  const { cases } = JSON.parse(readFileSync(join(root, 'test/fixtures/sda_step.json'), 'utf8'));
-  const value = (x) => (x === '-Infinity' || x === null ? '-infinity' : `${x}`);
-  const list = (values) => `{${values.map(value).join(', ')}}`;
-  const lines = cases.map(
-    (c) =>
-      `{${JSON.stringify(c.name)}, ${list(c.base)}, ${list(c.instructed)}, ${c.k}, ${c.a}, ${c.t0}, ${c.sigma}, ${c.tmin}, ${c.js}, ${c.temperature}, ${list(c.probs)}},`,
-  );
-  writeFileSync(join(build, 'golden.inc'), `${lines.join('\n')}\n`);
-}
 
 /** PyPI's packages of one release of the toolkit: others do not go together. */
 const PACKAGES = [
@@ -83,12 +71,6 @@ function nvcc() {
   return folders.map((folder) => join(folder, 'nvcc')).find((file) => existsSync(file));
 }
 
-function run(command, args) {
-  const { status, error } = spawnSync(command, args, { stdio: 'inherit' });
-  if (error) throw error;
-  if (status !== 0) process.exit(status ?? 1);
-}
-
 /** Architectures of the kernels in a release: code for each, and PTX for later ones. */
 const ARCHITECTURES = ['80', '86', '89', '90'].flatMap((sm) => [
   '-gencode',
@@ -96,46 +78,19 @@ const ARCHITECTURES = ['80', '86', '89', '90'].flatMap((sm) => [
 ]);
 const PTX = ['-gencode', 'arch=compute_90,code=compute_90'];
 
-/** Compiles each source, several at a time, and links them where there is an output. */
-async function compile(compiler, flags, sources, { link, output }) {
-  const objects = join(build, `objects-${process.pid}`);
-  mkdirSync(objects, { recursive: true });
-  const object = (index) => join(objects, `${index}.o`);
-  const waiting = [...sources.entries()];
-  const next = async () => {
-    for (let job = waiting.shift(); job; job = waiting.shift()) {
-      const [index, source] = job;
-      const args = [...flags, '-c', source, '-o', object(index)];
-      const status = await new Promise((resolve) => {
-        spawn(compiler, args, { stdio: 'inherit' }).on('close', resolve).on('error', resolve);
-      });
-      if (status !== 0) {
-        waiting.length = 0;
-        throw new Error(`${relative(root, source)} does not compile with ${compiler}`);
-      }
-      if (!output) process.stdout.write(`compiled ${relative(root, source)}\n`);
-    }
-  };
-  try {
-    await Promise.all(Array.from({ length: availableParallelism() }, next));
-    if (output) run(compiler, [...link, ...sources.map((_, index) => object(index)), '-o', output]);
-  } finally {
-    rmSync(objects, { recursive: true });
-  }
-}
-
 mkdirSync(build, { recursive: true });
 const option = process.argv[2];
 if (option === '--fetch') {
   fetchToolkit();
 } else if (option === '--emulate' || option === '--sanitize') {
-  golden();
+  writeGolden(build);
   const sanitize =
     option === '--sanitize' ? ['-fsanitize=address,undefined', '-fno-sanitize-recover', '-g'] : [];
   const warnings = ['-Wall', '-Werror', '-Wno-unknown-pragmas'];
   const flags = ['-std=c++17', '-O1', ...sanitize, ...warnings, '-DSDA_CUDA_EMULATE', '-I', build];
   const output = join(build, `check-${option.slice(2)}`);
   await compile(process.env.CXX ?? 'g++', [...flags, '-x', 'c++'], [...kernels, ...checks], {
+    build,
     link: sanitize,
     output,
   });
@@ -150,13 +105,17 @@ if (option === '--fetch') {
   }
   const flags = ['-std=c++17', '-O3', '-I', build];
   if (option === '--compile') {
-    await compile(compiler, [...flags, ...ARCHITECTURES, ...PTX], kernels, {});
+    await compile(compiler, [...flags, ...ARCHITECTURES, ...PTX], kernels, { build });
   } else {
-    golden();
+    writeGolden(build);
     const library = join(dirname(compiler), '..', 'lib'); // where PyPI's packages have it
     const link = ['-arch=native', ...(existsSync(library) ? ['-L', library] : [])];
     const output = join(build, 'check');
-    await compile(compiler, [...flags, '-arch=native'], [...kernels, ...checks], { link, output });
+    await compile(compiler, [...flags, '-arch=native'], [...kernels, ...checks], {
+      build,
+      link,
+      output,
+    });
     run(output, []);
   }
 }

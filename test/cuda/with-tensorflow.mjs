@@ -1,7 +1,7 @@
 // Packs all that running on a GPU with TensorFlow needs, for a machine that has a GPU but no network and no Node, and
 // that takes files in pieces only. with-tensorflow.sh receives the pieces there, unpacks and runs.
 //
-//   SDA_PORTABLE=1 npx sda setup --gpu          first: TensorFlow, the CUDA libraries and the kernels
+//   SDA_ARCH=portable npx sda setup --gpu          first: TensorFlow, the CUDA libraries and the kernels
 //   node test/cuda/with-tensorflow.mjs          writes pieces, their sums and a manifest to build/with-tensorflow
 //   node test/cuda/with-tensorflow.mjs --whole          the same with the code for all GPUs, several times larger
 //   node test/cuda/with-tensorflow.mjs --model DIR      takes a model along
@@ -253,7 +253,7 @@ async function pack({ whole, model }) {
   const runtime = existsSync(runtimeFile) ? JSON.parse(readFileSync(runtimeFile, 'utf8')) : {};
   if (!runtime.gpu || !runtime.nvcc || runtime.flags.some((flag) => /^-m(arch|cpu)=/.test(flag))) {
     fail(
-      `${runtimeFile} records no GPU build that runs on another processor: run "SDA_PORTABLE=1 npx sda setup --gpu", then pack again.`,
+      `${runtimeFile} records no GPU build that runs on another processor: run "SDA_ARCH=portable npx sda setup --gpu", then pack again.`,
     );
   }
   const slimmed = join(travel, whole ? 'whole' : 'slim');

@@ -9,7 +9,7 @@ import {
   tidy,
   zeros,
 } from '@tensorflow/tfjs-core';
-import { describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import {
   type DecoderLayer,
   decoderLayers,
@@ -25,6 +25,7 @@ import { KvCache } from '../../src/model/kv-cache.js';
 import { rotations } from '../../src/model/rotation.js';
 import { attr, type DeviceDtype, executeOp, TfDtype } from '../../src/runtime/backend.js';
 import { expectClose } from '../support/close.js';
+import { WITHOUT_NATIVE } from '../support/native.js';
 import { Random } from '../support/random.js';
 import { errorOf, expectNoLeak, useTensorFlow, valuesOf } from '../support/tensorflow.js';
 import { TOLERANCE } from '../support/tolerances.js';
@@ -205,6 +206,7 @@ const OPTIONS: readonly Options[] = [
 describe.each(HEADS)(
   'a decoder layer is its reference: $numHeads / $numKeyValueHeads heads of $headDim',
   (heads) => {
+    beforeEach(({ skip }) => skip(...WITHOUT_NATIVE));
     test.each(OPTIONS)('%j', async (options) => {
       await expectNoLeak(() => {
         const random = new Random(heads.headDim);
@@ -235,7 +237,8 @@ describe.each(HEADS)(
 );
 
 /** Many rows go through other loops than few. */
-test.each([11, 12, 40])('a prompt of %i tokens is its reference', (length) => {
+test.for([11, 12, 40])('a prompt of %i tokens is its reference', (length, { skip }) => {
+  skip(...WITHOUT_NATIVE);
   const heads = { numHeads: 4, numKeyValueHeads: 2, headDim: 16 };
   const call = { rows: [0], positions: [Array.from({ length }, (_, i) => i)] };
   const [own, reference] = [0, 1].map(() => new KvCache(configOf(heads), 1, length, length));

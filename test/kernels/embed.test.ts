@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { embed } from '../../kernels/embed/index.js';
 import { embedReference } from '../../kernels/embed/reference.js';
 import { castTo, int32Tensor, tensorFromBytes } from '../../src/runtime/device-tensors.js';
+import { WITHOUT_NATIVE } from '../support/native.js';
 import { Random } from '../support/random.js';
 import { errorOf, expectNoLeak, useTensorFlow, valuesOf } from '../support/tensorflow.js';
 
@@ -29,7 +30,8 @@ describe.each(['float32', 'bfloat16', 'float16'] as const)('of a %s table', (dty
     });
   });
 
-  test('is its reference', () => {
+  test('is its reference', ({ skip }) => {
+    skip(...WITHOUT_NATIVE);
     tidy(() => {
       const table = new Random(5).matrix(V, K, 1, dtype);
       const drawn = tensor2d([[3], [6]]);

@@ -1,10 +1,11 @@
 import { slice, tensor1d, tensor2d, tidy } from '@tensorflow/tfjs-core';
-import { describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { linear } from '../../kernels/linear/index.js';
 import { linearReference } from '../../kernels/linear/reference.js';
 import { tensorFromBytes } from '../../src/runtime/device-tensors.js';
 import { hasNativeKernel } from '../../src/runtime/native.js';
 import { expectClose } from '../support/close.js';
+import { WITHOUT_NATIVE } from '../support/native.js';
 import { Random } from '../support/random.js';
 import { errorOf, expectNoLeak, useTensorFlow, valuesOf } from '../support/tensorflow.js';
 import { TOLERANCE } from '../support/tolerances.js';
@@ -29,6 +30,8 @@ const SHAPES = [
 ] as const;
 
 describe.each(DTYPES)('linear with %s weights is its reference', (dtype) => {
+  beforeEach(({ skip }) => skip(...WITHOUT_NATIVE));
+
   test.each(SHAPES)('[%i, %i] to %i columns', async (M, K, N) => {
     await expectNoLeak(() => {
       const random = new Random(M * 1_000_003 + K * 1009 + N);

@@ -3,6 +3,7 @@ import { upload, uploadBits } from '../../kernels/upload/index.js';
 import { uploadReference } from '../../kernels/upload/reference.js';
 import { deviceDtype } from '../../src/runtime/backend.js';
 import { int32Tensor } from '../../src/runtime/device-tensors.js';
+import { WITHOUT_NATIVE } from '../support/native.js';
 import { expectNoLeak, useTensorFlow, valuesOf } from '../support/tensorflow.js';
 
 useTensorFlow();
@@ -30,7 +31,8 @@ test('a shape, and more numbers than one launch of a GPU takes', async () => {
   });
 });
 
-test('its operation and its reference give the same bits', async () => {
+test('its operation and its reference give the same bits', async ({ skip }) => {
+  skip(...WITHOUT_NATIVE);
   await expectNoLeak(() => {
     const bits = int32Tensor(new Int32Array(Float32Array.from(VALUES).buffer), [2, 4]);
     for (const [tensor] of [uploadBits({ bits }, {}), uploadReference({ bits })]) {

@@ -8,6 +8,7 @@ import {
   expectedTensors,
   HEAD,
 } from '../../src/model/families.js';
+import { checkpointDir } from '../support/checkpoints.js';
 import { BASE, PUBLISHED } from './configs.js';
 
 const configOf = (fields: object) => parseConfig({ ...BASE, ...fields }, { file: 'config.json' });
@@ -38,15 +39,18 @@ const check = (
 ) => checkTensors(configOf(fields), tensorsFor(fields, changes), 'DIR', options);
 
 describe('expectedTensors', () => {
-  it.each(['tiny-llama'])('fits the checkpoint %s that transformers wrote', async (name) => {
-    const dir = new URL(`../fixtures/checkpoints/${name}/`, import.meta.url).pathname;
-    const checkpoint = await openCheckpoint(dir);
-    onTestFinished(() => checkpoint.close());
-    const config = await loadConfig(dir);
-    const { specs, warnings } = checkTensors(config, checkpoint.tensors, dir);
-    expect(warnings).toEqual([]);
-    expect(new Set(specs.map((spec) => spec.name))).toEqual(new Set(checkpoint.tensors.keys()));
-  });
+  it.each(['tiny-llama'] as const)(
+    'fits the checkpoint %s that transformers wrote',
+    async (name) => {
+      const dir = checkpointDir(name);
+      const checkpoint = await openCheckpoint(dir);
+      onTestFinished(() => checkpoint.close());
+      const config = await loadConfig(dir);
+      const { specs, warnings } = checkTensors(config, checkpoint.tensors, dir);
+      expect(warnings).toEqual([]);
+      expect(new Set(specs.map((spec) => spec.name))).toEqual(new Set(checkpoint.tensors.keys()));
+    },
+  );
 
   it.each([
     ['Llama-2-7b-chat', 6_738_415_616],

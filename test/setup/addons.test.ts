@@ -128,10 +128,20 @@ test('the hash of the sources sees a new name, a new file and a new content', as
   expect(await hashSources(dir)).toBe(before);
 });
 
-test('kernels are built for this processor unless they are to be portable', () => {
+test('kernels are built for this processor, or for what SDA_ARCH names', async () => {
   expect(kernelFlags('x64', {})).toContain('-march=native');
+  expect(kernelFlags('x64', { SDA_ARCH: '' })).toContain('-march=native');
   expect(kernelFlags('arm64', {})).toContain('-mcpu=native');
-  expect(kernelFlags('x64', { SDA_PORTABLE: '1' }).join(' ')).not.toContain('native');
+  expect(kernelFlags('x64', { SDA_ARCH: 'x86-64-v3' })).toContain('-march=x86-64-v3');
+  for (const arch of ['x64', 'arm64', 'riscv64']) {
+    expect(kernelFlags(arch, { SDA_ARCH: 'portable' }).join(' ')).not.toMatch(/-m(arch|cpu)/);
+  }
+  for (const wrong of ['x86-64-v3', 'constructor']) {
+    const error = await errorOf((async () => kernelFlags('arm64', { SDA_ARCH: wrong }))());
+    expect(error.message).toBe(
+      `SDA_ARCH must be one of native, portable on arm64, not "${wrong}": correct or unset it.`,
+    );
+  }
 });
 
 function hash(path: string): string {

@@ -1,8 +1,13 @@
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { packageRoot } from '../../src/runtime/paths.js';
 
 export const MAIN = join(packageRoot(), 'dist', 'src', 'cli', 'main.js');
+
+/** Runs `sda`: `SDA_TEST_NODE`, for versions that the test runner does not take, else what runs the tests. */
+export const NODE = process.env.SDA_TEST_NODE || process.execPath;
+/** Its version, as `v20.12.2`. */
+export const NODE_VERSION = execFileSync(NODE, ['-v'], { encoding: 'utf8' }).trim();
 
 export interface CliResult {
   readonly code: number | null;
@@ -21,10 +26,10 @@ export interface CliOptions {
   readonly interruptAfterError?: RegExp;
 }
 
-/** Runs the built `sda` and waits for its end. */
+/** Runs the built `sda` by `NODE` and waits for its end. */
 export function sda(args: readonly string[], options: CliOptions = {}): Promise<CliResult> {
   const { NO_COLOR: _, FORCE_COLOR: __, ...env } = process.env;
-  const child = spawn(process.execPath, [MAIN, ...args], { env: { ...env, ...options.env } });
+  const child = spawn(NODE, [MAIN, ...args], { env: { ...env, ...options.env } });
   child.stdin.end(options.stdin ?? '');
   return new Promise((resolve, reject) => {
     let stdout = '';

@@ -1,0 +1,125 @@
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { AdapterSource } from '../checkpoint/adapter/merge.js';
+import type { WeightDtype } from '../checkpoint/dtype.js';
+import type { Imported } from '../import/import.js';
+import { formatBytes } from '../setup/report.js';
+import { addAdapterOption } from './adapter-option.js';
+import { withInterrupt } from './load.js';
+import { DTYPES, type DtypeName } from './options.js';
+import { print, printJson, warn } from './output.js';
+import { LiveLine } from './terminal.js';
+
+interface Options {
+  readonly out: string;
+  readonly dtype: DtypeName;
+  readonly adapter?: AdapterSource[];
+  readonly maxShardSize?: number;
+  readonly json?: boolean;
+}
+
+/** `sda import`: an ordinary model folder of a model in another form. */
+export function register(program: Command): void {
+  const command = program
+    .command('import')
+    .argument('<source>', "a model's folder, or its file of weights")
+    .description('make a model folder of PyTorch .bin, GGUF or Mistral weights, or merge adapters')
+    .requiredOption('--out <dir>', 'the folder to make; it must not exist yet');
+  addAdapterOption(command)
+    .addOption(
+      new Option(
+        '--dtype <type>',
+        'type of the weights; auto: as they are stored, bfloat16 where they are quantised',
+      )
+        .choices(DTYPES)
+        .default('auto'),
+    )
+    .option('--max-shard-size <size>', 'largest file of weights (default: 5GB)', bytes)
+    .option('--json', 'print one JSON object')
+    .addHelpText(
+      'after',
+      `
+Nothing that a file of weights names is executed. Stopped half way, it leaves nothing behind.
+
+Examples:
+  sda import path/to/vicuna-7b-v1.5 --out vicuna-7b
+  sda import model.Q4_K_M.gguf --out model
+  sda import path/to/model --adapter path/to/lora --adapter path/to/other=0.5 --out merged`,
+    )
+    .action((source: string, options: Options) =>
+      withInterrupt((signal) => run(source, options, signal)),
+    );
+}
+
+const STORED: Readonly<Record<Exclude<DtypeName, 'auto'>, WeightDtype>> = {
+  bfloat16: 'BF16',
+  float16: 'F16',
+  float32: 'F32',
+};
+
+/** Seconds between two lines of progress where there is no terminal. */
+const QUIET_INTERVAL = 30;
+
+async function run(source: string, options: Options, signal: AbortSignal): Promise<void> {
+  const { out, dtype, adapter: adapters = [], maxShardSize } = options;
+  const { importModel } = await import('../import/import.js');
+  const live = new LiveLine(QUIET_INTERVAL);
+  let made: Imported;
+  try {
+    made = await importModel(source, out, {
+      dtype: dtype === 'auto' ? undefined : STORED[dtype],
+      adapters,
+      maxShardBytes: maxShardSize,
+      product: adapters.length > 0 ? await matrixProduct() : undefined,
+      signal,
+      onBytes: (written, total) => live.show(`importing ${bar(written, total)}`),
+    });
+  } finally {
+    live.clear();
+  }
+  for (const warning of made.warnings) warn(warning);
+  if (options.json) {
+    const { config, hasTokenizer, ...rest } = made;
+    printJson({ dir: out, model_type: config.modelType, tokenizer: hasTokenizer, ...rest });
+    return;
+  }
+  print(`${summary(out, made)}\n`);
+}
+
+/** TensorFlow's, which takes a tenth of the time. */
+async function matrixProduct() {
+  const { startTensorFlow } = await import('../index.js');
+  const { matrixProduct } = await import('../runtime/matrix-product.js');
+  await startTensorFlow();
+  return matrixProduct;
+}
+
+const BAR_WIDTH = 20;
+
+/** Such as `[########------------] 5.4 GB of 13.5 GB`. */
+function bar(done: number, total: number): string {
+  const full = Math.floor((BAR_WIDTH * done) / total);
+  const drawn = '#'.repeat(full) + '-'.repeat(BAR_WIDTH - full);
+  return `[${drawn}] ${formatBytes(done)} of ${formatBytes(total)}`;
+}
+
+function summary(out: string, { config, files, bytes, dtypes, hasTokenizer }: Imported): string {
+  const weights = files.filter((name) => name.endsWith('.safetensors'));
+  const where = weights.length === 1 ? weights[0] : `${weights.length} files`;
+  const quoted = /^[\w./-]+$/.test(out) ? out : `'${out.replaceAll("'", "'\\''")}'`;
+  const next = hasTokenizer
+    ? `sda generate --model ${quoted} --query "..."`
+    : `sda logits --model ${quoted} --ids "1 2 3"`;
+  const layers = config.numLayers === 1 ? '1 layer' : `${config.numLayers} layers`;
+  return `made ${out}: ${config.modelType}, ${layers}, ${formatBytes(bytes)} of ${dtypes.join(' and ')} in ${where}
+next: ${next}`;
+}
+
+const UNITS: Readonly<Record<string, number>> = { '': 1, B: 1, KB: 1e3, MB: 1e6, GB: 1e9 };
+
+/** Parses `500MB`, `5GB` or a number of bytes. */
+function bytes(text: string): number {
+  const [, number, unit = ''] = /^(\d+(?:\.\d+)?)\s*([KMG]?B)?$/i.exec(text) ?? [];
+  const size = Number(number) * (UNITS[unit.toUpperCase()] ?? Number.NaN);
+  if (size >= 1) return Math.floor(size);
+  throw new InvalidArgumentError('Expected a size such as 500MB or 5GB.');
+}

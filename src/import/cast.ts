@@ -1,0 +1,36 @@
+import type { Checkpoint, TensorInfo } from '../checkpoint/checkpoint.js';
+import { derivedCheckpoint, placed } from '../checkpoint/derived.js';
+import { DTYPE_BITS, isWeightDtype, type WeightDtype } from '../checkpoint/dtype.js';
+import { readFloats } from '../checkpoint/floats.js';
+import { exceedsRange, narrow } from '../checkpoint/narrow.js';
+import { SdaError } from '../errors.js';
+
+/**
+ * The checkpoint with every float tensor in one dtype, each value rounded once.
+ * @throws SdaError, when a tensor is read, `bad-tensor` where a value exceeds the dtype's range
+ */
+export function castCheckpoint(base: Checkpoint, dtype: WeightDtype): Checkpoint {
+  const differs = (info: TensorInfo) => isWeightDtype(info.dtype) && info.dtype !== dtype;
+  const cast = (info: TensorInfo): TensorInfo => {
+    const elements = info.byteLength / (DTYPE_BITS[info.dtype as WeightDtype] / 8);
+    return { ...info, dtype, byteLength: (elements * DTYPE_BITS[dtype]) / 8 };
+  };
+  const tensors = [...base.tensors].map(
+    ([name, info]) => [name, differs(info) ? cast(info) : info] as const,
+  );
+  return derivedCheckpoint(base, {
+    tensors: new Map(tensors),
+    read: async (name, into) => {
+      const info = base.tensors.get(name)!;
+      if (!differs(info)) return base.read(name, into);
+      const values = await readFloats(base, name);
+      if (exceedsRange(values, dtype)) {
+        throw new SdaError(
+          'bad-tensor',
+          `${name} of ${info.file} holds values that exceed the range of ${dtype}; take --dtype bfloat16 or float32.`,
+        );
+      }
+      return placed(narrow(values, dtype), into);
+    },
+  });
+}

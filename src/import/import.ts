@@ -1,0 +1,170 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { MatrixProduct } from '../checkpoint/adapter/low-rank.js';
+import { type AdapterSource, withAdapters } from '../checkpoint/adapter/merge.js';
+import type { Checkpoint } from '../checkpoint/checkpoint.js';
+import { derivedCheckpoint } from '../checkpoint/derived.js';
+import type { WeightDtype } from '../checkpoint/dtype.js';
+import { messageOf, SdaError } from '../errors.js';
+import type { ModelConfig } from '../model/config.js';
+import { checkTensors, EMBEDDING, HEAD } from '../model/families.js';
+import { openFolder } from '../model/folder.js';
+import { freeBytes } from '../setup/disk.js';
+import { formatBytes } from '../setup/report.js';
+import { loadTokenizer } from '../text/tokenizer.js';
+import { castCheckpoint } from './cast.js';
+import { fillNewFolder, requireNew } from './folder.js';
+import { openPickled } from './pytorch/checkpoint.js';
+import { openSource, type Source } from './source.js';
+import { copyTextFiles } from './text-files.js';
+import { writeSafetensors } from './write-safetensors.js';
+
+export interface ImportOptions {
+  /** Dtype of all tensors; default: as they are stored, bfloat16 where they are quantised */
+  readonly dtype?: WeightDtype | undefined;
+  /** LoRA adapters to merge */
+  readonly adapters?: readonly AdapterSource[];
+  /** Most bytes of a file of weights; default 5 GB */
+  readonly maxShardBytes?: number | undefined;
+  /** Computes what adapters change; default: without TensorFlow */
+  readonly product?: MatrixProduct | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** Bytes of tensors written, and of all */
+  readonly onBytes?: ((written: number, total: number) => void) | undefined;
+}
+
+/** What an import made. */
+export interface Imported {
+  readonly config: ModelConfig;
+  /** Names of the files of weights, the index among them */
+  readonly files: readonly string[];
+  readonly bytes: number;
+  readonly dtypes: readonly string[];
+  readonly hasTokenizer: boolean;
+  /** Each a sentence for people. */
+  readonly warnings: readonly string[];
+}
+
+const DEFAULT_SHARD_BYTES = 5e9;
+/** Beside the weights: the tokenizer, and what a file system takes for itself. */
+const SPARE_BYTES = 100e6;
+
+/**
+ * Makes an ordinary Hugging Face folder of a model in another form: `.bin` and `.pt` files of PyTorch, GGUF, Mistral's
+ * own, or safetensors that adapters are merged into. Nothing that a file names is executed, and no more than one tensor
+ * is in memory.
+ *
+ * @param source a folder, or one file of weights
+ * @param out a folder that does not exist yet; it is there when it is whole, and only then
+ * @throws SdaError naming the file, tensor, key or option at fault; `aborted`
+ */
+export async function importModel(
+  source: string,
+  out: string,
+  options: ImportOptions = {},
+): Promise<Imported> {
+  await requireNew(out);
+  const model = await openSource(source);
+  let checkpoint = model.checkpoint;
+  try {
+    checkpoint = await prepared(model, options);
+    const { config, dir } = model;
+    const { specs, warnings } = checkTensors(config, checkpoint.tensors, dir);
+    const names = specs.map(({ name }) => name);
+    await checkDisk(checkpoint, names, out);
+    return await fillNewFolder(out, async (temporary) => {
+      const files = await writeSafetensors(checkpoint, names, temporary, {
+        ...options,
+        maxShardBytes: options.maxShardBytes ?? DEFAULT_SHARD_BYTES,
+      });
+      const text = await writeTexts(model, checkpoint, temporary);
+      const made = await readBack(temporary, out);
+      return {
+        ...made,
+        files,
+        warnings: [...checkpoint.warnings, ...warnings, ...text],
+      };
+    });
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+/** The tensors to write: adapters merged, in the dtype that is asked for, and no head that is the embedding itself. */
+async function prepared(model: Source, options: ImportOptions): Promise<Checkpoint> {
+  const merged = await withAdapters(withoutTiedHead(model), options.adapters ?? [], {
+    product: options.product,
+    openPickled,
+  });
+  const dtype = options.dtype ?? (model.quantised ? 'BF16' : undefined);
+  return dtype === undefined ? merged : castCheckpoint(merged, dtype);
+}
+
+/** torch.save keeps a head that shares the embedding's memory, and it is read from the same place. */
+function withoutTiedHead({ checkpoint, config }: Source): Checkpoint {
+  const [head, embedding] = [HEAD, EMBEDDING].map((name) => checkpoint.tensors.get(name));
+  const same = head && head.file === embedding?.file && head.offset === embedding.offset;
+  if (!config.tieWordEmbeddings || !same) return checkpoint;
+  return derivedCheckpoint(checkpoint, {
+    tensors: new Map([...checkpoint.tensors].filter(([name]) => name !== HEAD)),
+    read: (name, into) => checkpoint.read(name, into),
+  });
+}
+
+async function checkDisk(checkpoint: Checkpoint, names: readonly string[], out: string) {
+  const bytes = names.reduce((sum, name) => sum + checkpoint.tensors.get(name)!.byteLength, 0);
+  const free = await freeBytes(out);
+  if (free >= bytes + SPARE_BYTES) return;
+  throw new SdaError(
+    'bad-input',
+    `The imported model has ${formatBytes(bytes)}, and the disk of ${out} has ${formatBytes(free)} free; free some, or give --out on another disk.`,
+  );
+}
+
+/** Names of dtypes as config.json has them. */
+const CONFIG_DTYPES: Readonly<Record<string, string>> = {
+  F32: 'float32',
+  F16: 'float16',
+  BF16: 'bfloat16',
+};
+
+/** @returns warnings */
+async function writeTexts(model: Source, checkpoint: Checkpoint, to: string) {
+  const config = model.configs['config.json'] as Record<string, unknown>;
+  const stored =
+    CONFIG_DTYPES[checkpoint.tensors.get('model.layers.0.mlp.down_proj.weight')!.dtype];
+  const key = 'dtype' in config ? 'dtype' : 'torch_dtype';
+  const configs = { ...model.configs, 'config.json': { ...config, [key]: stored } };
+  const { made, warnings } = model.tokenizer
+    ? { made: model.tokenizer, warnings: [] }
+    : await copyTextFiles(model.dir, to);
+  for (const [name, value] of Object.entries({ ...configs, ...made })) {
+    await writeFile(join(to, name), `${JSON.stringify(value, null, 2)}\n`);
+  }
+  return warnings;
+}
+
+/** Opens the written folder as every command does. */
+async function readBack(dir: string, out: string) {
+  try {
+    const { config, checkpoint, checked } = await openFolder(dir);
+    await checkpoint.close();
+    const tensors = checked.specs.map(({ name }) => checkpoint.tensors.get(name)!);
+    const hasTokenizer = await loadTokenizer(dir).then(
+      () => true,
+      (error: unknown) => {
+        if (error instanceof SdaError && error.code === 'file-missing') return false;
+        throw error;
+      },
+    );
+    return {
+      config,
+      bytes: checkpoint.totalBytes,
+      dtypes: [...new Set(tensors.map(({ dtype }) => dtype))],
+      hasTokenizer,
+    };
+  } catch (error) {
+    const why = messageOf(error).replaceAll(dir, out).replace(/\.$/, '');
+    throw new SdaError('bad-file', `The imported model does not load: ${why}.`, { cause: error });
+  }
+}
