@@ -12,6 +12,7 @@ const MAY_IMPORT = {
   '^src/text/': [ERRORS, '^src/checkpoint/'],
   '^kernels/': [ERRORS, '^src/runtime/'],
   '^src/method/': [ERRORS, '^kernels/'],
+  '^src/rules/': [ERRORS, '^src/method/'],
   '^src/model/': [ERRORS, '^kernels/', '^src/runtime/', '^src/checkpoint/'],
   '^src/decode/': [ERRORS, '^src/model/', '^src/method/', '^src/runtime/'],
   '^src/evaluate/': [

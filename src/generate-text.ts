@@ -43,7 +43,7 @@ export async function* generateBatch(
   const answers = requests.map(
     (request, index): Answer => ({
       ...prepared[index]!,
-      text: new AnswerText(tokenizer, request.stop ?? [], prepared[index]!.query.streams[0]),
+      text: new AnswerText(tokenizer, request.stop ?? [], prepared[index]!.query.streams[0]!),
       tokenIds: [],
       finishReason: 'aborted',
       timing: { prefillMs: 0, decodeMs: 0 },
@@ -67,7 +67,7 @@ export async function* generateBatch(
     const answer = answers[query]!;
     answer.timing = timing;
     const step = answer.tokenIds.push(choice.id) - 1;
-    const a = answer.query.amplification;
+    const a = answer.query.settings.amplification;
     const last = finishReason !== null;
     const shown = { step, ...choice, a, ...answer.text.take(last) };
     if (last) answer.finishReason = finishReason;
@@ -90,8 +90,8 @@ function summaryOf(
   settings: SdaSettings,
   model: SdaModel,
 ): GenerateSummary {
-  const { streams, amplification, seed, maxTokens } = query;
-  const [base, instructed = base] = streams;
+  const { streams, settings, seed, maxTokens } = query;
+  const [base = [], instructed = base] = streams;
   const text = answerText.all();
   const { thinking, answer, finished } = splitReasoning(text, answerText);
   const { length } = tokenIds;
@@ -103,7 +103,7 @@ function summaryOf(
     tokenIds,
     finishReason,
     promptTokens: { base: base.length, instructed: instructed.length },
-    settings: { ...settings, amplification, seed, maxTokens, ...template },
+    settings: { ...settings, seed, maxTokens, ...template },
     timing: {
       loadMs: model.loadMs,
       ...timing,

@@ -4,7 +4,8 @@ import { mersenne } from 'pure-rand/generator/mersenne';
 import { DRAW } from '../../kernels/sample/index.js';
 import { prefill, type Streams } from '../decode/streams.js';
 import type { SdaSettings } from '../method/settings.js';
-import { drawFrom, sdaDistribution } from '../method/step.js';
+import { drawFrom } from '../method/blend.js';
+import { sdaDistribution } from '../method/step.js';
 import { type DecoderModel, forward } from '../model/decoder.js';
 import { KvCache } from '../model/kv-cache.js';
 
@@ -117,7 +118,8 @@ async function drawToken(
   const start = performance.now();
   const distribution = sdaDistribution(logits, settings, [settings.amplification]);
   const stepped = performance.now();
-  const draw = drawFrom(distribution, logits, settings, [uniform]);
+  const cuts = { ...settings, greedy: settings.greedy || settings.t0 === 0 };
+  const draw = drawFrom(distribution, logits, [cuts], [uniform]);
   const sampled = performance.now();
   const values = await draw.data();
   const read = performance.now();

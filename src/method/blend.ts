@@ -177,16 +177,27 @@ function drawGroup(
   plans: readonly Plan[],
   uniforms: readonly number[],
 ): Tensor2D {
-  const { logProbs, stats } = stepOf(logits, streams, plans);
-  const { values, kinds } = sampleSettings(plans.map((plan) => plan.drawing));
-  const settings = upload(values, [plans.length, values.length / plans.length]) as Tensor2D;
-  return sample({
-    logProbs,
-    stats,
-    logits,
-    settings,
-    uniforms: upload(uniforms) as Tensor1D,
-    ...kinds,
+  const drawing = plans.map((plan) => plan.drawing);
+  return drawFrom(stepOf(logits, streams, plans), logits, drawing, uniforms);
+}
+
+/**
+ * One token a query from its distribution.
+ *
+ * @param uniforms one number in 0..1 (1 excluded) a query
+ * @returns see the kernel `sample`; the caller disposes it.
+ */
+export function drawFrom(
+  { logProbs, stats }: { logProbs: Tensor2D; stats: Tensor2D },
+  logits: Tensor2D,
+  drawing: readonly Cuts[],
+  uniforms: readonly number[],
+): Tensor2D {
+  const { values, kinds } = sampleSettings(drawing);
+  return tidy(() => {
+    const settings = upload(values, [drawing.length, values.length / drawing.length]) as Tensor2D;
+    const draws = upload(uniforms) as Tensor1D;
+    return sample({ logProbs, stats, logits, settings, uniforms: draws, ...kinds });
   });
 }
 
