@@ -29,6 +29,8 @@ export interface Rule<
   readonly streams: Readonly<Record<Stream, StreamSource>>;
   /** Names, ranges, defaults and meanings of its settings; another name is refused */
   readonly settings: z.ZodType<S>;
+  /** Defaults and checks, where `settings` do not say them all; see `resolveSettingsOf` */
+  readonly resolve?: (partial: Readonly<Partial<S>> | undefined, of: string) => S;
   readonly step: StepRule<S, C>;
 }
 
@@ -91,6 +93,7 @@ export function resolveSettingsOf<S extends object>(
   partial?: Readonly<Partial<S>>,
   of = '',
 ): S {
+  if (rule.resolve) return rule.resolve(partial, of);
   const given = Object.entries(partial ?? {}).filter(([, value]) => value !== undefined);
   const { data, error } = rule.settings.safeParse(Object.fromEntries(given));
   if (!error) return data;
