@@ -1,6 +1,6 @@
 import { type Tensor1D, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
-import { DRAW, sample } from '../../kernels/sample/index.js';
-import { sdaStep } from '../../kernels/sda-step/index.js';
+import { DRAW, drawStats, sample, sampleSettings } from '../../kernels/sample/index.js';
+import { LOG_PROB_FLOOR, STEP_STATS, step, stepNumbers } from '../../kernels/step/index.js';
 import { upload } from '../../kernels/upload/index.js';
 import { SdaError } from '../errors.js';
 import type { SdaSettings } from './settings.js';
@@ -60,13 +60,18 @@ export interface StepDraws {
 
 /** Eqs 4-8 with the draw, as `settings` say. */
 export function sdaRule(settings: SdaSettings): (logits: Tensor2D, draws: StepDraws) => Draw {
-  return (logits, { amplifications, uniforms, queries }) => ({
-    lines: tidy(() => drawTokens(logits, settings, amplifications, uniforms)),
-    choice: (line, index) => {
-      const choice = readChoice(line, queries?.[index] ?? index);
-      return settings.t0 === 0 ? { ...choice, temperature: 0 } : choice;
-    },
-  });
+  return (logits, { amplifications, uniforms, queries }) => {
+    const streams = logits.shape[0] / amplifications.length;
+    return {
+      lines: tidy(() =>
+        drawFrom(sdaDistribution(logits, settings, amplifications), logits, settings, uniforms),
+      ),
+      choice: (line, index) => {
+        const choice = readChoice(line, streams, queries?.[index] ?? index);
+        return settings.t0 === 0 ? { ...choice, temperature: 0 } : choice;
+      },
+    };
+  };
 }
 
 /** Reads a draw, and disposes it: for a rule that looks at the choices of another. */
@@ -92,7 +97,7 @@ export function choiceOf(
  *
  * @param logits float32 [2 B, V], base and instructed lines in turn.
  * @param amplifications a of each query.
- * @returns see the kernel `sdaStep`; the caller disposes both tensors.
+ * @returns see the kernel `step`; the caller disposes both tensors.
  */
 export function sdaDistribution(
   logits: Tensor2D,
@@ -100,42 +105,72 @@ export function sdaDistribution(
   amplifications: readonly number[],
 ): { logProbs: Tensor2D; stats: Tensor2D } {
   const { mode, k, t0, sigma, tMin, plausibility } = settings;
-  const steers = mode === 'sda' || mode === 'steering';
-  const scales = mode === 'sda' || mode === 'scaling';
-  const strength = upload(amplifications.map((a) => (steers ? k * a : 0))) as Tensor1D;
+  const B = amplifications.length;
+  const instructed = logits.shape[0] / B - 1; // 0 where one stream serves as both
+  const steers = instructed > 0 && (mode === 'sda' || mode === 'steering');
+  const scales = (mode === 'sda' || mode === 'scaling') && t0 > 0;
+  const lines = amplifications.map((a) => ({
+    weights: instructed > 0 ? [steers ? -k * a : 0, 0] : [0],
+    positiveFloor: LOG_PROB_FLOOR,
+    t0: t0 > 0 ? t0 : 1, // T0 = 0 is greedy: no temperature enters
+    sigma,
+    tMin,
+    alpha: plausibility,
+  }));
+  const values = stepNumbers(lines, instructed + 1);
+  const numbers = upload(values, [B, values.length / B]) as Tensor2D;
   try {
-    return sdaStep({
+    return step({
       logits,
-      strength,
-      t0: t0 > 0 ? t0 : 1, // T0 = 0 is greedy: no temperature enters
-      sigma: scales && t0 > 0 ? sigma : Number.POSITIVE_INFINITY,
-      tMin: scales && t0 > 0 ? tMin : 0,
-      plausibility,
-      base: mode === 'base',
+      numbers,
+      anchor: mode === 'base' ? 0 : instructed,
+      pair: [0, instructed],
+      temperature: scales ? 'divergence' : 'fixed',
+      mask: plausibility > 0 ? 'plausible' : 'none',
+      maskStream: instructed,
     });
   } finally {
-    strength.dispose();
+    numbers.dispose();
   }
 }
 
-function drawTokens(
+/**
+ * One token a query, drawn from a distribution as `settings` say.
+ *
+ * @param uniforms one number in 0..1 (1 excluded) a query
+ * @returns see the kernel `sample`; the caller disposes it.
+ */
+export function drawFrom(
+  distribution: { logProbs: Tensor2D; stats: Tensor2D },
   logits: Tensor2D,
   settings: SdaSettings,
-  amplifications: readonly number[],
   uniforms: readonly number[],
 ): Tensor2D {
-  const { logProbs, stats } = sdaDistribution(logits, settings, amplifications);
-  const { topK, topP, minP } = settings;
   const greedy = settings.greedy || settings.t0 === 0;
-  const draws = upload(uniforms) as Tensor1D;
-  return sample({ logProbs, logits, stats, uniforms: draws, topK, topP, minP, greedy });
+  const { values, kinds } = sampleSettings(uniforms.map(() => ({ ...settings, greedy })));
+  return tidy(() =>
+    sample({
+      ...distribution,
+      logits,
+      settings: upload(values, [uniforms.length, values.length / uniforms.length]) as Tensor2D,
+      uniforms: upload(uniforms) as Tensor1D,
+      ...kinds,
+    }),
+  );
 }
 
-function readChoice(values: Float32Array, query: number): TokenChoice {
-  const badStream = values[DRAW.badStream]!;
+function readChoice(values: Float32Array, streams: number, query: number): TokenChoice {
+  const stats = drawStats(streams);
+  const badStream = values[stats + STEP_STATS.badStream]!;
+  if (badStream >= streams) {
+    throw new SdaError(
+      'bad-logits',
+      `no token is left for query ${query}: the strength k a overflows float32, or plausibility keeps only what the base stream finds impossible; lower them.`,
+    );
+  }
   if (badStream >= 0) {
     const stream = badStream === 0 ? 'base' : 'instructed';
-    const token = values[DRAW.badToken]!;
+    const token = values[stats + STEP_STATS.badToken]!;
     const which = token >= 0 ? `of token ${token} is NaN or infinite` : 'row holds no finite value';
     throw new SdaError(
       'bad-logits',
@@ -144,10 +179,10 @@ function readChoice(values: Float32Array, query: number): TokenChoice {
   }
   return {
     id: values[DRAW.id]!,
-    js: values[DRAW.js]!,
-    temperature: values[DRAW.temperature]!,
-    logpBase: values[DRAW.logpBase]!,
-    logpInstructed: values[DRAW.logpInstructed]!,
+    js: values[stats + STEP_STATS.js]!,
+    temperature: values[stats + STEP_STATS.temperature]!,
+    logpBase: values[DRAW.streams]!,
+    logpInstructed: values[DRAW.streams + streams - 1]!,
     logp: values[DRAW.logp]!,
   };
 }

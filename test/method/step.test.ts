@@ -1,7 +1,7 @@
 import { tensor2d } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { STEP_STATS } from '../../kernels/sda-step/index.js';
+import { STEP_STATS } from '../../kernels/step/index.js';
 import { conformanceStep } from '../../src/method/conformance.js';
 import { resolveSettings, type SdaSettings } from '../../src/method/settings.js';
 import { readDraw, sdaDistribution, sdaRule } from '../../src/method/step.js';

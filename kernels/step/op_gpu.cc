@@ -13,11 +13,12 @@ class SdaStepGpuOp : public StepKernel {
   using StepKernel::StepKernel;
 
  private:
-  absl::Status run(OpKernelContext* ctx, const StepSettings& settings, const Step& step) const override {
+  absl::Status run(OpKernelContext* ctx, const StepKinds& kinds, const Step& step) const override {
     if (step.B == 0) return absl::OkStatus();
     Tensor scratch;
-    TF_RETURN_IF_ERROR(allocate_bytes(ctx, cuda::step_scratch_bytes(step.B, step.S, step.V), &scratch));
-    cuda::step(settings, step.logits, step.strength, step.B, step.S, step.V, step.log_probs, step.stats,
+    TF_RETURN_IF_ERROR(
+        allocate_bytes(ctx, cuda::step_scratch_bytes(step.B, step.S, step.V, kinds.details), &scratch));
+    cuda::step(kinds, step.logits, step.numbers, step.least, step.B, step.S, step.V, step.log_probs, step.stats,
                scratch.data(), stream_of(ctx));
     return launched("SdaStep");
   }

@@ -1,29 +1,20 @@
-// The arithmetic of one token in the SDA step (equation numbers of the paper), for a lane type F: float, or Vec
-// of simd.h. Free of CPU specifics.
+// The arithmetic of one token in a step that combines streams, for a lane type F: float, or Vec of simd.h. Free of CPU
+// specifics. L_i = log softmax(logits of stream i), P_i = exp(L_i). Equation numbers are those of the SDA paper, whose
+// score is the one with anchor P2, total 1 and the weight -k a for P1.
 //
-//   (4) steering = log P2 - log P1
-//   (5) log P    = log P2 + k a steering
-//   (6) JS       = 1/2 KL(P1 || M) + 1/2 KL(P2 || M),  M = (P1 + P2) / 2
-//   (7) T        = max(Tmin, T0 * 0.5 ^ (JS / sigma))
-//   (8) P'       = softmax(log P / T)
+//   (4, 5) score = total L_anchor + sum of u_i (L_i - L_anchor) over the other streams
+//   (6)    JS    = 1/2 KL(P1 || M) + 1/2 KL(P2 || M),  M = (P1 + P2) / 2
+//   (7)    T     = max(Tmin, T0 * 0.5 ^ (JS / sigma))
+//   (8)    P'    = softmax(score / T)
 #pragma once
 
 #include <cmath>
 
-#include "../math.h"
+#include "kinds.h"
 
 namespace sda {
 
-// Columns of the step's statistics: STEP_STATS of contract.ts.
-constexpr int64_t kStats = 6;
-
-// The settings of a step, attributes of the operation.
-struct StepSettings {
-  float t0, sigma, t_min, plausibility;
-  bool base;  // take P1 instead of eq 5
-};
-
-// log P1 is floored here in eq 4: LOG_PROB_FLOOR of contract.ts.
+// Streams of a negative weight are floored here: LOG_PROB_FLOOR of contract.ts.
 constexpr float kLogProbFloor = -1e4f;
 // T is kept above this, so that a large divergence over sigma with Tmin = 0 cannot round it to 0.
 constexpr double kLeastTemperature = 1e-6;
@@ -64,19 +55,39 @@ SDA_FN F js_term(F p1, F p2, const AnyLane& any) {
   return 0.25f * sum * f;
 }
 
-// Eqs 4 and 5. A token masked in P2 (log P2 = -Infinity) stays impossible, whatever the strength k a.
+// The score with one more stream. A floor of -Infinity leaves a token that is impossible there impossible.
 template <typename F>
-SDA_FN F steered_log_prob(F log_p1, F log_p2, float strength) {
-  const F steering = log_p2 - max_of(log_p1, splat<F>(kLogProbFloor));
-  const F masked = splat<F>(-kInfinity);
-  return select(log_p2 > masked, log_p2 + strength * steering, masked);
+SDA_FN F pulled(F score, F log_p, F log_anchor, float weight, float floor) {
+  return score + weight * (max_of(log_p, splat<F>(floor)) - log_anchor);
+}
+
+// What a stream's log-probabilities are floored at.
+SDA_FN float floor_of(float weight, const float* numbers) {
+  return weight < 0.0f ? kLogProbFloor : numbers[kPositiveFloor];
+}
+
+// The weight of a stream, of a query with these numbers.
+SDA_FN float weight_of(const StepKinds& kinds, const float* numbers, int stream, double js) {
+  const float weight = numbers[kStepNumbers + stream];
+  const double floor = numbers[kWeightFloor];
+  return kinds.js_weights ? static_cast<float>(weight * (js > floor ? js : floor)) : weight;
+}
+
+SDA_FN double at_least(double temperature, double t_min) {
+  const double least = t_min > kLeastTemperature ? t_min : kLeastTemperature;
+  return temperature > least ? temperature : least;
 }
 
 // Eq 7. JS 0 or sigma = Infinity gives max(Tmin, T0) exactly.
 SDA_FN double temperature_of(double js, double t0, double sigma, double t_min) {
-  const double scaled = t0 * pow(0.5, js / sigma);
-  const double least = t_min > kLeastTemperature ? t_min : kLeastTemperature;
-  return scaled > least ? scaled : least;
+  return at_least(t0 * pow(0.5, js / sigma), t_min);
+}
+
+// T0 N^(theta / H), H the entropy of softmax(score) in nats; theta = 0 gives max(Tmin, T0).
+SDA_FN double temperature_by_entropy(double entropy, const float* numbers) {
+  const double t0 = numbers[kT0], theta = numbers[kTheta];
+  const double scaled = theta == 0.0 ? t0 : t0 * pow(static_cast<double>(numbers[kEntropyBase]), theta / entropy);
+  return at_least(scaled, numbers[kTMin]);
 }
 
 }  // namespace sda
