@@ -1,5 +1,5 @@
 import { tensor1d, tensor2d } from '@tensorflow/tfjs-core';
-import { describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import {
   type Cuts,
   DRAW,
@@ -11,6 +11,7 @@ import {
 import { sampleReference } from '../../kernels/sample/reference.js';
 import { step, stepNumbers, stepStatsWidth } from '../../kernels/step/index.js';
 import { expectClose } from '../support/close.js';
+import { WITHOUT_NATIVE } from '../support/native.js';
 import { Random } from '../support/random.js';
 import { errorOf, expectNoLeak, useTensorFlow, valuesOf } from '../support/tensorflow.js';
 import { TOLERANCE } from '../support/tolerances.js';
@@ -164,6 +165,7 @@ test('queries of one call have cuts of their own, the same draws as alone', () =
 });
 
 describe.each([1, 7, 1000, 32_003, 151_936])('sample is its reference, V = %i', (V) => {
+  beforeEach(({ skip }) => skip(...WITHOUT_NATIVE));
   test.each([
     [1, 2],
     [1, 1],

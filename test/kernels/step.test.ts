@@ -1,6 +1,6 @@
 import { tensor1d, tensor2d } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import {
   STEP_STATS,
   type StepKinds,
@@ -10,6 +10,7 @@ import {
   stepStatsWidth,
 } from '../../kernels/step/index.js';
 import { expectClose, expectNear } from '../support/close.js';
+import { WITHOUT_NATIVE } from '../support/native.js';
 import { Random } from '../support/random.js';
 import { type OracleStep, oracleStep } from '../support/step-oracle.js';
 import {
@@ -145,7 +146,8 @@ describe('impossible tokens', () => {
   });
 });
 
-describe('step', () => {
+describe('step, natively,', () => {
+  beforeEach(({ skip }) => skip(...WITHOUT_NATIVE));
   const bits = (values: number[]) => [...new Int32Array(Float32Array.from(values).buffer)];
 
   test('with weights of 0 is plain decoding of the anchor to the bit', () => {
