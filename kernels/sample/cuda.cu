@@ -25,8 +25,6 @@ namespace {
 
 using namespace sampling;
 
-constexpr int kBinsPerThread = kBins / kThreads;
-
 constexpr int kAtOnce = 3, kCollectAtOnce = 2;  // blocks of a multiprocessor: their registers leave room for that
 #if defined(SDA_CUDA_EMULATE)
 constexpr int64_t kMostQueries = 2;  // so that small cases need several rounds
@@ -114,24 +112,6 @@ __global__ void __launch_bounds__(kThreads, kAtOnce) histogram(Drawing in, bool 
   __syncthreads();
   for (int bin = threadIdx.x; bin < kBins; bin += kThreads)
     if (sums[bin] > 0) atomicAdd(&bins[q * kBins + bin], sums[bin]);
-}
-
-// Where the cut falls: all bins before `bin` are kept, and `rest` of that one.
-struct Cut {
-  int bin;
-  Mass rest;  // 0 where the cut falls between bins
-};
-
-__device__ Cut find_cut(const Mass* amounts, const Request& request) {
-  Mass mine[kBinsPerThread];
-  for (int i = 0; i < kBinsPerThread; i++) mine[i] = amounts[threadIdx.x * kBinsPerThread + i];
-  const Place place = find(mine, [&](Mass whole) {
-    if (request.by_count) return static_cast<Mass>(request.top_k);
-    return static_cast<Mass>(ceil(request.top_p * (1.0 - kCutRounding) * static_cast<double>(whole)));
-  });
-  if (place.index >= kBins) return {kBins, 0};
-  const bool within = place.amount > place.rest;
-  return {within ? place.index : place.index + 1, within ? place.rest : 0};
 }
 
 // The least mass that min-p lets pass.

@@ -46,6 +46,26 @@ __device__ inline Request request_of(const Drawing& in, int64_t q, bool by_count
           !by_count || !masses};
 }
 
+constexpr int kBinsPerThread = kBins / kThreads;
+
+// Where the cut falls: all bins before `bin` are kept, and `rest` of that one.
+struct Cut {
+  int bin;
+  Mass rest;  // 0 where the cut falls between bins
+};
+
+__device__ inline Cut find_cut(const Mass* amounts, const Request& request) {
+  Mass mine[kBinsPerThread];
+  for (int i = 0; i < kBinsPerThread; i++) mine[i] = amounts[threadIdx.x * kBinsPerThread + i];
+  const Place place = find(mine, [&](Mass whole) {
+    if (request.by_count) return static_cast<Mass>(request.top_k);
+    return static_cast<Mass>(ceil(request.top_p * (1.0 - kCutRounding) * static_cast<double>(whole)));
+  });
+  if (place.index >= kBins) return {kBins, 0};
+  const bool within = place.amount > place.rest;
+  return {within ? place.index : place.index + 1, within ? place.rest : 0};
+}
+
 struct Tokens {
   float x[kPerThread];  // log-probabilities
 };
