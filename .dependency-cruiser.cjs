@@ -15,18 +15,19 @@ const MAY_IMPORT = {
   '^src/rules/': [ERRORS, '^src/method/'],
   '^src/model/': [ERRORS, '^kernels/', '^src/runtime/', '^src/checkpoint/'],
   '^src/decode/': [ERRORS, '^src/model/', '^src/method/', '^src/runtime/'],
+  '^src/generate/': [ERRORS, '^src/(text|method|rules|model|decode|checkpoint)/'],
   '^src/evaluate/': [
     ERRORS,
     '^kernels/',
     '^src/(checkpoint|text|method|decode|model)/',
-    '^src/sda-model[.]ts$',
+    '^src/generate/',
   ],
   '^src/import/': [ERRORS, '^src/(checkpoint|text|setup|model)/'],
   '^src/experiment/': [
     ERRORS,
     '^src/(runtime|setup|checkpoint|text|method|model|decode|evaluate)/',
     '^src/bench/environment[.]ts$',
-    '^src/(sda-model|generate-text|generate-types)[.]ts$',
+    '^src/generate/',
   ],
   '^src/report/': [ERRORS, '^src/(text|evaluate|experiment)/', '^src/runtime/paths[.]ts$'],
 };

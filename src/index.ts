@@ -2,15 +2,17 @@
 export type { AdapterSource } from './checkpoint/adapter/merge.js';
 export { type DecodeEvent, decode, type FinishReason, type Query } from './decode/generate.js';
 export { type ErrorCode, SdaError } from './errors.js';
+export { type LoadOptions, loadModel, SdaModel } from './generate/sda-model.js';
 export type {
   BatchOptions,
   BatchStep,
   GenerateRequest,
   GenerateStep,
   GenerateSummary,
-} from './generate-types.js';
+} from './generate/types.js';
 export { AMPLIFICATIONS, type AmplificationName, amplify } from './method/amplification.js';
 export { type ConformanceCase, conformanceStep } from './method/conformance.js';
+export { type Choice, type Draw, readDraw, type StepDraws, type StepRule } from './method/rule.js';
 export {
   DEFAULT_SETTINGS,
   MODES,
@@ -19,12 +21,10 @@ export {
   resolveSettings,
   type SdaSettings,
 } from './method/settings.js';
-export { type Choice, type Draw, readDraw, type StepDraws, type StepRule } from './method/rule.js';
-export { sdaDistribution, sdaRule, type TokenChoice } from './method/step.js';
+export { type SdaStep, sdaDistribution, sdaRule, type TokenChoice } from './method/step.js';
 export type { ModelConfig } from './model/config.js';
 export type { LoadProgress, WeightDtype } from './model/load.js';
 export { type RuntimeInfo, startTensorFlow } from './runtime/tensorflow.js';
-export { type LoadOptions, loadModel, SdaModel } from './sda-model.js';
 export type { TemplateVariables } from './text/chat-template.js';
 export { CORES, type CoreName, INSTRUCTIONS } from './text/instructions.js';
 export { opensThinking, type Reasoning, splitReasoning, type TextPart } from './text/reasoning.js';

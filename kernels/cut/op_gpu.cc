@@ -3,6 +3,7 @@
 #if defined(SDA_CUDA)
 
 #include "../gpu.h"
+#include "../sample/cuda.h"
 #include "cuda.h"
 #include "kernel.h"
 
@@ -16,6 +17,10 @@ class SdaCutGpuOp : public CutKernel {
   absl::Status run(OpKernelContext* ctx, const Cutting& cutting) const override {
     const auto& [logits, settings, B, apart, V, least] = cutting;
     if (B == 0) return absl::OkStatus();
+    if (V > cuda::kMostTokens) {
+      return absl::UnimplementedError(
+          absl::StrCat("SdaCut: a GPU cuts at most ", cuda::kMostTokens, " tokens, but there are ", V, "."));
+    }
     cuda::cut(logits, settings, B, apart, V, least, stream_of(ctx));
     return launched("SdaCut");
   }

@@ -4,7 +4,7 @@ import { defineKernel } from '../define.js';
 import { checkShape, streamsOf } from '../shapes.js';
 import { stepStatsWidth } from '../step/contract.js';
 import { sampleReference } from './reference.js';
-import { SAMPLE_SETTINGS_WIDTH } from './settings.js';
+import { GREEDY, SAMPLE_SETTINGS_WIDTH, type SampleKinds } from './settings.js';
 
 export { type Cuts, SAMPLE_SETTINGS, type SampleKinds, sampleSettings } from './settings.js';
 
@@ -23,7 +23,7 @@ export function drawStats(streams: number): number {
   return DRAW.streams + streams;
 }
 
-export interface SampleArgs {
+export interface SampleArgs extends SampleKinds {
   /** float32 [B, V]: normalised log-probabilities (log P' of `step`) */
   readonly logProbs: Tensor2D;
   /** float32 [S B, V], and [B, W]: the logits and statistics of the same step */
@@ -33,21 +33,22 @@ export interface SampleArgs {
   readonly settings: Tensor2D;
   /** float32 [B]: one number in 0..1 (1 excluded) a query, from a seeded generator */
   readonly uniforms: Tensor1D;
-  /** Whether the queries' top-k are looked at: elsewhere they count as 0 */
-  readonly topK: boolean;
-  /** Which queries take the likeliest token: those whose setting says so, or all, or none, whatever it says */
-  readonly greedy: 'none' | 'some' | 'all';
 }
 
-export type SampleInputs = Omit<SampleArgs, 'topK' | 'greedy'>;
-export type SampleAttrs = Pick<SampleArgs, 'topK' | 'greedy'>;
+export type SampleInputs = {
+  logProbs: Tensor2D;
+  logits: Tensor2D;
+  stats: Tensor2D;
+  settings: Tensor2D;
+  uniforms: Tensor1D;
+};
 
-const run = defineKernel<SampleInputs & Record<string, Tensor2D | Tensor1D>, SampleAttrs>({
+const run = defineKernel<SampleInputs, SampleKinds>({
   name: 'SdaSample',
   native: ({ logProbs, logits, stats, settings, uniforms }, { topK, greedy }) =>
     executeOp(
       'SdaSample',
-      [attr.bool('top_k', topK), attr.string('greedy', greedy)],
+      [attr.ints('kinds', [Number(topK), GREEDY.indexOf(greedy)])],
       [logProbs, logits, stats, settings, uniforms],
     ),
   reference: sampleReference,

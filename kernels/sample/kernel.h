@@ -1,7 +1,7 @@
 // What SdaSample is on every device: its attributes and checks. See op.cc, and op_gpu.cc for the GPU.
 #pragma once
 
-#include <string>
+#include <vector>
 
 #include "../op.h"
 #include "settings.h"
@@ -11,10 +11,12 @@ namespace sda {
 class SampleKernel : public OpKernel {
  public:
   explicit SampleKernel(OpKernelConstruction* ctx) : OpKernel(ctx) {
-    std::string greedy;
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("top_k", &kinds_.top_k));
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("greedy", &greedy));
-    kinds_.greedy = greedy == "all" ? Greedy::kAll : greedy == "some" ? Greedy::kSome : Greedy::kNone;
+    std::vector<int64_t> kinds;
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("kinds", &kinds));
+    OP_REQUIRES(ctx, kinds.size() == 2,
+                absl::InvalidArgumentError(
+                    absl::StrCat("SdaSample: kinds must be 2 numbers, top-k and greedy, but are ", kinds.size(), ".")));
+    kinds_ = {kinds[0] != 0, static_cast<Greedy>(kinds[1])};
   }
 
   void Compute(OpKernelContext* ctx) override {

@@ -18,8 +18,7 @@ REGISTER_OP("SdaSample")
     .Input("settings: float")
     .Input("uniforms: float")
     .Output("draw: float")
-    .Attr("top_k: bool")
-    .Attr("greedy: {'none', 'some', 'all'}")
+    .Attr("kinds: list(int)")
     .SetShapeFn([](InferenceContext* c) {
       ShapeHandle log_probs;
       TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 2, &log_probs));

@@ -1,11 +1,11 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { STEP_STATS } from '../step/contract.js';
-import type { SampleAttrs, SampleInputs } from './index.js';
+import type { SampleInputs } from './index.js';
 import { keptCount } from './kept.js';
-import { SAMPLE_SETTINGS } from './settings.js';
+import { SAMPLE_SETTINGS, type SampleKinds } from './settings.js';
 
 /** `sample` composed of TensorFlow operations; sorts the vocabulary. */
-export function sampleReference(inputs: SampleInputs, attrs: SampleAttrs): tf.Tensor[] {
+export function sampleReference(inputs: SampleInputs, attrs: SampleKinds): tf.Tensor[] {
   return tf.tidy(() => {
     const { logProbs, logits, stats } = inputs;
     const [B, V] = logProbs.shape;
@@ -27,7 +27,7 @@ export function sampleReference(inputs: SampleInputs, attrs: SampleAttrs): tf.Te
   });
 }
 
-function chosenIds(inputs: SampleInputs, { topK, greedy }: SampleAttrs): tf.Tensor1D {
+function chosenIds(inputs: SampleInputs, { topK, greedy }: SampleKinds): tf.Tensor1D {
   const { logProbs, settings, uniforms } = inputs;
   const B = logProbs.shape[0];
   const best = tf.argMax(logProbs, 1) as tf.Tensor1D;

@@ -7,7 +7,7 @@
 
 namespace sda {
 
-// How far the settings of the queries have to be looked at.
+// How far the settings of the queries have to be looked at. In the order of GREEDY of settings.ts.
 enum class Greedy { kNone, kSome, kAll };
 struct SampleKinds {
   bool top_k;  // some queries keep the k likeliest

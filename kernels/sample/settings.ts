@@ -16,10 +16,15 @@ export interface Cuts {
 export const SAMPLE_SETTINGS = { topK: 0, topP: 1, minP: 2, greedy: 3 } as const;
 export const SAMPLE_SETTINGS_WIDTH = 4;
 
+/** Which queries are greedy, in the order in which the native form numbers it. */
+export const GREEDY = ['none', 'some', 'all'] as const;
+
 /** What the queries of a call have in common: it decides what has to run. */
 export interface SampleKinds {
+  /** Whether the queries' top-k are looked at: elsewhere they count as 0 */
   readonly topK: boolean;
-  readonly greedy: 'none' | 'some' | 'all';
+  /** Which queries take the likeliest token: those whose setting says so, or all, or none, whatever it says */
+  readonly greedy: (typeof GREEDY)[number];
 }
 
 /**

@@ -62,6 +62,11 @@ export function stepStatsWidth(streams: number, details: boolean): number {
   return STEP_STATS.logZ + streams + (details ? 3 + 2 * streams : 0);
 }
 
+/** Rules by name, in the order in which the native form numbers them. */
+export const WEIGHTS = ['fixed', 'js'] as const;
+export const MASKS = ['none', 'plausible', 'least'] as const;
+export const TEMPERATURES = ['fixed', 'divergence', 'entropy'] as const;
+
 /** How streams are combined: shared by the queries of a call. */
 export interface StepKinds {
   /** The stream that the score starts from; what is impossible in it stays impossible. */
@@ -69,19 +74,19 @@ export interface StepKinds {
   /** The two streams whose divergence is measured; the same one twice: 0 */
   readonly pair: readonly [number, number];
   /** `js`: weights are multiplied by max(weightFloor, JS) (as AdaCAD does); default `fixed` */
-  readonly weights?: 'fixed' | 'js';
+  readonly weights?: (typeof WEIGHTS)[number];
   /**
    * Which tokens can be drawn, by the stream m = `maskStream`: `plausible`: those with P_m >= alpha times the largest
    * P_m; `least`: those with a logit of at least `least` (see the kernel `cut`); default `none`: all
    */
-  readonly mask?: 'none' | 'plausible' | 'least';
+  readonly mask?: (typeof MASKS)[number];
   /** Default: the anchor */
   readonly maskStream?: number;
   /**
    * `fixed`: T0; `divergence`: max(Tmin, T0 0.5^(JS / sigma)) (eq 7 of SDA); `entropy`: max(Tmin, T0 N^(theta / H)), H
    * the entropy of softmax(score) (EDT); default `fixed`
    */
-  readonly temperature?: 'fixed' | 'divergence' | 'entropy';
+  readonly temperature?: (typeof TEMPERATURES)[number];
   /** Adds the statistics of `stepDetails`; default false, which costs nothing */
   readonly details?: boolean;
 }

@@ -4,11 +4,14 @@ import { attr, executeOp } from '../../src/runtime/backend.js';
 import { defineKernel } from '../define.js';
 import { checkShape } from '../shapes.js';
 import {
+  MASKS,
   MOST_STREAMS,
   STEP_NUMBERS,
   type StepArgs,
   type StepAttrs,
   type StepInputs,
+  TEMPERATURES,
+  WEIGHTS,
 } from './contract.js';
 import { stepReference } from './reference.js';
 
@@ -20,15 +23,7 @@ const run = defineKernel<StepInputs, StepAttrs>({
   native: ({ logits, numbers, least }, attrs) =>
     executeOp(
       'SdaStep',
-      [
-        attr.int('anchor', attrs.anchor),
-        attr.ints('pair', [...attrs.pair]),
-        attr.string('weights', attrs.weights),
-        attr.string('mask', attrs.mask),
-        attr.int('mask_stream', attrs.maskStream),
-        attr.string('temperature', attrs.temperature),
-        attr.bool('details', attrs.details),
-      ],
+      [attr.ints('kinds', kindsOf(attrs))],
       [logits, numbers, least ?? numbers], // without that mask, any tensor: it is not read
       2,
     ),
@@ -69,6 +64,19 @@ export function step({ logits, numbers, least, ...kinds }: StepArgs): {
   return { logProbs: logProbs as Tensor2D, stats: stats as Tensor2D };
 }
 
+/** The attribute of the native form. */
+function kindsOf(attrs: StepAttrs): number[] {
+  return [
+    attrs.anchor,
+    ...attrs.pair,
+    WEIGHTS.indexOf(attrs.weights),
+    MASKS.indexOf(attrs.mask),
+    attrs.maskStream,
+    TEMPERATURES.indexOf(attrs.temperature),
+    Number(attrs.details),
+  ];
+}
+
 const DEFAULTS = { weights: 'fixed', mask: 'none', temperature: 'fixed', details: false } as const;
 
 function checkStreams(S: number, { anchor, pair, maskStream }: StepAttrs): void {
@@ -78,16 +86,11 @@ function checkStreams(S: number, { anchor, pair, maskStream }: StepAttrs): void 
       `step: numbers must have ${STEP_NUMBERS.weights} columns and one for each of 1 to ${MOST_STREAMS} streams, but have ${STEP_NUMBERS.weights + S}.`,
     );
   }
-  for (const [name, stream] of Object.entries({
-    anchor,
-    'pair[0]': pair[0],
-    'pair[1]': pair[1],
-    maskStream,
-  })) {
+  for (const stream of [anchor, ...pair, maskStream]) {
     if (Number.isInteger(stream) && stream >= 0 && stream < S) continue;
     throw new SdaError(
       'bad-input',
-      `step: ${name} must be a stream, 0 to ${S - 1}, but is ${stream}.`,
+      `step: anchor, pair and maskStream must be streams, 0 to ${S - 1}, but one is ${stream}.`,
     );
   }
 }

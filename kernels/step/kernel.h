@@ -1,7 +1,8 @@
 // What SdaStep is on every device: its attributes and checks. See op.cc, and op_gpu.cc for the GPU.
 #pragma once
 
-#include <string>
+#include <algorithm>
+#include <vector>
 
 #include "../op.h"
 #include "kinds.h"
@@ -11,32 +12,25 @@ namespace sda {
 class StepKernel : public OpKernel {
  public:
   explicit StepKernel(OpKernelConstruction* ctx) : OpKernel(ctx) {
-    std::vector<int64_t> pair;
-    std::string weights, mask, temperature;
-    int64_t anchor, mask_stream;
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("anchor", &anchor));
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("pair", &pair));
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("weights", &weights));
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("mask", &mask));
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("mask_stream", &mask_stream));
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("temperature", &temperature));
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("details", &kinds_.details));
-    OP_REQUIRES(ctx, pair.size() == 2, absl::InvalidArgumentError(absl::StrCat(
-                                           "SdaStep: pair must name 2 streams, but names ", pair.size(), ".")));
-    for (const int64_t stream : {anchor, pair[0], pair[1], mask_stream}) {
-      OP_REQUIRES(ctx, stream >= 0 && stream < kMostStreams,
+    std::vector<int64_t> kinds;
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("kinds", &kinds));
+    OP_REQUIRES(ctx, kinds.size() == kStepKinds,
+                absl::InvalidArgumentError(
+                    absl::StrCat("SdaStep: kinds must be ", kStepKinds, " numbers, but are ", kinds.size(), ".")));
+    for (const int at : {kAnchor, kPair, kPairSecond, kMaskStream}) {
+      OP_REQUIRES(ctx, kinds[at] >= 0 && kinds[at] < kMostStreams,
                   absl::InvalidArgumentError(absl::StrCat("SdaStep: streams are numbered from 0 to ", kMostStreams - 1,
-                                                          ", but one is ", stream, ".")));
-      most_ = std::max(most_, stream);
+                                                          ", but one is ", kinds[at], ".")));
+      most_ = std::max(most_, kinds[at]);
     }
-    kinds_.anchor = static_cast<int>(anchor);
-    for (int i = 0; i < 2; i++) kinds_.pair[i] = static_cast<int>(pair[i]);
-    kinds_.mask_stream = static_cast<int>(mask_stream);
-    kinds_.js_weights = weights == "js";
-    kinds_.mask = mask == "plausible" ? Mask::kPlausible : mask == "least" ? Mask::kLeast : Mask::kNone;
-    kinds_.temperature = temperature == "divergence" ? Temperature::kDivergence
-                         : temperature == "entropy"  ? Temperature::kEntropy
-                                                     : Temperature::kFixed;
+    const auto number = [&](StepKind at) { return static_cast<int>(kinds[at]); };
+    kinds_ = {number(kAnchor),
+              {number(kPair), number(kPairSecond)},
+              kinds[kWeights] != 0,
+              static_cast<Mask>(number(kMask)),
+              number(kMaskStream),
+              static_cast<Temperature>(number(kTemperatureRule)),
+              kinds[kDetails] != 0};
   }
 
   void Compute(OpKernelContext* ctx) override {

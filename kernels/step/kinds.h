@@ -8,8 +8,22 @@ namespace sda {
 
 constexpr int kMostStreams = 8;
 
+// In the order of MASKS and TEMPERATURES of contract.ts.
 enum class Mask { kNone, kPlausible, kLeast };
 enum class Temperature { kFixed, kDivergence, kEntropy };
+
+// Places in the operation's attribute `kinds`: kindsOf of index.ts.
+enum StepKind : int {
+  kAnchor,
+  kPair,
+  kPairSecond,
+  kWeights,
+  kMask,
+  kMaskStream,
+  kTemperatureRule,
+  kDetails,
+  kStepKinds
+};
 
 struct StepKinds {
   int anchor;        // the stream that the score starts from

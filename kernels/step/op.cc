@@ -28,13 +28,7 @@ REGISTER_OP("SdaStep")
     .Input("least: float")
     .Output("log_probs: float")
     .Output("stats: float")
-    .Attr("anchor: int")
-    .Attr("pair: list(int)")
-    .Attr("weights: {'fixed', 'js'}")
-    .Attr("mask: {'none', 'plausible', 'least'}")
-    .Attr("mask_stream: int")
-    .Attr("temperature: {'fixed', 'divergence', 'entropy'}")
-    .Attr("details: bool")
+    .Attr("kinds: list(int)")  // see kinds.h; an attribute for each would cost a call a microsecond or two more
     .SetShapeFn([](InferenceContext* c) {
       ShapeHandle logits, numbers;
       TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 2, &logits));

@@ -122,7 +122,7 @@ async function traced(
 ) {
   if (trace) {
     const { resolveSettings, startTensorFlow } = await import('../index.js');
-    const { templateSettings } = await import('../generate-text.js');
+    const { templateSettings } = await import('../generate/request.js');
     const settings = resolveSettings(request.settings);
     const { seed = 0, maxTokens = 0, prompts, date = new Date() } = request;
     const dated = !prompts && (await model.chatTemplate())?.dated === true;

@@ -7,7 +7,7 @@ import { hashOf } from '../evaluate/hash.js';
 import type { PairJudge } from '../evaluate/judge.js';
 import type { Ledger } from '../evaluate/ledger.js';
 import { STAND_IN } from '../evaluate/stand-in.js';
-import type { LoadOptions, SdaModel } from '../sda-model.js';
+import type { LoadOptions, SdaModel } from '../generate/sda-model.js';
 import { scoreAll } from './assess.js';
 import {
   decidingSettings,

@@ -1,6 +1,6 @@
 import { SdaError } from '../errors.js';
-import type { GenerateRequest, GenerateStep, GenerateSummary } from '../generate-types.js';
-import type { SdaModel } from '../sda-model.js';
+import type { SdaModel } from '../generate/sda-model.js';
+import type { GenerateRequest, GenerateStep, GenerateSummary } from '../generate/types.js';
 import { buildPrompts } from '../text/prompts.js';
 import { alignerRequest } from './aligner.js';
 import { type ExperimentConfig, instructionOf, itemSeed } from './config.js';

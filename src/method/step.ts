@@ -25,6 +25,9 @@ export interface TokenChoice extends Choice {
   readonly logpInstructed: number;
 }
 
+/** A step for the streams of SDA, or for one alone. */
+export type SdaStep = StepRule<Partial<SdaSettings>, TokenChoice>;
+
 const STREAMS = ['base', 'instructed'] as const;
 type SdaStream = (typeof STREAMS)[number];
 
@@ -47,9 +50,7 @@ export function sdaBlend(settings: SdaSettings, streams: 1 | 2 = 2): Blend<SdaSt
 }
 
 /** Eqs 4-8 with the draw, as `defaults` say where a query's own settings do not. */
-export function sdaRule(
-  defaults: SdaSettings = resolveSettings(),
-): StepRule<Partial<SdaSettings>, TokenChoice> & SdaDraw {
+export function sdaRule(defaults: SdaSettings = resolveSettings()): SdaStep & SdaDraw {
   const step: SdaDraw = (logits, draws) => {
     const streams = streamsOf(logits, draws.settings.length);
     const blends = draws.settings.map((own) => sdaBlend({ ...defaults, ...own }, streams));

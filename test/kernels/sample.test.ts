@@ -1,10 +1,9 @@
 import { tensor1d, tensor2d } from '@tensorflow/tfjs-core';
-import { beforeEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { DRAW, DRAW_WIDTH, type SampleArgs, sample } from '../../kernels/sample/index.js';
 import { sampleReference } from '../../kernels/sample/reference.js';
 import { STEP_STATS_WIDTH, sdaStep } from '../../kernels/sda-step/index.js';
 import { expectClose } from '../support/close.js';
-import { WITHOUT_NATIVE } from '../support/native.js';
 import { Random } from '../support/random.js';
 import { errorOf, expectNoLeak, useTensorFlow, valuesOf } from '../support/tensorflow.js';
 import { TOLERANCE } from '../support/tolerances.js';
@@ -141,7 +140,6 @@ describe('sample', () => {
 });
 
 describe.each([1, 7, 1000, 32_003, 151_936])('sample is its reference, V = %i', (V) => {
-  beforeEach(({ skip }) => skip(...WITHOUT_NATIVE));
   test.each([
     [1, 2],
     [1, 1],

@@ -1,22 +1,24 @@
 import { type Tensor1D, tensor1d } from '@tensorflow/tfjs-core';
-import type { BatchShape } from './decode/checks.js';
-import { checkStreams, chunks } from './decode/streams.js';
-import { SdaError } from './errors.js';
-import { generateBatch } from './generate-text.js';
+import type { BatchShape } from '../decode/checks.js';
+import { checkStreams, chunks } from '../decode/streams.js';
+import { SdaError } from '../errors.js';
+import type { ModelConfig } from '../model/config.js';
+import { forward } from '../model/decoder.js';
+import { KvCache } from '../model/kv-cache.js';
+import { type LoadDecoderOptions, type LoadedDecoder, loadDecoder } from '../model/load-model.js';
+import { checkMemory, type MemoryPlan } from '../model/memory-plan.js';
+import type { Rule } from '../rules/define.js';
+import { type ChatTemplate, loadChatTemplate } from '../text/chat-template.js';
+import { loadTokenizer, type Tokenizer } from '../text/tokenizer.js';
+import { generateBatch } from './batch.js';
 import type {
   BatchOptions,
   BatchStep,
   GenerateRequest,
-  GenerateStep,
   GenerateSummary,
-} from './generate-types.js';
-import type { ModelConfig } from './model/config.js';
-import { forward } from './model/decoder.js';
-import { KvCache } from './model/kv-cache.js';
-import { type LoadDecoderOptions, type LoadedDecoder, loadDecoder } from './model/load-model.js';
-import { checkMemory, type MemoryPlan } from './model/memory-plan.js';
-import { type ChatTemplate, loadChatTemplate } from './text/chat-template.js';
-import { loadTokenizer, type Tokenizer } from './text/tokenizer.js';
+  SdaRule,
+  StepOf,
+} from './types.js';
 
 export interface LoadOptions extends LoadDecoderOptions {
   /** A built-in template's name or a file, instead of the checkpoint's own chat template. */
@@ -117,7 +119,7 @@ export class SdaModel {
   }
 
   /**
-   * Decodes one answer with SDA, or one of its ablations.
+   * Decodes one answer with SDA, one of its ablations, or another rule.
    *
    * @yields one object a token, as soon as it is drawn
    * @returns the whole text, its tokens, why it ended, and timing
@@ -125,8 +127,11 @@ export class SdaModel {
    *   stream and token. An abort through `signal` is no error: the summary says so. Leaving early (`break`, `return()`)
    *   frees all that the answer took.
    */
-  async *generate(request: GenerateRequest): AsyncGenerator<GenerateStep, GenerateSummary> {
-    const batch = generateBatch(this, [request]);
+  async *generate<R extends Rule = SdaRule>(
+    request: GenerateRequest<R>,
+    options: Pick<BatchOptions, 'models'> = {},
+  ): AsyncGenerator<StepOf<R>, GenerateSummary<R>> {
+    const batch = generateBatch(this, [request], options);
     try {
       for (;;) {
         const { value, done } = await batch.next();
@@ -139,17 +144,17 @@ export class SdaModel {
   }
 
   /**
-   * Decodes several queries as one batch. All must have the same settings, amplification aside, and the same `rule`,
-   * `signal` and `singleStream`. A query's text does not depend on its neighbours (see `decode`).
+   * Decodes several queries as one batch. All must have the same `rule`, `signal` and `singleStream`; settings are
+   * each request's own. A query's text does not depend on its neighbours (see `decode`).
    *
    * @yields the tokens of each step, with the index of their query, and each summary with its last token
    * @returns the summaries in the order of the requests
    * @throws SdaError as `generate`; `bad-input` where requests differ in what must be the same
    */
-  generateBatch(
-    requests: readonly GenerateRequest[],
+  generateBatch<R extends Rule = SdaRule>(
+    requests: readonly GenerateRequest<R>[],
     options: BatchOptions = {},
-  ): AsyncGenerator<BatchStep[], GenerateSummary[]> {
+  ): AsyncGenerator<BatchStep<R>[], GenerateSummary<R>[]> {
     return generateBatch(this, requests, options);
   }
 

@@ -1,9 +1,8 @@
 import { tensor1d, tensor2d } from '@tensorflow/tfjs-core';
-import { beforeEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { type SdaStepArgs, STEP_STATS_WIDTH, sdaStep } from '../../kernels/sda-step/index.js';
 import { sdaStepReference } from '../../kernels/sda-step/reference.js';
 import { expectClose } from '../support/close.js';
-import { WITHOUT_NATIVE } from '../support/native.js';
 import { Random } from '../support/random.js';
 import { errorOf, expectNoLeak, useTensorFlow, valuesOf } from '../support/tensorflow.js';
 import { TOLERANCE } from '../support/tolerances.js';
@@ -45,7 +44,6 @@ function both(values: Float32Array, V: number, strengths: number[], variant: (ty
 }
 
 describe.each(VOCABULARIES)('sdaStep is its reference, V = %i', (V) => {
-  beforeEach(({ skip }) => skip(...WITHOUT_NATIVE));
   test.each([
     [1, 1],
     [1, 2],
