@@ -14,6 +14,13 @@ import { PLACEMENTS } from '../text/prompts.js';
 import { ALIGNER_PROMPT } from './aligner.js';
 import { dataSetSchema } from './data/index.js';
 import { againstBase, METHODS, type Method, type Pairing } from './rows.js';
+import {
+  checkRules,
+  decidingModels,
+  decidingRules,
+  otherModelsSchema,
+  rulesSchema,
+} from './rules.js';
 
 const text = z.string().refine((value) => value.trim() !== '', 'must not be empty');
 const whole = (least: number) => z.int().min(least);
@@ -92,11 +99,14 @@ export const configSchema = strict('the configuration', {
   core: z.enum(CORES).default('helpfulness'),
   /** In your own words, instead of the core's */
   instruction: text.optional(),
+  /** Those of SDA; the rules of this run are methods as well, named here or not */
   methods: z
-    .array(z.enum(METHODS))
+    .array(text)
     .min(1)
     .default(['sda'])
     .refine((list) => new Set(list).size === list.length, 'must not name a method twice'),
+  rules: rulesSchema.optional(),
+  models: otherModelsSchema.optional(),
   prompt: promptSchema.prefault({}),
   decoding: decodingSchema.prefault({}),
   aligner: alignerSchema.optional(),
@@ -112,7 +122,7 @@ export const configSchema = strict('the configuration', {
     .optional(),
   /** What is judged against what, such as [[sda, steering], [sda, base]]; default: each method against base */
   compare: z
-    .array(z.tuple([z.enum(METHODS), z.enum(METHODS)]))
+    .array(z.tuple([text, text]))
     .min(1)
     .optional(),
   seed: whole(0).default(0),
@@ -157,9 +167,32 @@ export function parseConfig(value: unknown, name: string, where = name): Experim
       `${where}: the method "aligner" and the section "aligner" with its model go together, but only one is there.`,
     );
   }
+  checkMethodNames(config, where);
+  checkRules(config, where);
   const problem = comparisonProblem(config);
   if (problem !== null) throw new SdaError('bad-input', `${where}.compare: ${problem}.`);
   return { ...config, name: config.name ?? name.replace(/[^\w.-]/g, '-') };
+}
+
+/** @throws SdaError `bad-input` naming what is no method of the run, and those that are */
+function checkMethodNames(
+  { methods, rules = [], compare = [] }: z.infer<typeof configSchema>,
+  where: string,
+): void {
+  const known: readonly string[] = [...METHODS, ...rules.map(({ name }) => name)];
+  const named = [
+    ...methods.map((name, index) => [`methods.${index}`, name] as const),
+    ...compare.flatMap((pair, index) =>
+      pair.map((name, side) => [`compare.${index}.${side}`, name] as const),
+    ),
+  ];
+  const unknown = named.find(([, name]) => !known.includes(name));
+  if (!unknown) return;
+  const [place, name] = unknown;
+  throw new SdaError(
+    'bad-input',
+    `${where}.${place}: there is no method "${name}": the methods are ${known.join(', ')}.`,
+  );
 }
 
 /** Why the comparisons that a configuration names cannot be made; null where they can. */
@@ -167,6 +200,7 @@ function comparisonProblem({
   compare = [],
   judge,
   methods,
+  rules,
 }: z.infer<typeof configSchema>): string | null {
   if (compare.length > 0 && !judge) return 'there is no judge to compare by: add a section "judge"';
   const seen = new Set<string>();
@@ -174,7 +208,8 @@ function comparisonProblem({
     const pair = `[${method}, ${against}]`;
     if (method === against) return `${pair} compares a method with itself: name two`;
     if (method === 'base') return `${pair} has base first: write [${against}, base]`;
-    const absent = [method, against].find((each) => each !== 'base' && !methods.includes(each));
+    const decoded = methodsOf({ methods, rules });
+    const absent = [method, against].find((each) => !decoded.includes(each));
     if (absent) return `${pair} names ${absent}, which is not among the methods: add it to them`;
     const key = [method, against].sort().join();
     if (seen.has(key)) return `${pair} is there twice, in one order or both: keep one`;
@@ -183,9 +218,23 @@ function comparisonProblem({
   return null;
 }
 
-/** The methods of a run, in the order of METHODS; base is always one. */
-export function methodsOf({ methods }: ExperimentConfig): Method[] {
-  return METHODS.filter((method) => method === 'base' || methods.includes(method));
+/**
+ * The methods of a run, in the order of METHODS, with its rules before the aligner, which takes the model's place; base
+ * is always one.
+ */
+export function methodsOf({
+  methods,
+  rules = [],
+}: Pick<ExperimentConfig, 'methods' | 'rules'>): Method[] {
+  const wanted = METHODS.filter((method) => method === 'base' || methods.includes(method));
+  const before = wanted.filter((method) => method !== 'aligner');
+  const aligner = wanted.filter((method) => method === 'aligner');
+  return [...before, ...rules.map(({ name }) => name), ...aligner];
+}
+
+/** The entry of a method that is a rule. */
+export function ruleOf({ rules = [] }: Pick<ExperimentConfig, 'rules'>, method: Method) {
+  return rules.find(({ name }) => name === method);
 }
 
 /** What the judge compares; nothing without a judge. */
@@ -224,7 +273,8 @@ export function decidingSettings(
   config: ExperimentConfig,
   env: NodeJS.ProcessEnv = process.env,
 ): Record<string, unknown> {
-  const { name: _, batch: _batch, model, aligner, evaluator, judge, ...rest } = config;
+  const { name: _, batch: _batch, model, aligner, evaluator, judge, ...others } = config;
+  const { rules, models, ...rest } = others;
   const deciding = (spec: object) => decidingChat(spec, config.core, env);
   return withoutUndefined({
     ...rest,
@@ -233,6 +283,8 @@ export function decidingSettings(
     ...(aligner && {
       aligner: { prompt: ALIGNER_PROMPT, ...aligner, dir: basename(aligner.dir) },
     }),
+    rules: rules && decidingRules(rules, config.decoding),
+    models: models && decidingModels(models),
     evaluator: deciding(evaluator),
     judge: judge ? deciding(judge) : null,
   }) as Record<string, unknown>;
