@@ -20,6 +20,8 @@ import { upload } from '../../kernels/upload/index.js';
 import { SdaError } from '../errors.js';
 import type { Choice, Draw, StepDraws } from './rule.js';
 
+export { LOG_PROB_FLOOR, MOST_STREAMS } from '../../kernels/step/index.js';
+
 /**
  * A step that combines the next-token distributions of named streams, as data:
  *
@@ -270,10 +272,15 @@ function placeOf(name: string, streams: readonly string[]): number {
   );
 }
 
-function readChoice<Stream extends string>(
+/**
+ * What a line of `drawFrom` says.
+ *
+ * @throws SdaError `bad-logits`
+ */
+export function readChoice<Stream extends string>(
   line: Float32Array,
   streams: readonly Stream[],
-  { temperature, details }: Blend<Stream>,
+  { temperature, details }: Pick<Blend<Stream>, 'temperature' | 'details'>,
   query: number,
 ): BlendChoice<Stream> {
   const S = streams.length;

@@ -56,30 +56,42 @@ export type Mixture<Stream extends string> = Omit<
 > &
   Partial<Pick<Blend<Stream>, 'temperature'>>;
 
-interface BlendDefinition<Stream extends string, Shape extends z.ZodRawShape>
+/** What a rule is beside its step. */
+export interface Definition<Stream extends string, Shape extends z.ZodRawShape>
   extends Pick<Rule<Stream>, 'name' | 'title' | 'formula' | 'source' | 'streams'> {
   /** Its own settings, beside `SAMPLING`; one of the same name takes its place, such as for another default */
   readonly settings: Shape;
-  readonly blend: (
-    settings: z.infer<z.ZodObject<typeof SAMPLING & Shape>>,
-  ) => Mixture<NoInfer<Stream>>;
+}
+export type SettingsWith<Shape extends z.ZodRawShape> = z.infer<
+  z.ZodObject<typeof SAMPLING & Shape>
+>;
+
+/** A rule's own settings and `SAMPLING`. */
+export function settingsWith<Shape extends z.ZodRawShape>(
+  own: Shape,
+): z.ZodType<SettingsWith<Shape>> {
+  return z.strictObject({ ...SAMPLING, ...own }) as unknown as z.ZodType<SettingsWith<Shape>>;
+}
+
+interface BlendDefinition<Stream extends string, Shape extends z.ZodRawShape>
+  extends Definition<Stream, Shape> {
+  readonly blend: (settings: SettingsWith<Shape>) => Mixture<NoInfer<Stream>>;
 }
 
 /** A rule whose step is a blend: see `Blend`. */
 export function blendRule<Stream extends string, Shape extends z.ZodRawShape>(
   definition: BlendDefinition<Stream, Shape>,
-): Rule<Stream, z.infer<z.ZodObject<typeof SAMPLING & Shape>>, BlendChoice<Stream>> {
-  type S = z.infer<z.ZodObject<typeof SAMPLING & Shape>>;
+): Rule<Stream, SettingsWith<Shape>, BlendChoice<Stream>> {
+  type S = SettingsWith<Shape>;
   const { settings: own, blend, ...rest } = definition;
   const names = Object.keys(rest.streams) as Stream[];
-  const settings = z.strictObject({ ...SAMPLING, ...own }) as unknown as z.ZodType<S>;
   const blendOf = (given: S): Blend<Stream> => {
     const { temperature: t0, greedy, details, ...cuts } = given as Sampling;
     return { temperature: { t0 }, ...blend(given), cuts, greedy, details };
   };
   const step: StepRule<S, BlendChoice<Stream>> = (logits, draws) =>
     drawBlend(logits, names, draws.settings.map(blendOf), draws);
-  return { ...rest, settings, step };
+  return { ...rest, settings: settingsWith(own), step };
 }
 
 /**
@@ -93,22 +105,28 @@ export function resolveSettingsOf<S extends object>(
   partial?: Readonly<Partial<S>>,
   of = '',
 ): S {
-  if (rule.resolve) return rule.resolve(partial, of);
-  const given = Object.entries(partial ?? {}).filter(([, value]) => value !== undefined);
-  const { data, error } = rule.settings.safeParse(Object.fromEntries(given));
-  if (!error) return data;
-  const issue = error.issues[0]!;
-  if (issue.code === 'unrecognized_keys') {
-    const known = Object.keys((rule.settings as unknown as z.ZodObject).shape).join(', ');
+  const given = Object.fromEntries(
+    Object.entries(partial ?? {}).filter(([, value]) => value !== undefined),
+  );
+  const known = Object.keys((rule.settings as unknown as z.ZodObject).shape);
+  const unknown = Object.keys(given).find((name) => !known.includes(name));
+  if (unknown !== undefined) {
     throw new SdaError(
       'bad-input',
-      `The rule ${rule.name} has no setting "${issue.keys[0]}"${of}: its settings are ${known}.`,
+      `The rule ${rule.name} has no setting "${unknown}"${of}: its settings are ${known.join(', ')}.`,
     );
   }
-  const [name] = issue.path;
-  const value: unknown = (partial as Record<PropertyKey, unknown> | undefined)?.[name!];
+  if (rule.resolve) return rule.resolve(partial, of);
+  const { data, error } = rule.settings.safeParse(given);
+  if (!error) return data;
+  const { path, message } = error.issues[0]!;
+  const value = path.reduce<unknown>(
+    (at, name) => (at as Record<PropertyKey, unknown> | undefined)?.[name],
+    given,
+  );
+  const found = typeof value === 'object' ? JSON.stringify(value) : String(value);
   throw new SdaError(
     'bad-input',
-    `The setting ${String(name)}${of} of the rule ${rule.name} is ${String(value)}: ${issue.message}.`,
+    `The setting ${path.join('.')}${of} of the rule ${rule.name} is ${found}: ${message}.`,
   );
 }
