@@ -34,7 +34,13 @@ export {
 export { type SdaStep, sdaDistribution, sdaRule, type TokenChoice } from './method/step.js';
 export type { ModelConfig } from './model/config.js';
 export type { LoadProgress, WeightDtype } from './model/load.js';
-export { RULES, ruleNamed } from './rules/catalogue.js';
+export {
+  contextSteering,
+  RULES,
+  ruleNamed,
+  sdaSeveral,
+  selfDebiasing,
+} from './rules/catalogue.js';
 export {
   blendRule,
   type ChoiceOf,
@@ -47,6 +53,8 @@ export {
   type StreamOf,
   type StreamSource,
 } from './rules/define.js';
+export { type HostQuery, type HostScore, hostRule } from './rules/host.js';
+export { type ScoreChoice, scoreRule } from './rules/score.js';
 export { type RuntimeInfo, startTensorFlow } from './runtime/tensorflow.js';
 export type { TemplateVariables } from './text/chat-template.js';
 export { CORES, type CoreName, INSTRUCTIONS } from './text/instructions.js';

@@ -63,6 +63,7 @@ function rangeOf(schema: Schema): string {
   const [least, most] = [bound(schema.minimum), bound(schema.maximum)];
   if (least !== undefined && most !== undefined) return `${least}..${most}`;
   return [
+    ...(schema.type === 'integer' ? ['a whole number'] : []),
     ...(above === undefined ? [] : [`above ${above}`]),
     ...(least === undefined ? [] : [`at least ${least}`]),
     ...(below === undefined ? [] : [`below ${below}`]),

@@ -9,18 +9,12 @@ import type { Ledger } from '../evaluate/ledger.js';
 import { STAND_IN } from '../evaluate/stand-in.js';
 import type { LoadOptions, SdaModel } from '../generate/sda-model.js';
 import { scoreAll } from './assess.js';
-import {
-  decidingSettings,
-  type ExperimentConfig,
-  instructionOf,
-  methodsOf,
-  pairingsOf,
-  ruleOf,
-} from './config.js';
+import { decidingSettings, type ExperimentConfig, instructionOf } from './config.js';
 import { type DataSet, loadDataSet } from './data/index.js';
 import { describeSession, modelFingerprint } from './identity.js';
 import { Judging, judgeQuestions } from './judging.js';
 import { isSteered } from './method-rules.js';
+import { methodsOf, pairingsOf, ruleOf } from './methods.js';
 import { checkOtherModels, OtherModelsOfRun, otherFingerprints } from './other-models.js';
 import { promptOptions } from './prompt-options.js';
 import { respond } from './respond.js';

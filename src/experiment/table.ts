@@ -145,12 +145,12 @@ const LONG: readonly Column[] = [
   SEED,
   { name: 'dropped', cell: ({ summary }) => String(summary.dropped.length) },
   { name: 'filter', text: true, cell: () => GIBBERISH_FILTER },
+  { name: 'configuration', text: true, cell: ({ run }) => run.header.configHash },
   {
     name: 'settings',
     text: true,
     cell: ({ run, comparison }) => settingsOf(run, comparison.method),
   },
-  { name: 'configuration', text: true, cell: ({ run }) => run.header.configHash },
 ];
 
 /**
