@@ -43,13 +43,8 @@ export function asBase(request: GenerateRequest<Rule>): GenerateRequest {
   if (!rule) {
     return { ...request, settings: { ...settings, mode: 'base' }, singleStream: true } as never;
   }
-  const {
-    temperature: t0 = 1,
-    topP = 1,
-    topK = 0,
-    minP = 0,
-    greedy = false,
-  } = settings as Partial<Sampling>;
+  const { temperature: t0 = 1, ...sampling } = (rule as Rule).settings.parse(settings) as Sampling;
+  const { topP = 1, topK = 0, minP = 0, greedy = false } = sampling;
   return { ...rest, settings: { mode: 'base', t0, topP, topK, minP, greedy }, singleStream: true };
 }
 

@@ -72,9 +72,10 @@ const option = (flags: string, description: string) => new Option(flags, descrip
 export function addGenerateOptions(command: Command, rule?: Rule): Command {
   addPromptOptions(addLoadOptions(addModelOption(command)));
   addStreamOptions(command);
-  if (rule) addRuleOptions(command, rule);
-  else addSdaOptions(command);
-  return addOutputOptions(command);
+  if (!rule) addSdaOptions(command);
+  addOutputOptions(command);
+  if (rule) addRuleOptions(command, rule); // when all other options are known
+  return command;
 }
 
 function addPromptOptions(command: Command): Command {
@@ -198,6 +199,12 @@ function addOutputOptions(command: Command): Command {
 export function toRequest(options: GenerateOptions, rule?: Rule): GenerateRequest<Rule> {
   const prompts = promptIds(options, rule);
   const streams = streamsOf(options);
+  if (rule && options.compare && options.query === undefined) {
+    throw new SdaError(
+      'usage',
+      '--compare answers the query as the base model: give it with --query.',
+    );
+  }
   return {
     ...(prompts
       ? { prompts }

@@ -1,5 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { loadModel } from '../../src/generate/sda-model.js';
 import { packageRoot } from '../../src/runtime/paths.js';
@@ -145,7 +146,9 @@ describe('sda generate --rule', () => {
     expect(new Set(found.token_ids).size).toBeGreaterThan(1);
   });
 
-  it('adds a negative text, a text of one stream and what a file says', async () => {
+  it('adds a negative text, a text of one stream and what a file says', {
+    timeout: 300_000,
+  }, async () => {
     const dir = withText();
     const of = async (...more: string[]) =>
       sdaJson<Result>([
@@ -166,7 +169,9 @@ describe('sda generate --rule', () => {
     expect(sizes(await of(...streams))).toEqual([4, 2 + 7 + 2]);
   });
 
-  it('takes settings directly, by --set, and as what they are not', async () => {
+  it('takes settings directly, by --set, and as what they are not', {
+    timeout: 300_000,
+  }, async () => {
     const dir = withText();
     const settings = async (...more: string[]) => {
       const text = ['--query', 'Hi', '--instruction', 'kind', '--max-tokens', '1'];
@@ -211,6 +216,43 @@ describe('sda generate --rule', () => {
     const page = readFileSync(trace.replace('.jsonl', '.html'), 'utf8');
     expect(page).toContain('["details.entropies.told",');
     expect(page).toContain('"log P(untold)"');
+  });
+
+  it('has --set where a rule of one’s own names a setting as an option is named', async () => {
+    const file = join(temporaryFolder(), 'named.mjs');
+    const api = JSON.stringify(pathToFileURL(join(packageRoot(), 'dist/src/index.js')).href);
+    writeFileSync(
+      file,
+      `import { blendRule, RULES } from ${api};
+       const { weight } = RULES.find(({ name }) => name === 'cfg').settings.shape;
+       export default blendRule({
+         name: 'named', title: 'T', formula: 'F', source: 'S',
+         streams: { one: {}, two: {} },
+         settings: { query: weight },
+         blend: ({ query }) => ({ anchor: 'one', weights: { two: 1 - query } }),
+       });`,
+    );
+    const ids = ['--stream', 'one:ids=1 2 3', '--stream', 'two:ids=1 2'];
+    const options = [...TINY, '--rule', file, ...ids, '--details', '--max-tokens', '1'];
+    const of = async (...more: string[]) =>
+      (await sdaJson<Result>([...options, ...more])).steps[0]!.details!.weights;
+    expect(await of()).toEqual({ one: 1.5, two: -0.5 });
+    expect(await of('--set', 'query=2.5')).toEqual({ one: 2.5, two: -1.5 });
+  });
+
+  it('compares with the base model sampled as the rule is, by its own defaults', async () => {
+    const dir = withText();
+    const text = ['generate', '--model', dir, '--query', 'Hi', '--instruction', 'kind'];
+    const short = ['--max-tokens', '3', '--ignore-eos'];
+    const { settings, base } = await sdaJson<Result>([
+      ...text,
+      ...short,
+      '--rule',
+      'rose',
+      '--compare',
+    ]);
+    expect(settings).toMatchObject({ rule: 'rose', greedy: true });
+    expect(base!.settings).toMatchObject({ mode: 'base', greedy: true, t0: 1, top_p: 1 });
   });
 
   it('keeps what it has printed on Ctrl-C', async () => {

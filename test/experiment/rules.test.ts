@@ -21,7 +21,7 @@ import { writeReport } from '../../src/report/index.js';
 import { ruleNamed } from '../../src/rules/catalogue.js';
 import { MAIN } from '../support/cli.js';
 import { resultsOf, type TinyExperiment, tinyExperiment } from '../support/experiments.js';
-import { copyOf } from '../support/folders.js';
+import { copyOf, editJson } from '../support/folders.js';
 import { otherWeights } from '../support/other-weights.js';
 import { errorOf, useTensorFlow } from '../support/tensorflow.js';
 import { addTokenizer } from '../support/tiny-tokenizer.js';
@@ -208,7 +208,12 @@ describe('rules of an experiment', () => {
   });
 
   test('that a query is too long for fail alone', async () => {
-    const experiment = await withRules({ decoding: { max_tokens: 4 } });
+    const amateur = await otherWeights();
+    editJson(join(amateur, 'config.json'), { max_position_embeddings: 256 });
+    const experiment = await withRules({
+      decoding: { max_tokens: 4 },
+      models: { amateur: { dir: amateur } },
+    });
     const { data: spec } = JSON.parse(readFileSync(experiment.file, 'utf8')) as {
       data: { file: string };
     };

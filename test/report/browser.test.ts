@@ -353,7 +353,7 @@ describe('the report in a browser', () => {
           "log P(told) -0.50   log P(untold) -1.00   log P' none",
         ].join('   '),
       );
-      expect(await page.locator('#about').textContent()).toContain('some');
+      expect(await page.locator('#about').textContent()).toContain('"rule": "mine"');
     }));
 
   test('shows a rule beside the base model, under its name and with its settings', () =>
