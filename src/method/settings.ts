@@ -95,6 +95,12 @@ export function resolveSettings(partial: Partial<SdaSettings> = {}, of = ''): Sd
       `mode${of} must be one of ${MODES.join(', ')}, but is "${settings.mode}".`,
     );
   }
+  if (typeof settings.greedy !== 'boolean') {
+    throw new SdaError(
+      'bad-input',
+      `greedy${of} must be true or false, but is ${settings.greedy}.`,
+    );
+  }
   for (const [name, range] of Object.entries(RANGES) as [NumericSetting, (typeof RANGES)['k']][]) {
     if (typeof settings[name] === 'number' && range.holds(settings[name])) continue;
     throw new SdaError(

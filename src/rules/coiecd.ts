@@ -1,11 +1,13 @@
 import {
   add,
+  cast,
   greater,
   less,
   logicalAnd,
   logicalOr,
   max,
   min,
+  sub,
   sum,
   where,
 } from '@tensorflow/tfjs-core';
@@ -43,9 +45,9 @@ export const coiecd = scoreRule({
     const least = min(
       where(greater(context, Number.NEGATIVE_INFINITY), context, Number.POSITIVE_INFINITY),
     );
-    const likely = greater(context, max(context).sub(width));
-    const several = greater(sum(likely.cast('int32')), 1);
-    const unlikely = less(context, least.add(width));
+    const likely = greater(context, sub(max(context), width));
+    const several = greater(sum(cast(likely, 'int32')), 1);
+    const unlikely = less(context, add(least, width));
     const fromContext = logicalOr(logicalAnd(likely, several), unlikely);
     const mix = (ofContext: number, ofPlain: number) =>
       add(weighted(context, ofContext), weighted(plain, ofPlain));

@@ -22,7 +22,8 @@ export function namedStreams<Own extends string, N extends string>(
     );
   }
   const wrong = names.find(
-    (name, index) => !/^[A-Za-z][\w-]*$/.test(name) || name in own || names.indexOf(name) !== index,
+    (name, index) =>
+      !/^[A-Za-z][\w-]*$/.test(name) || Object.hasOwn(own, name) || names.indexOf(name) !== index,
   );
   if (wrong !== undefined) {
     throw new SdaError(
