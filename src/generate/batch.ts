@@ -86,7 +86,12 @@ export async function* generateBatch<R extends Rule = SdaRule>(
     const step = answer.tokenIds.push(choice.id) - 1;
     const last = finishReason !== null;
     const { amplification: a } = answer.query.settings as { amplification?: unknown };
-    const shown = { step, ...choice, ...(typeof a === 'number' && { a }), ...answer.text.take(last) };
+    const shown = {
+      step,
+      ...choice,
+      ...(typeof a === 'number' && { a }),
+      ...answer.text.take(last),
+    };
     if (last) answer.finishReason = finishReason;
     return { query, step: shown as unknown as StepOf<R>, summary: last ? summary(answer) : null };
   };
