@@ -37,7 +37,13 @@ const OTHERS: Record<string, { streams: number; kinds: StepKinds }> = {
   details: { streams: 2, kinds: { ...SDA, details: true } },
 };
 
-function makeCase(V: number, B: number, streams: number, kinds: StepKinds, rule: string): BenchCase {
+function makeCase(
+  V: number,
+  B: number,
+  streams: number,
+  kinds: StepKinds,
+  rule: string,
+): BenchCase {
   const logits = tf.randomNormal<tf.Rank.R2>([streams * B, V], 0, 3, 'float32', 1);
   const weights = Array.from({ length: streams }, (_, s) => (s === kinds.anchor ? 0 : -K_TIMES_A));
   const lines = stepNumbers(Array(B).fill({ ...SETTINGS, weights, theta: 1 }), streams);

@@ -40,10 +40,7 @@ export function cut({ logits, settings, stream }: CutArgs): Tensor1D {
   checkShape('cut', 'logits', logits, [null, null]);
   const streams = streamsOf('cut', logits, settings.shape[0]);
   if (!(Number.isInteger(stream) && stream >= 0 && stream < streams)) {
-    throw new SdaError(
-      'bad-input',
-      `cut: stream must be 0 to ${streams - 1}, but is ${stream}.`,
-    );
+    throw new SdaError('bad-input', `cut: stream must be 0 to ${streams - 1}, but is ${stream}.`);
   }
   const [least] = run({ logits, settings }, { stream });
   return least as Tensor1D;

@@ -1,4 +1,4 @@
-import { checkNumber, checkShare, checkTopK } from '../ranges.js';
+import { checkCuts, outOfRange } from '../ranges.js';
 
 /** What is kept of one query's stream. */
 export interface StreamCut {
@@ -19,12 +19,14 @@ export const CUT_SETTINGS_WIDTH = 3;
  *
  * @throws SdaError `bad-input` naming the query, the setting, its range and its value.
  */
-export function cutSettings(queries: readonly StreamCut[]): number[] {
-  return queries.flatMap(({ topK = 0, topP = 1, temperature = 1 }, query) => {
-    checkTopK({ kernel: 'cut', query, name: 'topK', value: topK });
-    checkShare({ kernel: 'cut', query, name: 'topP', value: topP });
-    const holds = temperature > 0 && temperature < Infinity;
-    checkNumber({ kernel: 'cut', query, name: 'temperature', value: temperature }, 'a number above 0', holds);
-    return [topK, topP, temperature];
-  });
+export function cutSettings(queries: readonly StreamCut[]): Float32Array {
+  const values = new Float32Array(queries.length * CUT_SETTINGS_WIDTH);
+  for (const [query, { topK = 0, topP = 1, temperature = 1 }] of queries.entries()) {
+    checkCuts('cut', query, topK, { topP });
+    if (!(temperature > 0 && temperature < Infinity)) {
+      throw outOfRange('cut', query, 'temperature', 'a number above 0', temperature);
+    }
+    values.set([topK, topP, temperature], query * CUT_SETTINGS_WIDTH);
+  }
+  return values;
 }

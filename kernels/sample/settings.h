@@ -19,7 +19,7 @@ enum SampleSetting : int { kTopK, kTopP, kMinP, kGreedy, kSampleSettings };
 
 // Columns of a draw: DRAW of index.ts. The log-probabilities in all streams follow, then the step's statistics.
 enum DrawColumn : int { kId, kLogProb, kStreams };
-constexpr int64_t draw_width(int64_t S, int64_t stats_width) { return kStreams + S + stats_width; }
+SDA_FN constexpr int64_t draw_width(int64_t S, int64_t stats_width) { return kStreams + S + stats_width; }
 
 // Log-probabilities are rounded to float32, and so are top-p and min-p: a mass that reaches them but for this share
 // reaches them. Four equal tokens are two of them at top-p 0.5. CUT_ROUNDING of reference.ts.

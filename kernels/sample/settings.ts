@@ -1,4 +1,4 @@
-import { checkShare, checkTopK } from '../ranges.js';
+import { checkCuts } from '../ranges.js';
 
 /** How one query's token is drawn. */
 export interface Cuts {
@@ -32,19 +32,19 @@ export interface SampleKinds {
  *
  * @throws SdaError `bad-input` naming the query, the setting, its range and its value.
  */
-export function sampleSettings(queries: readonly Cuts[]): { values: number[]; kinds: SampleKinds } {
-  const values = queries.flatMap(({ topK, topP, minP, greedy }, query) => {
-    checkTopK({ kernel: 'sample', query, name: 'topK', value: topK });
-    checkShare({ kernel: 'sample', query, name: 'topP', value: topP });
-    checkShare({ kernel: 'sample', query, name: 'minP', value: minP });
-    return [topK, topP, minP, greedy ? 1 : 0];
-  });
-  const greedy = queries.filter((query) => query.greedy).length;
-  return {
-    values,
-    kinds: {
-      topK: queries.some((query) => query.topK > 0 && !query.greedy),
-      greedy: greedy === 0 ? 'none' : greedy === queries.length ? 'all' : 'some',
-    },
-  };
+export function sampleSettings(queries: readonly Cuts[]): {
+  values: Float32Array;
+  kinds: SampleKinds;
+} {
+  const values = new Float32Array(queries.length * SAMPLE_SETTINGS_WIDTH);
+  let [greedy, anyTopK] = [0, false];
+  for (const [query, cuts] of queries.entries()) {
+    const { topK, topP, minP } = cuts;
+    checkCuts('sample', query, topK, { topP, minP });
+    values.set([topK, topP, minP, Number(cuts.greedy)], query * SAMPLE_SETTINGS_WIDTH);
+    if (cuts.greedy) greedy++;
+    else anyTopK ||= topK > 0;
+  }
+  const which = greedy === 0 ? 'none' : greedy === queries.length ? 'all' : 'some';
+  return { values, kinds: { topK: anyTopK, greedy: which } };
 }

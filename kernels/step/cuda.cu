@@ -140,8 +140,8 @@ __global__ void __launch_bounds__(kThreads, kAtOnce)
     for (int j = 0; j < kPerThread; j++) y[j] = sound ? (tokens.x[j] - largest) * inverse - log_sum : 0.0f;
     store_four(log_probs + q * lines.V, first_token(tile), lines.V, lines.fours, y);
   });
-  if (blockIdx.x > 0 || threadIdx.x >= kLogZ + in.S) return;
   const int i = static_cast<int>(threadIdx.x);
+  if (blockIdx.x > 0 || i >= kLogZ + in.S) return;
   float* const out = stats + q * step_stats_width(in.S, in.kinds.details);
   out[i] = i == kBadStream  ? static_cast<float>(query.unusable)
            : i == kBadToken ? static_cast<float>(query.bad_token)

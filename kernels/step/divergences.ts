@@ -60,6 +60,7 @@ export function entropyOf(logProbs: tf.Tensor): tf.Tensor2D {
   return tf.tidy(() => {
     const terms = tf.mul(tf.exp(logProbs), logProbs);
     const known = tf.where(tf.isFinite(logProbs), terms, tf.zerosLike(terms));
-    return tf.maximum(tf.neg(tf.sum(known, 1, true)), 0) as tf.Tensor2D;
+    const entropy = tf.neg(tf.sum(known, 1, true));
+    return tf.where(tf.greater(entropy, 0), entropy, tf.zerosLike(entropy)) as tf.Tensor2D; // never -0
   });
 }

@@ -31,7 +31,10 @@ inline ScoreSums score_sums(const Query& query, const float* y, int64_t begin, i
 }
 
 // nats, of a distribution by its exponentials relative to the largest
-inline double entropy_of(double mass, double weighted) { return std::max(std::log(mass) - weighted / mass, 0.0); }
+inline double entropy_of(double mass, double weighted) {
+  const double entropy = std::log(mass) - weighted / mass;
+  return entropy > 0.0 ? entropy : 0.0;  // never -0
+}
 
 inline double tempered_sum(const Query& query, const float* y, int64_t begin, int64_t end) {
   const float inverse = static_cast<float>(1.0 / query.temperature);

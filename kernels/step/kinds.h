@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "../math.h"
+
 namespace sda {
 
 constexpr int kMostStreams = 8;
@@ -48,14 +50,14 @@ enum StepNumber : int {
   kTheta,
   kStepNumbers
 };
-constexpr int64_t step_numbers_width(int64_t S) { return kStepNumbers + S; }
+SDA_FN constexpr int64_t step_numbers_width(int64_t S) { return kStepNumbers + S; }
 
 // Columns of a query's statistics: STEP_STATS and stepDetails of contract.ts. The log Z of all streams follow kBadToken;
 // kScoreEntropy and so on are counted from behind those, and the entropies and the weights of all streams end the line.
 enum StepStat : int { kJs, kTemperature, kBadStream, kBadToken, kLogZ };
 enum StepDetail : int { kScoreEntropy, kGeneralJs, kKeptMass, kEntropies };
-constexpr int64_t step_details(int64_t S) { return kLogZ + S; }
-constexpr int64_t step_stats_width(int64_t S, bool details) {
+SDA_FN constexpr int64_t step_details(int64_t S) { return kLogZ + S; }
+SDA_FN constexpr int64_t step_stats_width(int64_t S, bool details) {
   return step_details(S) + (details ? kEntropies + 2 * S : 0);
 }
 

@@ -10,7 +10,6 @@
 
 #include <cmath>
 
-#include "../math.h"
 #include "kinds.h"
 
 namespace sda {

@@ -1,5 +1,5 @@
 import { SdaError } from '../../src/errors.js';
-import { checkNumber } from '../ranges.js';
+import { outOfRange } from '../ranges.js';
 import { STEP_NUMBERS } from './contract.js';
 
 /** What one query says of its step; a kind that is not asked for reads none of its numbers. */
@@ -52,32 +52,46 @@ const RANGES: Record<keyof typeof DEFAULTS, [expected: string, holds: (v: number
   theta: ['a number of at least 0', (v) => v >= 0 && v < Infinity],
 };
 
+const NAMES = Object.keys(DEFAULTS) as (keyof typeof DEFAULTS)[];
+
 /**
  * The lines that `step` takes as `numbers`, one after another: B (9 + S) values for `upload`.
  *
  * @param streams S, the same for all queries
  * @throws SdaError `bad-input` naming the query, the number, its range and its value.
  */
-export function stepNumbers(queries: readonly StepNumbers[], streams: number): number[] {
-  return queries.flatMap((query, index) => {
-    const line: number[] = [];
-    for (const name of Object.keys(DEFAULTS) as (keyof typeof DEFAULTS)[]) {
+export function stepNumbers(queries: readonly StepNumbers[], streams: number): Float32Array {
+  const width = STEP_NUMBERS.weights + streams;
+  const lines = new Float32Array(queries.length * width);
+  for (const [index, query] of queries.entries()) {
+    const at = index * width;
+    for (const name of NAMES) {
       const value = query[name] ?? DEFAULTS[name];
       const [expected, holds] = RANGES[name];
-      checkNumber({ kernel: 'step', query: index, name, value }, expected, holds(Math.fround(value)));
-      line[STEP_NUMBERS[name]] = value;
+      lines[at + STEP_NUMBERS[name]] = value;
+      if (!holds(Math.fround(value))) throw outOfRange('step', index, name, expected, value);
     }
-    const { weights } = query;
-    if (weights.length !== streams) {
-      throw new SdaError(
-        'bad-input',
-        `step: query ${index} must have a weight for each of ${streams} streams, but has ${weights.length}.`,
-      );
-    }
-    weights.forEach((value, stream) => {
-      const name = `weights[${stream}]`;
-      checkNumber({ kernel: 'step', query: index, name, value }, FINITE, isFinite32(Math.fround(value)));
-    });
-    return [...line, ...weights];
-  });
+    setWeights(lines, at + STEP_NUMBERS.weights, query.weights, streams, index);
+  }
+  return lines;
+}
+
+function setWeights(
+  lines: Float32Array,
+  at: number,
+  weights: readonly number[],
+  streams: number,
+  query: number,
+): void {
+  if (weights.length !== streams) {
+    throw new SdaError(
+      'bad-input',
+      `step: query ${query} must have a weight for each of ${streams} streams, but has ${weights.length}.`,
+    );
+  }
+  for (let stream = 0; stream < streams; stream++) {
+    lines[at + stream] = weights[stream]!;
+    if (isFinite32(lines[at + stream]!)) continue;
+    throw outOfRange('step', query, `weights[${stream}]`, FINITE, weights[stream]!);
+  }
 }

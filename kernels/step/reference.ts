@@ -1,10 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
-import {
-  LOG_PROB_FLOOR,
-  STEP_NUMBERS,
-  type StepAttrs,
-  type StepInputs,
-} from './contract.js';
+import { LOG_PROB_FLOOR, STEP_NUMBERS, type StepAttrs, type StepInputs } from './contract.js';
 import { entropyOf, generalJensenShannon, jensenShannon, logSoftmax } from './divergences.js';
 
 /** T is kept above this, so that a large divergence over sigma with tMin = 0 cannot round it to 0. */
@@ -23,7 +18,11 @@ export function stepReference(inputs: StepInputs, attrs: StepAttrs): tf.Tensor[]
     const js = jensenShannon(ofPair(0), ofPair(1)); // [B, 1]
     const weights = weightsOf(numbers, attrs, js);
     const kept = keptTokens(inputs, attrs, streams[attrs.maskStream]!);
-    const score = tf.where(kept, scoreOf(streams, numbers, attrs, weights), Number.NEGATIVE_INFINITY);
+    const score = tf.where(
+      kept,
+      scoreOf(streams, numbers, attrs, weights),
+      Number.NEGATIVE_INFINITY,
+    );
     const entropy = entropyOf(logSoftmax(score).logProbs); // [B, 1]
     const temperature = temperatureOf(numbers, attrs, js, entropy);
     const found = logSoftmax(score, temperature).logProbs; // log P'
@@ -93,7 +92,11 @@ function scoreOf(
 }
 
 /** Which tokens the mask keeps, bool [B, V]; all tokens without one. */
-function keptTokens({ logits, numbers, least }: StepInputs, attrs: StepAttrs, logProbs: tf.Tensor2D) {
+function keptTokens(
+  { logits, numbers, least }: StepInputs,
+  attrs: StepAttrs,
+  logProbs: tf.Tensor2D,
+) {
   const [B, V] = logProbs.shape;
   if (attrs.mask === 'none') return tf.onesLike(logProbs).cast('bool');
   if (attrs.mask === 'plausible') {

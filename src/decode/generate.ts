@@ -88,7 +88,7 @@ export async function* decode<S = Partial<SdaSettings>, C extends Choice = Token
   const modelOf = (name: string) => options.models?.[name] ?? model;
   const vocabSize = Math.min(...names.map((name) => modelOf(name).config.vocabSize));
   const shape = checkBatch(queries, { ...options, vocabSize });
-  queries.forEach(({ settings }, query) => rule.check?.(query, settings));
+  for (const [query, { settings }] of queries.entries()) rule.check?.(query, settings);
   options.admit?.(shape);
   const { places, room, longest } = shape;
   const breathe = async () => {
@@ -131,21 +131,14 @@ export async function* decode<S = Partial<SdaSettings>, C extends Choice = Token
     for (;;) {
       if (running.length > 0) {
         await breathe();
-        const logits = models.map((rows) => rows.forward(running, unread.at(-1)));
-        parts.push(joinModels(logits, models));
+        parts.push(await ofAll(models, (rows) => rows.forward(running, unread.at(-1))));
       }
       while (freePlaces.length > 0 && waiting.length > 0) {
         const [index, query] = waiting.pop()!;
         const place = freePlaces.pop()!;
         const since = performance.now();
-        const logits: Tensor2D[] = [];
-        try {
-          for (const rows of models) logits.push(await rows.prefill(query.streams, place, breathe));
-        } catch (error) {
-          for (const part of logits) part.dispose();
-          throw error;
-        }
-        parts.push(joinModels(logits, models));
+        const { streams } = query;
+        parts.push(await ofAll(models, (rows) => rows.prefill(streams, place, breathe)));
         running.push(start(index, query, place, since));
         rule.begin?.(index, query.settings);
         begun.add(index);
@@ -177,6 +170,21 @@ export async function* decode<S = Partial<SdaSettings>, C extends Choice = Token
     for (const rows of models) rows.dispose();
     for (const query of [...begun]) end(query);
   }
+}
+
+/** Logits of all models in turn, as those of one. */
+async function ofAll(
+  models: readonly ModelRows[],
+  run: (rows: ModelRows) => Promise<Tensor2D>,
+): Promise<Tensor2D> {
+  const parts: Tensor2D[] = [];
+  try {
+    for (const rows of models) parts.push(await run(rows));
+  } catch (error) {
+    for (const part of parts) part.dispose();
+    throw error;
+  }
+  return joinModels(parts, models);
 }
 
 /** Thrown inside the loop when the caller's signal fires. */

@@ -10,6 +10,7 @@ import {
 import type { DrawnStep } from '../method/drawn-step.js';
 import { type DecoderModel, forward } from '../model/decoder.js';
 import { KvCache } from '../model/kv-cache.js';
+import { rotationLength } from '../model/rotation.js';
 import type { Running } from './running.js';
 import { prefill, type Streams } from './streams.js';
 
@@ -37,13 +38,21 @@ export class ModelRows {
   }
 
   /** Runs a query's prompts. @returns float32 [streams, V]; the caller disposes it. */
-  prefill(query: Streams, place: number, beforeForward: () => Promise<void>): Promise<Tensor2D> {
-    const prompts = this.streams.map((stream) => query[stream]!);
-    const row = place * this.streams.length;
-    return prefill(this.model, prompts, this.cache, {
-      row,
-      logitBias: this.logitBias,
-      beforeForward,
+  async prefill(
+    query: Streams,
+    place: number,
+    beforeForward: () => Promise<void>,
+  ): Promise<Tensor2D> {
+    const { logitBias } = this;
+    const lines = this.streams.map((stream, index) => ({
+      ids: query[stream]!,
+      row: this.rowOf(place, index),
+      length: query[stream]!.length,
+    }));
+    return await this.byAngles(lines, (some) => {
+      const rows = some.map(({ row }) => row);
+      const prompts = some.map(({ ids }) => ids);
+      return prefill(this.model, prompts, this.cache, { rows, logitBias, beforeForward });
     });
   }
 
@@ -53,24 +62,59 @@ export class ModelRows {
    * @param before the step that drew those tokens, where it has not been read
    * @returns float32 [streams * queries, V]; the caller disposes it.
    */
-  forward(running: readonly Running[], before: DrawnStep<Running> | undefined): Tensor2D {
+  forward(running: readonly Running[], before: DrawnStep<Running> | undefined): Promise<Tensor2D> {
     // all streams of a query take the same token, each at its own next position
     const lines = running.flatMap((each) => {
       const { lengths, drawn, steps, place } = each;
       const id = steps === drawn.length ? drawn.at(-1)! : before!.idOf(each);
       return this.streams.map((stream, index) => ({
         id,
-        position: lengths[stream]! + steps - 1,
-        row: place * this.streams.length + index,
+        length: lengths[stream]! + steps,
+        row: this.rowOf(place, index),
       }));
     });
-    const batch = {
-      ids: Int32Array.from(lines, ({ id }) => id),
-      positions: Int32Array.from(lines, ({ position }) => position),
-      rows: Int32Array.from(lines, ({ row }) => row),
-      drawn: before?.lines,
-    };
-    return forward(this.model, batch, this.cache, { logits: 'last', logitBias: this.logitBias })!;
+    return this.byAngles(lines, async (some) => {
+      const batch = {
+        ids: Int32Array.from(some, ({ id }) => id),
+        positions: Int32Array.from(some, ({ length }) => length - 1),
+        rows: Int32Array.from(some, ({ row }) => row),
+        drawn: before?.lines,
+      };
+      const { logitBias } = this;
+      return forward(this.model, batch, this.cache, { logits: 'last', logitBias })!;
+    });
+  }
+
+  private rowOf(place: number, index: number): number {
+    return place * this.streams.length + index;
+  }
+
+  /**
+   * Runs lines together whose rotary angles are the same: with some kinds of RoPE scaling they depend on the length, and
+   * no line may have those of another.
+   *
+   * @returns what `run` gives for the lines, [lines, V], in their order
+   */
+  private async byAngles<Line extends { readonly length: number }>(
+    lines: readonly Line[],
+    run: (lines: readonly Line[]) => Promise<Tensor2D>,
+  ): Promise<Tensor2D> {
+    const keys = lines.map(({ length }) => rotationLength(this.model.config, length));
+    const kinds = [...new Set(keys)];
+    if (kinds.length === 1) return await run(lines);
+    const order: number[] = [];
+    const parts: Tensor2D[] = [];
+    try {
+      for (const kind of kinds) {
+        const members = [...keys.keys()].filter((line) => keys[line] === kind);
+        parts.push(await run(members.map((line) => lines[line]!)));
+        order.push(...members);
+      }
+      const places = lines.map((_, line) => order.indexOf(line));
+      return tidy(() => gather(concat(parts, 0), places) as Tensor2D);
+    } finally {
+      for (const part of parts) part.dispose();
+    }
   }
 
   dispose(): void {

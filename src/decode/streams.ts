@@ -20,8 +20,8 @@ export interface Stretch {
 }
 
 export interface PrefillOptions {
-  /** The first of the query's cache rows; default 0 */
-  readonly row?: number;
+  /** The cache row of each prompt; default 0, 1, 2, ... */
+  readonly rows?: readonly number[] | undefined;
   readonly logitBias?: Tensor1D | undefined;
   readonly beforeForward: () => Promise<void>;
 }
@@ -44,31 +44,32 @@ interface SharedPrefix {
   readonly end: number;
 }
 
-/** What each subset of a query's streams shares, longer subsets first; and from where each stream goes on alone. */
+/** What each subset of a query's streams shares, larger subsets first; and from where each stream goes on alone. */
 export function sharedPrefixes(query: Streams): { shared: SharedPrefix[]; starts: number[] } {
   const shared: SharedPrefix[] = [];
   const starts = query.map(() => 0);
-  const visit = (streams: readonly number[], start: number) => {
-    const end = sharedPrefixLength(streams.map((stream) => query[stream]!));
-    if (end <= start) return;
-    shared.push({ streams, start, end });
-    for (const stream of streams) starts[stream] = end;
+  /** Those of `streams`, equal up to `start`, that go on with the same token. */
+  const split = (streams: readonly number[], start: number) => {
     const next = new Map<number, number[]>();
     for (const stream of streams) {
-      const id = query[stream]![end]!;
+      const id = query[stream]![start]!;
+      if (query[stream]!.length === start + 1) continue; // its last token
       next.set(id, [...(next.get(id) ?? []), stream]);
     }
-    for (const group of next.values()) if (group.length > 1) visit(group, end);
+    for (const group of next.values()) {
+      const end = sharedPrefixLength(group.map((stream) => query[stream]!));
+      if (group.length === 1) continue;
+      shared.push({ streams: group, start, end });
+      for (const stream of group) starts[stream] = end;
+      split(group, end);
+    }
   };
-  // streams that differ in their first token may still share a beginning with some others
-  const first = new Map<number, number[]>();
-  query.forEach(([id], stream) => first.set(id!, [...(first.get(id!) ?? []), stream]));
-  for (const group of first.values()) if (group.length > 1) visit(group, 0);
+  split([...query.keys()], 0);
   return { shared, starts };
 }
 
 /**
- * Runs the S prompts of a query into the cache rows from `row` on. What some of the prompts share is run once and its
+ * Runs the S prompts of a query into their cache rows. What some of the prompts share is run once and its
  * keys and values are copied. A query is run by itself, so that its logits are the same to the bit whatever else the
  * cache holds, on a GPU too.
  *
@@ -80,20 +81,20 @@ export async function prefill(
   cache: KvCache,
   options: PrefillOptions,
 ): Promise<Tensor2D> {
-  const { row = 0 } = options;
+  const rows = options.rows ?? [...query.keys()];
   const promptLength = Math.max(...query.map((ids) => ids.length));
   const { shared, starts } = sharedPrefixes(query);
   for (const { streams, start, end } of shared) {
     const [first, ...others] = streams as [number, ...number[]];
     const ids = query[first]!.slice(start, end);
-    for (const batch of chunks([{ row: row + first, ids, start }])) {
+    for (const batch of chunks([{ row: rows[first]!, ids, start }])) {
       await options.beforeForward();
       forward(model, batch, cache, { logits: 'none', promptLength });
     }
-    for (const other of others) cache.copyRow(row + first, row + other, end);
+    for (const other of others) cache.copyRow(rows[first]!, rows[other]!, end);
   }
   const rest = query.map((ids, stream) => ({
-    row: row + stream,
+    row: rows[stream]!,
     ids: ids.slice(starts[stream]),
     start: starts[stream]!,
   }));

@@ -100,7 +100,7 @@ describe('sda run', () => {
     [
       'no model',
       JSON.stringify({ data, model: { dir: 'no/model' } }),
-      /The model folder no\/model cannot be read/,
+      /The model folder no\/model does not exist/,
     ],
     [
       'no key for gpt-4.1',
