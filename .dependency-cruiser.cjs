@@ -25,7 +25,7 @@ const MAY_IMPORT = {
   '^src/import/': [ERRORS, '^src/(checkpoint|text|setup|model)/'],
   '^src/experiment/': [
     ERRORS,
-    '^src/(runtime|setup|checkpoint|text|method|model|decode|evaluate)/',
+    '^src/(runtime|setup|checkpoint|text|method|model|decode|evaluate|rules)/',
     '^src/bench/environment[.]ts$',
     '^src/generate/',
   ],

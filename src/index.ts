@@ -9,8 +9,18 @@ export type {
   GenerateRequest,
   GenerateStep,
   GenerateSummary,
+  SdaRule,
+  StepOf,
+  StreamRequest,
 } from './generate/types.js';
 export { AMPLIFICATIONS, type AmplificationName, amplify } from './method/amplification.js';
+export type {
+  Blend,
+  BlendChoice,
+  BlendDetails,
+  Mask,
+  Temperature,
+} from './method/blend.js';
 export { type ConformanceCase, conformanceStep } from './method/conformance.js';
 export { type Choice, type Draw, readDraw, type StepDraws, type StepRule } from './method/rule.js';
 export {
@@ -24,6 +34,27 @@ export {
 export { type SdaStep, sdaDistribution, sdaRule, type TokenChoice } from './method/step.js';
 export type { ModelConfig } from './model/config.js';
 export type { LoadProgress, WeightDtype } from './model/load.js';
+export {
+  contextSteering,
+  RULES,
+  ruleNamed,
+  sdaSeveral,
+  selfDebiasing,
+} from './rules/catalogue.js';
+export {
+  blendRule,
+  type ChoiceOf,
+  type Mixture,
+  type Rule,
+  resolveSettingsOf,
+  SAMPLING,
+  type Sampling,
+  type SettingsOf,
+  type StreamOf,
+  type StreamSource,
+} from './rules/define.js';
+export { type HostQuery, type HostScore, hostRule } from './rules/host.js';
+export { type ScoreChoice, scoreRule } from './rules/score.js';
 export { type RuntimeInfo, startTensorFlow } from './runtime/tensorflow.js';
 export type { TemplateVariables } from './text/chat-template.js';
 export { CORES, type CoreName, INSTRUCTIONS } from './text/instructions.js';

@@ -56,6 +56,7 @@ export async function* generateBatch<R extends Rule = SdaRule>(
   const endings = allEndings(model.config, tokenizer).map(({ id }) => id);
   const endIds = requests.map(({ ignoreEos }) => new Set(ignoreEos ? [] : endings));
   const streams = Object.keys(rule.streams).slice(0, answers[0]!.query.streams.length);
+  const others = Object.values(options.models ?? {});
   const events = decode<object, Choice>(
     model.decoder,
     answers.map(({ query }) => query),
@@ -64,7 +65,7 @@ export async function* generateBatch<R extends Rule = SdaRule>(
       streams: rule.name === sda.name ? undefined : streams,
       models: await otherModels(model, rule, options),
       stopIds: new Set(), // which ids end a text, its request says
-      maxContext: model.maxContext,
+      maxContext: Math.min(...[model, ...others].map(({ maxContext }) => maxContext)),
       maxBatch: options.maxBatch,
       admit: (shape) => model.checkMemory(shape),
       logitBias: tokenizer ? model.logitBias(tokenizer) : undefined,

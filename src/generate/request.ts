@@ -39,11 +39,32 @@ export function modelOf(
   { models = {} }: BatchOptions,
 ): SdaModel {
   if (name === undefined) return model;
-  const other = models[name];
-  if (other) return other;
+  return models[name] ?? notGiven(stream, name);
+}
+
+function notGiven(stream: string, name: string): never {
   throw new SdaError(
     'bad-input',
     `The stream ${stream} is run by the model "${name}", which is not given: give it with models, or --with ${name}=DIR.`,
+  );
+}
+
+/**
+ * That models are given under the names that a rule has for those of its streams, and under no others.
+ *
+ * @throws SdaError `bad-input`
+ */
+export function checkModelNames(rule: Rule, names: readonly string[]): void {
+  const sources = Object.entries<StreamSource>(rule.streams);
+  for (const [stream, { model }] of sources) {
+    if (model !== undefined && !names.includes(model)) notGiven(stream, model);
+  }
+  const known = [...new Set(sources.flatMap(([, { model }]) => model ?? []))];
+  const unused = names.find((name) => !known.includes(name));
+  if (unused === undefined) return;
+  throw new SdaError(
+    'bad-input',
+    `No stream of the rule ${rule.name} is run by a model "${unused}": ${known.length > 0 ? `the models that it asks for are ${known.join(', ')}` : 'all are run by the model that is asked'}.`,
   );
 }
 
@@ -174,14 +195,16 @@ export async function tokenizerFor(
   }
 }
 
+type WithTokens = Pick<SdaModel, 'dir' | 'tokenizer'>;
+
 /**
  * That the models of a batch have the same tokens, id by id; ids that only one of them has count for nothing.
  *
  * @throws SdaError `unsupported` naming the first difference
  */
 export async function checkVocabularies(
-  model: SdaModel,
-  others: Iterable<SdaModel>,
+  model: WithTokens,
+  others: Iterable<WithTokens>,
 ): Promise<void> {
   for (const other of others) {
     if (other.dir === model.dir) continue;

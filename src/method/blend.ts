@@ -206,7 +206,8 @@ export function drawFrom(
 function stepOf(logits: Tensor2D, streams: number, plans: readonly Plan[]) {
   const { kinds } = plans[0]!;
   const B = plans.length;
-  const linesOf = (values: readonly number[] | Float32Array) => upload(values, [B, values.length / B]) as Tensor2D;
+  const linesOf = (values: readonly number[] | Float32Array) =>
+    upload(values, [B, values.length / B]) as Tensor2D;
   const numbers = linesOf(
     stepNumbers(
       plans.map((plan) => plan.numbers),
