@@ -56,7 +56,9 @@ export async function* generateBatch<R extends Rule = SdaRule>(
   const endings = allEndings(model.config, tokenizer).map(({ id }) => id);
   const endIds = requests.map(({ ignoreEos }) => new Set(ignoreEos ? [] : endings));
   const streams = Object.keys(rule.streams).slice(0, answers[0]!.query.streams.length);
-  const others = Object.values(options.models ?? {});
+  const runs = Object.entries(rule.streams)
+    .slice(0, streams.length)
+    .map((stream) => modelOf(model, stream, options));
   const events = decode<object, Choice>(
     model.decoder,
     answers.map(({ query }) => query),
@@ -65,9 +67,13 @@ export async function* generateBatch<R extends Rule = SdaRule>(
       streams: rule.name === sda.name ? undefined : streams,
       models: await otherModels(model, rule, options),
       stopIds: new Set(), // which ids end a text, its request says
-      maxContext: Math.min(...[model, ...others].map(({ maxContext }) => maxContext)),
+      maxContext: Math.min(...[model, ...runs].map(({ maxContext }) => maxContext)),
       maxBatch: options.maxBatch,
-      admit: (shape) => model.checkMemory(shape),
+      admit: (shape) => {
+        for (const each of new Set(runs)) {
+          each.checkMemory({ ...shape, streams: runs.filter((one) => one === each).length });
+        }
+      },
       logitBias: tokenizer ? model.logitBias(tokenizer) : undefined,
       finished: (query, { id }) => endIds[query]!.has(id) || answers[query]!.text.push(id),
       signal,
@@ -79,8 +85,13 @@ export async function* generateBatch<R extends Rule = SdaRule>(
     answer.timing = timing;
     const step = answer.tokenIds.push(choice.id) - 1;
     const last = finishReason !== null;
-    const { amplification: a } = answer.query.settings as { amplification?: number };
-    const shown = { step, ...choice, ...(a !== undefined && { a }), ...answer.text.take(last) };
+    const { amplification: a } = answer.query.settings as { amplification?: unknown };
+    const shown = {
+      step,
+      ...choice,
+      ...(typeof a === 'number' && { a }),
+      ...answer.text.take(last),
+    };
     if (last) answer.finishReason = finishReason;
     return { query, step: shown as unknown as StepOf<R>, summary: last ? summary(answer) : null };
   };

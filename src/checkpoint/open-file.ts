@@ -1,13 +1,15 @@
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
-import { isMissing } from '../checkpoint/json-file.js';
 import { messageOf, SdaError } from '../errors.js';
+import { isMissing } from './json-file.js';
 
 /**
  * Opens a file of weights for reading.
+ *
+ * @param kind what is expected
  * @throws SdaError `file-missing`; `bad-file` where it is no regular file.
  */
-export async function openFile(file: string): Promise<FileHandle> {
+export async function openFile(file: string, kind = 'a file of weights'): Promise<FileHandle> {
   let handle: FileHandle;
   try {
     // without waiting for a writer, where it is a named pipe
@@ -23,5 +25,5 @@ export async function openFile(file: string): Promise<FileHandle> {
   }
   if ((await handle.stat()).isFile()) return handle;
   await handle.close();
-  throw new SdaError('bad-file', `${file} is not a regular file; give a file of weights.`);
+  throw new SdaError('bad-file', `${file} is not a regular file; give ${kind}.`);
 }
