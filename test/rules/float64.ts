@@ -77,7 +77,8 @@ export function distance(row: Row, bound: number): number {
  */
 export function nucleus(row: Row, { topK = 0, topP = 1, tau = 1 }): Kept {
   const p = softmax(row, tau);
-  const all = [...p.keys()].filter((id) => p[id]! > 0).sort((a, b) => row[b]! - row[a]! || a - b);
+  const all = [...p.keys()].filter((id) => p[id]! > 0);
+  all.sort((a, b) => row[b]! - row[a]! || a - b);
   const ids = topK > 0 ? all.slice(0, topK) : all;
   const mass = ids.reduce((sum, id) => sum + p[id]!, 0);
   let [reached, last, margin] = [0, ids.length - 1, Number.POSITIVE_INFINITY];

@@ -64,7 +64,8 @@ function constrained(
   { alpha, ratio }: Settings,
 ): { score: Float64Array; margin: number } {
   const [cond, uncond] = [logSoftmax(rows.context!), logSoftmax(rows.plain!)];
-  const shifted = cond.map((value) => -value - entropy(rows.context!));
+  const nats = entropy(rows.context!);
+  const shifted = cond.map((value) => -value - nats);
   const information = logSoftmax(shifted.map((v) => (v === Infinity ? -Infinity : v)));
   const possible = [...information].filter((v) => v > -Infinity);
   const threshold = possible.reduce((a, b) => Math.min(a, b)) + Math.log(ratio);
@@ -219,7 +220,7 @@ const METHODS: Record<string, Omit<Published, 'rule'>> = {
   },
   dexperts: {
     ...experts,
-    settings: (r) => ({ ...experts.settings(r), baseTopP: within(r, 0.3, 0.95) }),
+    settings: (r) => ({ ...experts.settings(r), baseTopP: within(r, 0.2, 0.7) }),
     step: ({ base, expert, antiExpert }, s) => {
       const kept = nucleus(base!, { topP: s.baseTopP });
       const score = moved(masked(base!, kept), s.alpha, expert!, antiExpert!);
@@ -252,7 +253,7 @@ const METHODS: Record<string, Omit<Published, 'rule'>> = {
     away: ({ ratio }) => signed(-ratio, 'base'),
     settings: (r) => ({
       ratio: within(r, -0.5, 3),
-      instructedTopP: within(r, 0.3, 0.95),
+      instructedTopP: within(r, 0.2, 0.7),
       ...temperature(r),
     }),
     step: ({ instructed, base }, s) => {
@@ -268,7 +269,7 @@ const METHODS: Record<string, Omit<Published, 'rule'>> = {
     settings: (r) => ({
       strength: within(r, -2, 0.9),
       baseTopK: Math.floor(within(r, 0, 60)),
-      baseTopP: within(r, 0.3, 0.95),
+      baseTopP: within(r, 0.2, 0.7),
       ...temperature(r),
     }),
     step: ({ base, prefixed }, s) => {

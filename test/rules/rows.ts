@@ -18,9 +18,10 @@ export function rowsOf<Stream extends string>(
   streams: readonly Stream[],
   { V, kind, anchor }: { V: number; kind: Awkward; anchor: string },
 ): Record<Stream, Float32Array> {
-  const common = random.normals(V, 2); // streams of one query agree on much
+  const scale = V > 10_000 ? 2 : 1; // some of many tokens are likely, as in a model
+  const common = random.normals(V, 2 * scale); // streams of one query agree on much
   const rows = streams.map((name, s) => {
-    const own = random.normals(V, kind === 'the same in all streams' ? 0 : 1.5);
+    const own = random.normals(V, kind === 'the same in all streams' ? 0 : 1.5 * scale);
     const row = common.map((value, id) => value + own[id]!);
     if (kind === 'of other offsets') return [name, row.map((value) => value + 40 * (s - 1))];
     if (kind === 'with ties') return [name, row.map((value) => Math.round(value))];
