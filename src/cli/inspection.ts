@@ -58,6 +58,7 @@ export function inspectionJson(found: Inspection) {
       max_position_embeddings: config.maxPositionEmbeddings,
       context_length: config.contextLength,
       rope: config.rope,
+      rotary_dim: config.rotaryDim,
       sliding_window: config.slidingWindow,
       tied_head: config.tieWordEmbeddings,
       qkv_bias: config.attentionBias,
@@ -173,7 +174,8 @@ function describeText({ tokenizer, template }: TextReport): [string, string][] {
 }
 
 function describeConfig(config: ModelConfig): [string, string][] {
-  const { numHeads, numKeyValueHeads, headDim, rope } = config;
+  const { numHeads, numKeyValueHeads, headDim, rotaryDim, rope } = config;
+  const rotated = rotaryDim === headDim ? '' : `, ${rotaryDim} dimensions of a head`;
   const traits = [
     config.tieWordEmbeddings ? 'head tied to the embedding' : 'own head',
     ...(config.attentionBias ? ['q/k/v bias'] : []),
@@ -184,7 +186,7 @@ function describeConfig(config: ModelConfig): [string, string][] {
     ['architecture', `${config.modelType}, ${config.numLayers} layers, ${traits.join(', ')}`],
     ['hidden size', `${config.hiddenSize}, ${config.intermediateSize} in the MLP`],
     ['attention', `${numHeads} heads of ${headDim}, ${numKeyValueHeads} for keys and values`],
-    ['positions', `${config.contextLength}, RoPE ${rope.type}, theta ${rope.theta}`],
+    ['positions', `${config.contextLength}, RoPE ${rope.type}, theta ${rope.theta}${rotated}`],
     ['vocabulary', `${config.vocabSize} tokens`],
   ];
 }

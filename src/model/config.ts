@@ -8,7 +8,7 @@ import {
 } from '../checkpoint/json-file.js';
 import { SdaError } from '../errors.js';
 import { type Ending, unionOfEndings } from './endings.js';
-import { FAMILIES, type Family, type ModelType } from './families.js';
+import { FAMILIES, type Family, type ModelType } from './family.js';
 import { checkKind } from './kind.js';
 import { Problems } from './problems.js';
 import { quantisationMethod } from './quantised.js';
@@ -30,6 +30,8 @@ export interface ModelConfig {
   readonly headDim: number;
   readonly rmsNormEps: number;
   readonly rope: RopeConfig;
+  /** Dimensions of a head that are rotated, its first ones; even. */
+  readonly rotaryDim: number;
   readonly maxPositionEmbeddings: number;
   /** Positions that the model was made for, scaled rotary embeddings counted. */
   readonly contextLength: number;
@@ -41,6 +43,8 @@ export interface ModelConfig {
   readonly mlpBias: boolean;
   /** RMSNorm of each head of q and k before the rotation. */
   readonly qkNorm: boolean;
+  /** q, k and v are one matrix of the checkpoint, and so are gate and up. */
+  readonly fusedProjections: boolean;
   /** Positions that a sliding layer sees, its own included; null where no layer slides. */
   readonly slidingWindow: number | null;
   /** Per layer, whether it sees only the window: [numLayers]. */
@@ -150,7 +154,9 @@ export function parseConfig(json: unknown, options: ParseConfigOptions): ModelCo
     rule === 'config' ? flag === true : rule === 'always';
   const heads = problems.attempt(() => parseHeads(raw, family, file));
   const headDim = heads?.headDim;
-  const rope = problems.attempt(() => parseRope(raw, { file, maxPositionEmbeddings, headDim }));
+  const rope = problems.attempt(() =>
+    parseRope(raw, { file, family, maxPositionEmbeddings, headDim }),
+  );
   const window = problems.attempt(() => parseSlidingWindow(raw, json, family, file));
   const endings = problems.attempt(() => parseEndings(raw, options));
   problems.throwIfAny();
@@ -161,15 +167,16 @@ export function parseConfig(json: unknown, options: ParseConfigOptions): ModelCo
     intermediateSize: raw.intermediate_size,
     numLayers: raw.num_hidden_layers,
     ...heads!,
-    rmsNormEps: raw.rms_norm_eps ?? 1e-6,
-    rope: rope!,
+    rmsNormEps: raw.rms_norm_eps ?? family.defaultRmsNormEps,
+    ...rope!,
     maxPositionEmbeddings,
-    contextLength: contextLength(rope!, maxPositionEmbeddings),
-    tieWordEmbeddings: raw.tie_word_embeddings ?? false,
+    contextLength: contextLength(rope!.rope, maxPositionEmbeddings),
+    tieWordEmbeddings: raw.tie_word_embeddings ?? family.defaultTieWordEmbeddings,
     attentionBias: fromConfig(family.attentionBias, raw.attention_bias),
     attentionOutputBias: fromConfig(family.attentionOutputBias, raw.attention_bias),
     mlpBias: fromConfig(family.mlpBias, raw.mlp_bias),
     qkNorm: family.qkNorm,
+    fusedProjections: family.fusedProjections,
     ...window!,
     endings: endings!,
     bosTokenId: raw.bos_token_id ?? null,

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { SdaError } from '../errors.js';
-import { MODEL_TYPES, type ModelType } from './families.js';
+import { MODEL_TYPES, type ModelType } from './family.js';
 import type { Problems } from './problems.js';
 
 /** Each key by itself: what decides whether a model is supported is read also where other keys are wrong. */

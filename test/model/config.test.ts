@@ -92,6 +92,7 @@ describe('defaults', () => {
       headDim: 16,
       rmsNormEps: 1e-6,
       rope: { type: 'default', theta: 10_000 },
+      rotaryDim: 16,
       maxPositionEmbeddings: 2048,
       contextLength: 2048,
       tieWordEmbeddings: false,
@@ -99,6 +100,7 @@ describe('defaults', () => {
       attentionOutputBias: false,
       mlpBias: false,
       qkNorm: false,
+      fusedProjections: false,
       slidingWindow: null,
       slidingWindowLayers: [false, false, false],
       endings: [],
@@ -356,7 +358,7 @@ describe('rotary embeddings', () => {
     [
       'longrope with too few of them',
       { rope_scaling: { type: 'longrope', short_factor: [1], long_factor: Array(8).fill(1) } },
-      '1 numbers in "short_factor" where half the size of a head, 8, is needed',
+      '1 numbers in "short_factor" where half the rotated dimensions of a head, 8, is needed',
     ],
     [
       'longrope for a single position',
