@@ -21,6 +21,13 @@ export interface TensorSpec {
 export const QKV = ['q_proj', 'k_proj', 'v_proj'] as const;
 export const GATE_UP = ['gate_proj', 'up_proj'] as const;
 
+/** The names of a layer's norms: of what attention and the MLP take or, where norms come after, of what they add. */
+export function normNames({ normsAfter }: ModelConfig) {
+  return normsAfter
+    ? (['post_attention_layernorm', 'post_feedforward_layernorm'] as const)
+    : (['input_layernorm', 'post_attention_layernorm'] as const);
+}
+
 /** The names under which a checkpoint has what is stacked. */
 export function stackedNames({ fusedProjections }: ModelConfig) {
   return fusedProjections
@@ -63,19 +70,28 @@ function layerTensors(config: ModelConfig, layer: number): TensorSpec[] {
   const { qkv, gateUp } = stackedNames(config);
   const rows = config.fusedProjections ? [queries + 2 * keys] : [queries, keys, keys];
   const width = config.fusedProjections ? 2 * intermediateSize : intermediateSize;
+  const [first, second] = normNames(config);
   return [
-    norm('input_layernorm', hiddenSize),
+    ...(config.normsAfter ? [] : [norm(first, hiddenSize)]),
     ...qkv.flatMap((name, i) =>
       linear(`self_attn.${name}`, rows[i]!, hiddenSize, config.attentionBias),
     ),
-    ...(config.qkNorm
-      ? [norm('self_attn.q_norm', headDim), norm('self_attn.k_norm', headDim)]
-      : []),
+    ...qkNorms(config).map(([name, size]) => norm(`self_attn.${name}`, size)),
     ...linear('self_attn.o_proj', hiddenSize, queries, config.attentionOutputBias),
-    norm('post_attention_layernorm', hiddenSize),
+    norm(config.normsAfter ? first : second, hiddenSize),
     ...gateUp.flatMap((name) => linear(`mlp.${name}`, width, hiddenSize, config.mlpBias)),
     ...linear('mlp.down_proj', hiddenSize, intermediateSize, config.mlpBias),
+    ...(config.normsAfter ? [norm(second, hiddenSize)] : []),
   ];
+}
+
+function qkNorms({ qkNorm, headDim, numHeads, numKeyValueHeads }: ModelConfig) {
+  if (qkNorm === 'none') return [];
+  const [q, k] = qkNorm === 'each-head' ? [1, 1] : [numHeads, numKeyValueHeads];
+  return [
+    ['q_norm', q * headDim],
+    ['k_norm', k * headDim],
+  ] as const;
 }
 
 /** The result of {@link checkTensors}. */

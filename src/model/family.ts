@@ -1,3 +1,6 @@
+/** Which values of q and k an RMSNorm takes together. */
+export type QkNorm = 'none' | 'each-head' | 'all-heads';
+
 /** What sets one family of decoders apart from the others; the rest is the same transformer. */
 export interface Family {
   /** Whether q, k and v have a bias: a fact, or the config's `attention_bias` (default false). */
@@ -6,8 +9,10 @@ export interface Family {
   readonly attentionOutputBias: 'never' | 'config';
   /** Whether the MLP has biases: never, or the config's `mlp_bias` (default false). */
   readonly mlpBias: 'never' | 'config';
-  /** Whether each head of q and k is RMS-normalised before the rotation. */
-  readonly qkNorm: boolean;
+  /** Whether q and k are RMS-normalised before the rotation: each head, or all heads together. */
+  readonly qkNorm: QkNorm;
+  /** Whether attention and the MLP normalise what they add to their input, and not the input. */
+  readonly normsAfter: boolean;
   /** Whether the checkpoint has q, k and v as one matrix, and gate and up as another. */
   readonly fusedProjections: boolean;
   /**
@@ -40,7 +45,8 @@ const LLAMA = {
   attentionBias: 'config',
   attentionOutputBias: 'config',
   mlpBias: 'config',
-  qkNorm: false,
+  qkNorm: 'none',
+  normsAfter: false,
   fusedProjections: false,
   slidingWindow: 'none',
   rotatedLayers: 'all',
@@ -83,7 +89,7 @@ export const FAMILIES = {
   qwen3: {
     ...LLAMA,
     mlpBias: 'never',
-    qkNorm: true,
+    qkNorm: 'each-head',
     slidingWindow: 'upper-layers',
     defaultSlidingWindow: 4096,
     defaultHeadDim: 128,
@@ -100,6 +106,22 @@ export const FAMILIES = {
     longRopeNames: ['su', 'yarn'],
     defaultMaxPositionEmbeddings: 4096,
     defaultOriginalMaxPosition: 4096,
+    defaultRmsNormEps: 1e-5,
+  },
+  smollm3: {
+    ...LLAMA,
+    slidingWindow: 'layers-without-rotation',
+    rotatedLayers: 'config',
+    defaultMaxPositionEmbeddings: 32_768,
+    defaultRopeTheta: 2_000_000,
+    defaultTieWordEmbeddings: true,
+  },
+  granite: { ...LLAMA, multipliers: true },
+  olmo2: {
+    ...LLAMA,
+    mlpBias: 'never',
+    qkNorm: 'all-heads',
+    normsAfter: true,
     defaultRmsNormEps: 1e-5,
   },
 } as const satisfies Record<string, Family>;

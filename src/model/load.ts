@@ -1,4 +1,4 @@
-import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import { mul, type Tensor, type Tensor1D, type Tensor2D } from '@tensorflow/tfjs-core';
 import {
   type DecoderLayer,
   type LayerShape,
@@ -13,7 +13,7 @@ import type { DeviceDtype } from '../runtime/backend.js';
 import { BYTES_PER_ELEMENT, castTo, tensorFromBytes } from '../runtime/device-tensors.js';
 import type { ModelConfig } from './config.js';
 import type { DecoderWeights } from './decoder.js';
-import { type CheckedTensors, stackedNames } from './families.js';
+import { type CheckedTensors, normNames, stackedNames } from './families.js';
 import { spreadRotatedRows } from './partial-rotation.js';
 import { WeightArena } from './weight-arena.js';
 
@@ -63,7 +63,7 @@ export async function loadWeights(
       const tensors = await loadLayer(loader, config, `model.layers.${index}.`);
       layers.push(loader.layer(tensors, layerShape(config, index)));
     }
-    const norm = await loader.vector(['model.norm.weight']);
+    const norm = await loader.scaledVector(['model.norm.weight'], config.logitsScale);
     const lmHead = head === embedding ? embedTokens : await loader.matrix([head]);
     return { weights: { embedTokens, layers, norm, lmHead }, dispose: () => loader.dispose() };
   } catch (error) {
@@ -75,7 +75,8 @@ export async function loadWeights(
 function layerShape(config: ModelConfig, index: number): LayerShape {
   const { numHeads, numKeyValueHeads, headDim, rmsNormEps: epsilon } = config;
   const window = config.slidingWindowLayers[index] ? (config.slidingWindow ?? 0) : 0;
-  return { numHeads, numKeyValueHeads, headDim, window, epsilon };
+  const rotates = config.rotatedLayers[index]!;
+  return { numHeads, numKeyValueHeads, headDim, window, rotates, epsilon };
 }
 
 async function loadLayer(
@@ -87,19 +88,24 @@ async function loadLayer(
   const inOrder = config.rotaryDim === config.headDim ? undefined : spreadHeads(config);
   const names = (block: string, projections: readonly string[], kind: string) =>
     projections.map((projection) => `${prefix}${block}.${projection}.${kind}`);
+  const [before, after] = config.normsAfter ? [[], normNames(config)] : [normNames(config), []];
+  const norm = async (name: string | undefined) =>
+    name === undefined ? undefined : loader.vector([`${prefix}${name}.weight`]);
   return {
-    inputNorm: await loader.vector([`${prefix}input_layernorm.weight`]),
+    inputNorm: await norm(before[0]),
     qkvProj: await loader.matrix(names('self_attn', qkv, 'weight'), inOrder),
     qkvBias: await loader.vectorIfUsed(names('self_attn', qkv, 'bias'), inOrder),
     queryNorm: await loader.vectorIfUsed(names('self_attn', ['q_norm'], 'weight')),
     keyNorm: await loader.vectorIfUsed(names('self_attn', ['k_norm'], 'weight')),
     oProj: await loader.matrix(names('self_attn', ['o_proj'], 'weight')),
     oBias: await loader.vectorIfUsed(names('self_attn', ['o_proj'], 'bias')),
-    postAttentionNorm: await loader.vector([`${prefix}post_attention_layernorm.weight`]),
+    attentionOutputNorm: await norm(after[0]),
+    mlpNorm: await norm(before[1]),
     gateUpProj: await loader.matrix(names('mlp', gateUp, 'weight')),
     gateUpBias: await loader.vectorIfUsed(names('mlp', gateUp, 'bias')),
     downProj: await loader.matrix(names('mlp', ['down_proj'], 'weight')),
     downBias: await loader.vectorIfUsed(names('mlp', ['down_proj'], 'bias')),
+    mlpOutputNorm: await norm(after[1]),
   };
 }
 
@@ -135,6 +141,11 @@ class Loader {
 
   async vector(names: readonly string[], reorder?: Reorder): Promise<Tensor1D> {
     return (await this.stack(names, 'float32', reorder)) as Tensor1D;
+  }
+
+  async scaledVector(names: readonly string[], scale: number): Promise<Tensor1D> {
+    const vector = await this.vector(names);
+    return scale === 1 ? vector : (this.own(mul(vector, scale)) as Tensor1D);
   }
 
   async vectorIfUsed(names: readonly string[], reorder?: Reorder): Promise<Tensor1D | undefined> {

@@ -118,8 +118,12 @@ function expectUsable(config: ModelConfig) {
   expect(rotaryDim % 2 === 0 && rotaryDim > 0 && rotaryDim <= headDim).toBe(true);
   expect(config.slidingWindowLayers).toHaveLength(numLayers);
   expect(config.slidingWindowLayers.includes(true)).toBe(config.slidingWindow !== null);
-  const epsilon = Math.fround(config.rmsNormEps);
-  expect(epsilon > 0 && epsilon < Number.POSITIVE_INFINITY).toBe(true);
+  expect(config.rotatedLayers).toHaveLength(numLayers);
+  const { rmsNormEps, embeddingScale, logitsScale, attentionScale } = config;
+  for (const value of [rmsNormEps, embeddingScale, logitsScale, attentionScale ?? 1]) {
+    const single = Math.fround(value);
+    expect(single > 0 && single < Number.POSITIVE_INFINITY).toBe(true);
+  }
   for (const { id } of config.endings) expect(Number.isInteger(id) && id >= 0).toBe(true);
   if (headDim > 256) return;
   for (const length of [1, config.maxPositionEmbeddings, 2 ** 31]) {

@@ -10,6 +10,9 @@ export const CHECKPOINTS = [
   'tiny-qwen2',
   'tiny-qwen3',
   'tiny-phi3',
+  'tiny-smollm3',
+  'tiny-granite',
+  'tiny-olmo2',
 ] as const;
 export type CheckpointName = (typeof CHECKPOINTS)[number];
 
