@@ -5,7 +5,16 @@ import { messageOf } from '../src/errors.js';
 import { packageRoot } from '../src/runtime/paths.js';
 import { type BenchRow, type KernelBench, runCase } from './harness.js';
 
-const KERNELS = ['sda-step', 'sample', 'linear', 'decoder-layer', 'embed', 'upload', 'read-back'];
+const KERNELS = [
+  'step',
+  'cut',
+  'sample',
+  'linear',
+  'decoder-layer',
+  'embed',
+  'upload',
+  'read-back',
+];
 const USAGE = `npm run bench -- [KERNEL ...] [--quick]; kernels: ${KERNELS.join(', ')}`;
 
 /** Times every kernel; a table on stdout, JSON in bench/results/. */

@@ -3,13 +3,14 @@
 
 #define SDA_CUDA_EMULATE  // the checks' buffers are the host's memory
 
+#include "../../../kernels/cut/cuda.h"
 #include "../../../kernels/decoder-layer/cuda.h"
 #include "../../../kernels/embed/cuda.h"
 #include "../../../kernels/linear/few.h"
 #include "../../../kernels/linear/many.h"
 #include "../../../kernels/math.h"
 #include "../../../kernels/sample/cuda.h"
-#include "../../../kernels/sda-step/cuda.h"
+#include "../../../kernels/step/cuda.h"
 #include "../../../kernels/upload/cuda.h"
 #include "stand_in.h"
 
@@ -60,7 +61,7 @@ void copy_variable(const Tensor& handle, float* to) {
 
 size_t linear_scratch_bytes(const Weights&, int64_t) { return 0; }
 size_t layer_scratch_bytes(const Layer&, const Tokens&) { return 0; }
-size_t step_scratch_bytes(int64_t, int64_t, int64_t) { return 0; }
+size_t step_scratch_bytes(int64_t, int64_t, int64_t, bool) { return 0; }
 size_t sample_scratch_bytes(int64_t, int64_t) { return 0; }
 
 // There are no tensor cores, whose results may be further off.
@@ -93,24 +94,34 @@ void gated_linear(const Weights& weights, const Rows& rows, const float* bias, f
   }
 }
 
-void step(const StepSettings& settings, const float* logits, const float* strength, int64_t B, int64_t S, int64_t V,
-          float* log_probs, float* stats, void*, cudaStream_t) {
-  const auto& [t0, sigma, t_min, plausibility, base] = settings;
+void step(const StepKinds& kinds, const float* logits, const float* numbers, const float* least, int64_t B, int64_t S,
+          int64_t V, float* log_probs, float* stats, void*, cudaStream_t) {
+  const std::vector<double> list = {1.0 * kinds.anchor,          1.0 * kinds.pair[0],
+                                    1.0 * kinds.pair[1],         1.0 * kinds.js_weights,
+                                    1.0 * static_cast<int>(kinds.mask), 1.0 * kinds.mask_stream,
+                                    1.0 * static_cast<int>(kinds.temperature), 1.0 * kinds.details};
   const auto out = execute(
-      "SdaStep", {{"t0", t0}, {"sigma", sigma}, {"t_min", t_min}, {"plausibility", plausibility}, {"base", base}},
-      {tensor_of(logits, {S * B, V}), tensor_of(strength, {B})});
+      "SdaStep", {{"kinds", list}},
+      {tensor_of(logits, {S * B, V}), tensor_of(numbers, {B, step_numbers_width(S)}), vector_of(least, B)});
   copy_out(out[0], log_probs);
   copy_out(out[1], stats);
 }
 
-void sample(const SampleSettings& settings, const float* log_probs, const float* logits, const float* stats,
-            const float* uniforms, int64_t B, int64_t S, int64_t V, float* draw, void*, cudaStream_t) {
-  const auto& [top_k, top_p, min_p, greedy] = settings;
-  const auto out = execute(
-      "SdaSample", {{"top_k", top_k}, {"top_p", top_p}, {"min_p", min_p}, {"greedy", greedy}},
-      {tensor_of(log_probs, {B, V}), tensor_of(logits, {S * B, V}), tensor_of(stats, {B, kStatsWidth}),
-       tensor_of(uniforms, {B})});
+void sample(const SampleKinds& kinds, const SampleInput& in, float* draw, void*, cudaStream_t) {
+  const auto& [log_probs, logits, stats, settings, uniforms, B, S, V, width] = in;
+  const std::vector<double> list = {1.0 * kinds.top_k, 1.0 * static_cast<int>(kinds.greedy)};
+  const auto out = execute("SdaSample", {{"kinds", list}},
+                           {tensor_of(log_probs, {B, V}), tensor_of(logits, {S * B, V}), tensor_of(stats, {B, width}),
+                            tensor_of(settings, {B, kSampleSettings}), tensor_of(uniforms, {B})});
   copy_out(out[0], draw);
+}
+
+void cut(const float* logits, const float* settings, int64_t B, int64_t apart, int64_t V, float* least, cudaStream_t) {
+  std::vector<float> lines;
+  for (int64_t q = 0; q < B; q++) lines.insert(lines.end(), logits + q * apart, logits + q * apart + V);
+  const auto out = execute("SdaCut", {{"stream", 0}},
+                           {tensor_of(lines.data(), {B, V}), tensor_of(settings, {B, kCutSettings})});
+  copy_out(out[0], least);
 }
 
 void decoder_layer(const Layer& layer, const Tokens& tokens, const float* x, float* y, void*, cudaStream_t) {

@@ -22,7 +22,7 @@ const build = join(root, 'build', 'native', arch);
 const operations = readdirSync(join(root, 'kernels'), { withFileTypes: true })
   .filter((entry) => entry.isDirectory())
   .map(({ name }) => join(root, 'kernels', name, 'op.cc'));
-const checks = ['upload', 'embed', 'sda-step', 'sample', 'linear', 'decoder-layer'].map((name) =>
+const checks = ['upload', 'embed', 'step', 'sample', 'cut', 'linear', 'decoder-layer'].map((name) =>
   join(root, 'test', 'cuda', `${name}.cu`),
 );
 const own = ['launches.cc', 'main.cc', 'stand_in.cc'].map((file) => join(here, file));

@@ -43,10 +43,13 @@ struct InferenceContext {
   absl::Status Merge(const Any&...) { return absl::OkStatus(); }
   ShapeHandle input(int) { return {}; }
   DimensionHandle Dim(ShapeHandle, int) { return {}; }
+  template <typename Size>
+  ShapeHandle Vector(const Size&) { return {}; }
   template <typename Rows, typename Columns>
   ShapeHandle Matrix(const Rows&, const Columns&) { return {}; }
   ShapeHandle Scalar() { return {}; }
   ShapeHandle UnknownShape() { return {}; }
+  DimensionHandle UnknownDim() { return {}; }
   void set_output(int, ShapeHandle) {}
 };
 
