@@ -1,4 +1,4 @@
-import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import { mul, type Tensor, type Tensor1D, type Tensor2D } from '@tensorflow/tfjs-core';
 import {
   type DecoderLayer,
   type LayerShape,
@@ -13,7 +13,8 @@ import type { DeviceDtype } from '../runtime/backend.js';
 import { BYTES_PER_ELEMENT, castTo, tensorFromBytes } from '../runtime/device-tensors.js';
 import type { ModelConfig } from './config.js';
 import type { DecoderWeights } from './decoder.js';
-import { type CheckedTensors, GATE_UP, QKV } from './families.js';
+import { type CheckedTensors, normNames, stackedNames } from './families.js';
+import { spreadRotatedRows } from './partial-rotation.js';
 import { WeightArena } from './weight-arena.js';
 
 /** `auto` keeps each matrix as the checkpoint stores it. */
@@ -59,10 +60,10 @@ export async function loadWeights(
     const embedTokens = await loader.matrix([embedding]);
     const layers: DecoderLayer[] = [];
     for (let index = 0; index < config.numLayers; index++) {
-      const tensors = await loadLayer(loader, `model.layers.${index}.`);
+      const tensors = await loadLayer(loader, config, `model.layers.${index}.`);
       layers.push(loader.layer(tensors, layerShape(config, index)));
     }
-    const norm = await loader.vector(['model.norm.weight']);
+    const norm = await loader.scaledVector(['model.norm.weight'], config.logitsScale);
     const lmHead = head === embedding ? embedTokens : await loader.matrix([head]);
     return { weights: { embedTokens, layers, norm, lmHead }, dispose: () => loader.dispose() };
   } catch (error) {
@@ -74,26 +75,46 @@ export async function loadWeights(
 function layerShape(config: ModelConfig, index: number): LayerShape {
   const { numHeads, numKeyValueHeads, headDim, rmsNormEps: epsilon } = config;
   const window = config.slidingWindowLayers[index] ? (config.slidingWindow ?? 0) : 0;
-  return { numHeads, numKeyValueHeads, headDim, window, epsilon };
+  const rotates = config.rotatedLayers[index]!;
+  return { numHeads, numKeyValueHeads, headDim, window, rotates, epsilon };
 }
 
-async function loadLayer(loader: Loader, prefix: string): Promise<LayerTensors> {
+async function loadLayer(
+  loader: Loader,
+  config: ModelConfig,
+  prefix: string,
+): Promise<LayerTensors> {
+  const { qkv, gateUp } = stackedNames(config);
+  const inOrder = config.rotaryDim === config.headDim ? undefined : spreadHeads(config);
   const names = (block: string, projections: readonly string[], kind: string) =>
     projections.map((projection) => `${prefix}${block}.${projection}.${kind}`);
+  const [before, after] = config.normsAfter ? [[], normNames(config)] : [normNames(config), []];
+  const norm = async (name: string | undefined) =>
+    name === undefined ? undefined : loader.vector([`${prefix}${name}.weight`]);
   return {
-    inputNorm: await loader.vector([`${prefix}input_layernorm.weight`]),
-    qkvProj: await loader.matrix(names('self_attn', QKV, 'weight')),
-    qkvBias: await loader.vectorIfUsed(names('self_attn', QKV, 'bias')),
+    inputNorm: await norm(before[0]),
+    qkvProj: await loader.matrix(names('self_attn', qkv, 'weight'), inOrder),
+    qkvBias: await loader.vectorIfUsed(names('self_attn', qkv, 'bias'), inOrder),
     queryNorm: await loader.vectorIfUsed(names('self_attn', ['q_norm'], 'weight')),
     keyNorm: await loader.vectorIfUsed(names('self_attn', ['k_norm'], 'weight')),
     oProj: await loader.matrix(names('self_attn', ['o_proj'], 'weight')),
     oBias: await loader.vectorIfUsed(names('self_attn', ['o_proj'], 'bias')),
-    postAttentionNorm: await loader.vector([`${prefix}post_attention_layernorm.weight`]),
-    gateUpProj: await loader.matrix(names('mlp', GATE_UP, 'weight')),
-    gateUpBias: await loader.vectorIfUsed(names('mlp', GATE_UP, 'bias')),
+    attentionOutputNorm: await norm(after[0]),
+    mlpNorm: await norm(before[1]),
+    gateUpProj: await loader.matrix(names('mlp', gateUp, 'weight')),
+    gateUpBias: await loader.vectorIfUsed(names('mlp', gateUp, 'bias')),
     downProj: await loader.matrix(names('mlp', ['down_proj'], 'weight')),
     downBias: await loader.vectorIfUsed(names('mlp', ['down_proj'], 'bias')),
+    mlpOutputNorm: await norm(after[1]),
   };
+}
+
+/** Puts the rows of a stack into the order that the decoder layer needs. */
+type Reorder = (bytes: Uint8Array, rows: number) => void;
+
+function spreadHeads(config: ModelConfig): Reorder {
+  const heads = config.numHeads + config.numKeyValueHeads;
+  return (bytes, rows) => spreadRotatedRows(bytes, rows, heads, config);
 }
 
 /** Reads tensors by name; several names are stacked along their first axis. */
@@ -114,16 +135,21 @@ class Loader {
     this.memory = new WeightArena(this.bytesTotal);
   }
 
-  async matrix(names: readonly string[]): Promise<Tensor2D> {
-    return (await this.stack(names, this.options.dtype)) as Tensor2D;
+  async matrix(names: readonly string[], reorder?: Reorder): Promise<Tensor2D> {
+    return (await this.stack(names, this.options.dtype, reorder)) as Tensor2D;
   }
 
-  async vector(names: readonly string[]): Promise<Tensor1D> {
-    return (await this.stack(names, 'float32')) as Tensor1D;
+  async vector(names: readonly string[], reorder?: Reorder): Promise<Tensor1D> {
+    return (await this.stack(names, 'float32', reorder)) as Tensor1D;
   }
 
-  async vectorIfUsed(names: readonly string[]): Promise<Tensor1D | undefined> {
-    return names.every((name) => this.used.has(name)) ? this.vector(names) : undefined;
+  async scaledVector(names: readonly string[], scale: number): Promise<Tensor1D> {
+    const vector = await this.vector(names);
+    return scale === 1 ? vector : (this.own(mul(vector, scale)) as Tensor1D);
+  }
+
+  async vectorIfUsed(names: readonly string[], reorder?: Reorder): Promise<Tensor1D | undefined> {
+    return names.every((name) => this.used.has(name)) ? this.vector(names, reorder) : undefined;
   }
 
   layer(tensors: LayerTensors, shape: LayerShape): DecoderLayer {
@@ -137,7 +163,11 @@ class Loader {
     this.owned.length = 0;
   }
 
-  private async stack(names: readonly string[], dtype: WeightDtype): Promise<Tensor> {
+  private async stack(
+    names: readonly string[],
+    dtype: WeightDtype,
+    reorder?: Reorder,
+  ): Promise<Tensor> {
     const infos = names.map((name) => this.info(name));
     const stored = infos.every(({ device }) => device === infos[0]!.device)
       ? infos[0]!.device
@@ -151,6 +181,7 @@ class Loader {
       await this.fill(info, stored, bytes.subarray(offset, offset + sizes[i]!));
       offset += sizes[i]!;
     }
+    reorder?.(bytes, rows);
     return this.own(toDevice(bytes, shape, stored, dtype === 'auto' ? stored : dtype));
   }
 

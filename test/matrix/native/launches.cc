@@ -126,14 +126,16 @@ void cut(const float* logits, const float* settings, int64_t B, int64_t apart, i
 
 void decoder_layer(const Layer& layer, const Tokens& tokens, const float* x, float* y, void*, cudaStream_t) {
   const auto& [H, G, D, K, I, window, epsilon, input_norm, post_norm, qkv, o, gate_up, down, qkv_bias, o_bias, query_norm,
-               key_norm, gate_up_bias, down_bias] = layer;
+               key_norm, gate_up_bias, down_bias, attention_output_norm, mlp_output_norm, norms_all_heads, rotates] = layer;
   const tensorflow::Attributes facts = {{"num_heads", H}, {"num_key_value_heads", G}, {"head_dim", D},
-                                        {"window", window}, {"epsilon", epsilon}};
+                                        {"window", window}, {"rotates", rotates}, {"epsilon", epsilon}};
+  const int64_t queries = norms_all_heads ? H * D : D, each_key = norms_all_heads ? G * D : D;
   const auto handle = execute("SdaDecoderLayerWeights", facts,
                               {vector_of(input_norm, K), tensor_of(qkv), vector_of(qkv_bias, qkv.N),
-                               vector_of(query_norm, D), vector_of(key_norm, D), tensor_of(o), vector_of(o_bias, K),
+                               vector_of(query_norm, queries), vector_of(key_norm, each_key), tensor_of(o), vector_of(o_bias, K),
                                vector_of(post_norm, K), tensor_of(gate_up), vector_of(gate_up_bias, 2 * I),
-                               tensor_of(down), vector_of(down_bias, K)});
+                               tensor_of(down), vector_of(down_bias, K), vector_of(attention_output_norm, K),
+                               vector_of(mlp_output_norm, K)});
   const int64_t R = tokens.N / tokens.T;
   const TensorShape cache = {1 + *std::max_element(tokens.row, tokens.row + R), G, tokens.capacity, D};
   const Tensor keys = variable(tokens.keys, cache), values = variable(tokens.values, cache);
