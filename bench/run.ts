@@ -6,7 +6,8 @@ import { packageRoot } from '../src/runtime/paths.js';
 import { type BenchRow, type KernelBench, runCase } from './harness.js';
 
 const KERNELS = [
-  'sda-step',
+  'step',
+  'cut',
   'sample',
   'linear',
   'decoder-layer',

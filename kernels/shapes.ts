@@ -1,5 +1,6 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { SdaError } from '../src/errors.js';
+import { MOST_STREAMS } from './step/contract.js';
 
 /**
  * Checks a kernel's input against an expected shape, where `null` stands for any size.
@@ -25,8 +26,17 @@ export function checkShape(
   );
 }
 
-/** Checks that logits hold two streams a query, [2 B, V], or one, [B, V]. Throws as `checkShape` does. */
-export function checkStreams(kernel: string, logits: Tensor, queries: number): void {
-  if (logits.shape[0] !== queries) checkShape(kernel, 'logits', logits, [2 * queries, null]);
-  checkShape(kernel, 'logits', logits, [null, null]);
+/**
+ * S, where logits hold S lines a query, [S B, V]; 1 where there is no query.
+ *
+ * @throws SdaError `bad-tensor` where they hold another number of lines than 1 to 8 a query.
+ */
+export function streamsOf(kernel: string, logits: Tensor, queries: number): number {
+  const [lines] = logits.shape;
+  const streams = queries > 0 ? lines! / queries : 1;
+  if (Number.isInteger(streams) && streams >= 1 && streams <= MOST_STREAMS) return streams;
+  throw new SdaError(
+    'bad-tensor',
+    `${kernel}: logits must have 1 to ${MOST_STREAMS} lines for each of ${queries} queries, but have the shape [${logits.shape.join(', ')}].`,
+  );
 }

@@ -2,15 +2,27 @@
 export type { AdapterSource } from './checkpoint/adapter/merge.js';
 export { type DecodeEvent, decode, type FinishReason, type Query } from './decode/generate.js';
 export { type ErrorCode, SdaError } from './errors.js';
+export { type LoadOptions, loadModel, SdaModel } from './generate/sda-model.js';
 export type {
   BatchOptions,
   BatchStep,
   GenerateRequest,
   GenerateStep,
   GenerateSummary,
-} from './generate-types.js';
+  SdaRule,
+  StepOf,
+  StreamRequest,
+} from './generate/types.js';
 export { AMPLIFICATIONS, type AmplificationName, amplify } from './method/amplification.js';
+export type {
+  Blend,
+  BlendChoice,
+  BlendDetails,
+  Mask,
+  Temperature,
+} from './method/blend.js';
 export { type ConformanceCase, conformanceStep } from './method/conformance.js';
+export { type Choice, type Draw, readDraw, type StepDraws, type StepRule } from './method/rule.js';
 export {
   DEFAULT_SETTINGS,
   MODES,
@@ -19,21 +31,33 @@ export {
   resolveSettings,
   type SdaSettings,
 } from './method/settings.js';
-export {
-  type Draw,
-  readDraw,
-  type StepDraws,
-  type StepRule,
-  sdaDistribution,
-  sdaRule,
-  type TokenChoice,
-} from './method/step.js';
+export { type SdaStep, sdaDistribution, sdaRule, type TokenChoice } from './method/step.js';
 export type { ModelConfig } from './model/config.js';
 export type { LoadProgress, WeightDtype } from './model/load.js';
 export type { QuantisedDtype } from './model/quantised-checkpoint.js';
 export { type QuantiseOptions, quantiseModel } from './quantise/quantise.js';
+export {
+  contextSteering,
+  RULES,
+  ruleNamed,
+  sdaSeveral,
+  selfDebiasing,
+} from './rules/catalogue.js';
+export {
+  blendRule,
+  type ChoiceOf,
+  type Mixture,
+  type Rule,
+  resolveSettingsOf,
+  SAMPLING,
+  type Sampling,
+  type SettingsOf,
+  type StreamOf,
+  type StreamSource,
+} from './rules/define.js';
+export { type HostQuery, type HostScore, hostRule } from './rules/host.js';
+export { type ScoreChoice, scoreRule } from './rules/score.js';
 export { type RuntimeInfo, startTensorFlow } from './runtime/tensorflow.js';
-export { type LoadOptions, loadModel, SdaModel } from './sda-model.js';
 export type { TemplateVariables } from './text/chat-template.js';
 export { CORES, type CoreName, INSTRUCTIONS } from './text/instructions.js';
 export { opensThinking, type Reasoning, splitReasoning, type TextPart } from './text/reasoning.js';

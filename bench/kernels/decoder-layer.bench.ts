@@ -23,20 +23,23 @@ function makeLayer({ hidden, intermediate, ...heads }: (typeof LAYERS)[number]) 
     inputNorm: tf.ones([hidden]) as tf.Tensor1D,
     qkvProj: weights((numHeads + 2 * numKeyValueHeads) * headDim, hidden),
     qkvBias: undefined,
+    attentionOutputNorm: undefined,
     queryNorm: undefined,
     keyNorm: undefined,
     oProj: weights(hidden, numHeads * headDim),
     oBias: undefined,
-    postAttentionNorm: tf.ones([hidden]) as tf.Tensor1D,
+    mlpNorm: tf.ones([hidden]) as tf.Tensor1D,
     gateUpProj: weights(2 * intermediate, hidden),
     gateUpBias: undefined,
     downProj: weights(hidden, intermediate),
     downBias: undefined,
+    mlpOutputNorm: undefined,
   };
   const bytes = [tensors.qkvProj, tensors.oProj, tensors.gateUpProj, tensors.downProj]
     .map(({ size }) => 2 * size)
     .reduce((a, b) => a + b);
-  return { layer: makeDecoderLayer(tensors, { ...heads, window: 0, epsilon: 1e-5 }), bytes };
+  const shape = { ...heads, window: 0, rotates: true, epsilon: 1e-5 };
+  return { layer: makeDecoderLayer(tensors, shape), bytes };
 }
 
 /** T new tokens of two streams after `past` cached ones. */

@@ -1,28 +1,32 @@
 import * as tf from '@tensorflow/tfjs-core';
-import { sample } from '../../kernels/sample/index.js';
+import { sample, sampleSettings } from '../../kernels/sample/index.js';
 import { sampleReference } from '../../kernels/sample/reference.js';
-import { sdaStep } from '../../kernels/sda-step/index.js';
+import { step, stepNumbers } from '../../kernels/step/index.js';
 import type { BenchCase, KernelBench } from '../harness.js';
 
 const VOCABULARIES = [32000, 49152, 128256, 151936];
 const CUTS = { topK: 0, topP: 0.95, minP: 0, greedy: false };
-const STEP = { t0: 0.6, sigma: 0.01, tMin: 0.2, plausibility: 0, base: false };
+const STEP = { weights: [-0.4, 0], t0: 0.6, sigma: 0.01, tMin: 0.2 };
 
 function makeCase(V: number, B: number): BenchCase {
   const logits = tf.randomNormal<tf.Rank.R2>([2 * B, V], 0, 3, 'float32', 1);
-  const strength = tf.fill([B], 0.4) as tf.Tensor1D;
-  const { logProbs, stats } = sdaStep({ logits, strength, ...STEP });
+  const lines = stepNumbers(Array(B).fill(STEP), 2);
+  const numbers = tf.tensor2d(lines, [B, lines.length / B]);
+  const kinds = { anchor: 1, pair: [0, 1], temperature: 'divergence' } as const;
+  const { logProbs, stats } = step({ logits, numbers, ...kinds });
+  const cuts = sampleSettings(Array(B).fill(CUTS));
+  const settings = tf.tensor2d(cuts.values, [B, cuts.values.length / B]);
   const uniforms = tf.tensor1d(Array.from({ length: B }, (_, query) => (query + 0.5) / B));
-  const inputs = { logProbs, logits, stats, uniforms };
+  const inputs = { logProbs, logits, stats, settings, uniforms };
   return {
     label: `V=${V} queries=${B} top-p ${CUTS.topP}`,
     bytes: B * V * 4,
     tolerance: 1e-5,
     variants: [
-      { name: 'product', run: () => [sample({ ...inputs, ...CUTS })] },
-      { name: 'reference', run: () => sampleReference(inputs, CUTS) },
+      { name: 'product', run: () => [sample({ ...inputs, ...cuts.kinds })] },
+      { name: 'reference', run: () => sampleReference(inputs, cuts.kinds) },
     ],
-    dispose: () => tf.dispose([strength, ...Object.values(inputs)]),
+    dispose: () => tf.dispose([numbers, ...Object.values(inputs)]),
   };
 }
 

@@ -34,6 +34,7 @@ struct Heads {
   int H, G, D, window, span;  // positions of a span
   float epsilon;
   const float *query_norm, *key_norm;
+  bool rotates;
 };
 
 // Shared memory of a block, in floats: parts that begin at multiples of four.
@@ -70,7 +71,7 @@ int64_t tokens_a_launch(const Layer& layer, const Tokens& tokens) {
   return most < 1 ? 1 : most < tokens.N ? most : tokens.N;
 }
 
-// A warp turns one head of a token by its place: its norm, where there is one, then the rotary embedding.
+// A warp turns one head of a token by its place: its norm, then the rotary embedding, each where there is one.
 __device__ void turn(const float* head, const float* norm, float epsilon, const float* rotation, int D, float* to,
                      float* also) {
   const int lane = threadIdx.x % kWarp, half = D / 2;
@@ -83,11 +84,16 @@ __device__ void turn(const float* head, const float* norm, float epsilon, const 
   for (int d = lane; d < half; d += kWarp) {
     const float a = norm ? head[d] * scale * norm[d] : head[d];
     const float b = norm ? head[d + half] * scale * norm[d + half] : head[d + half];
-    const float c = rotation[d], s = rotation[half + d];
+    const float c = rotation ? rotation[d] : 1.0f, s = rotation ? rotation[half + d] : 0.0f;
     const float first = a * c - b * s, second = b * c + a * s;
     to[d] = first, to[d + half] = second;
     if (also) also[d] = first, also[d + half] = second;
   }
+}
+
+// Null where heads are not rotated.
+__device__ const float* rotation_of(const Heads& heads, const Tokens& tokens, int32_t position) {
+  return heads.rotates ? tokens.rotation + static_cast<int64_t>(position) * heads.D : nullptr;
 }
 
 __device__ void copy(const float* from, int D, float* to, float* also) {
@@ -105,7 +111,7 @@ __global__ void append(Heads heads, Tokens tokens, float* projected) {
   const int32_t position = tokens.position[token];
   float* line = projected + token * (H + 2 * G) * D;
   if (position < 0) return;
-  const float* rotation = tokens.rotation + static_cast<int64_t>(position) * D;
+  const float* rotation = rotation_of(heads, tokens, position);
   const int64_t row = tokens.row[token / tokens.T];
   for (int h = threadIdx.x / kWarp; h < H + 2 * G; h += kAppendThreads / kWarp) {
     float* head = line + h * D;
@@ -147,7 +153,7 @@ __global__ void __launch_bounds__(kThreads, kThreads > 256 ? 2 : 3)
 
   const float* const line = projected + token * (H + 2 * G) * D;
   if constexpr (kAppends) {
-    const float* rotation = tokens.rotation + static_cast<int64_t>(position) * D;
+    const float* rotation = rotation_of(heads, tokens, position);
     for (int q = warp; q < group && position >= 0; q += kWarps)
       turn(line + (g * group + q) * D, heads.query_norm, heads.epsilon, rotation, D, query + q * D, nullptr);
     if (appends && warp == kWarps - 1)
@@ -222,7 +228,9 @@ void attend(const Layer& layer, const Tokens& tokens, float* projected, float* s
             cudaStream_t stream) {
   const Heads heads = {static_cast<int>(layer.H),      static_cast<int>(layer.G), static_cast<int>(layer.D),
                        static_cast<int>(layer.window), span_of(layer),            layer.epsilon,
-                       layer.query_norm,               layer.key_norm};
+                       layer.norms_all_heads ? nullptr : layer.query_norm,
+                       layer.norms_all_heads ? nullptr : layer.key_norm,
+                       layer.rotates};
   const int spans = static_cast<int>(spans_of(layer, tokens));
   const int64_t some = tokens_a_launch(layer, tokens);
   if (tokens.T == 1) return launch<true>(heads, tokens, some, projected, spans, scratch, out, stream);

@@ -2,7 +2,9 @@
 //
 //   h = norm(x);  q, k, v = qkv(h);  q, k = rotate(head_norm(q)), rotate(head_norm(k))
 //   cache[row][slot = position] = k, v
-//   y = x + o(softmax(q K^T / sqrt(D)) V)   over the slots 0..position (or the last `window` of them)
+//   y = x + norm(o(softmax(q K^T / sqrt(D)) V))   over the slots 0..position (or the last `window` of them)
+//
+// Each norm, and the rotation, only where the layer has it. A head norm is of each head, or of all of q and all of k.
 #pragma once
 
 #include <vector>
@@ -10,6 +12,7 @@
 #include "../linear/project.h"
 #include "heads.h"
 #include "layer.h"
+#include "output.h"
 
 namespace sda {
 
@@ -28,6 +31,7 @@ class Attention {
     TF_RETURN_IF_ERROR(hidden_.allocate(ctx, tokens, layer.qkv));
     TF_RETURN_IF_ERROR(mixed_.allocate(ctx, tokens, layer.o));
     for (int64_t token = 0; token < tokens; token++) mixed_.clear_end(token);
+    TF_RETURN_IF_ERROR(output_.allocate(ctx, layer.attention_output_norm, tokens));
     stride_ = round_up(layer.D, kStep);
     TF_RETURN_IF_ERROR(
         ctx->allocate_temp(DT_FLOAT, TensorShape({tokens, layer.width()}), &projected_));
@@ -50,28 +54,36 @@ class Attention {
                         for (int64_t piece = begin; piece < end; piece++)
                           attend(layer, places, piece / G, piece % G);
                       }});
-    add_split_phase(mixed_, phases);
-    phases.push_back(project_phase(layer.o, 1, mixed_,
-                                   add_to(y, tokens, layer.hidden(), values_of(layer.o_bias), x)));
+    output_.add_phases({layer.o, layer.o_bias, layer.attention_output_norm, layer.epsilon}, mixed_, x, y, phases);
   }
 
  private:
+  static void norm_in_place(float* values, int64_t count, const float* norm, float epsilon) {
+    const float scale = rms_scale(values, count, epsilon);
+    for (int64_t i = 0; i < count; i++) values[i] = values[i] * scale * norm[i];
+  }
+
   // Rotated queries of one token to the scratch, its keys and values to the cache.
   void append(const DecoderLayer& layer, const TokenPlaces& places, int64_t token) {
     const int64_t H = layer.H, G = layer.G, D = layer.D, position = places.position[token];
     if (position < 0) return;
-    const float* line = projected_.flat<float>().data() + token * layer.width();
-    const float* rotation = places.rotation + position * D;
+    float* line = projected_.flat<float>().data() + token * layer.width();
+    const float* rotation = layer.rotates ? places.rotation + position * D : nullptr;
+    const float *query_norm = values_of(layer.query_norm), *key_norm = values_of(layer.key_norm);
+    if (layer.norms_all_heads()) {
+      norm_in_place(line, H * D, query_norm, layer.epsilon);
+      norm_in_place(line + H * D, G * D, key_norm, layer.epsilon);
+      query_norm = key_norm = nullptr;
+    }
     for (int64_t h = 0; h < H; h++) {
       float* to = queries_of(token, h, H);
-      norm_and_rotate(line + h * D, D, values_of(layer.query_norm), layer.epsilon, rotation, to);
+      norm_and_rotate(line + h * D, D, query_norm, layer.epsilon, rotation, to);
       std::fill(to + D, to + stride_, 0.0f);
     }
     const int64_t row = places.row[token / places.T];
     for (int64_t g = 0; g < G; g++) {
       const int64_t slot = ((row * G + g) * places.capacity + position) * D;
-      norm_and_rotate(line + (H + g) * D, D, values_of(layer.key_norm), layer.epsilon, rotation,
-                      places.keys + slot);
+      norm_and_rotate(line + (H + g) * D, D, key_norm, layer.epsilon, rotation, places.keys + slot);
       std::copy_n(line + (H + G + g) * D, D, places.values + slot);
     }
   }
@@ -104,6 +116,7 @@ class Attention {
 
   int64_t stride_;
   PackedRows hidden_, mixed_;
+  Output output_;
   Tensor projected_, queries_;
 };
 

@@ -9,24 +9,30 @@ export interface LayerShape {
   readonly headDim: number;
   /** How many positions back a token sees, itself included; 0 for all */
   readonly window: number;
+  /** Whether queries and keys are rotated by their position */
+  readonly rotates: boolean;
   /** Epsilon of all RMSNorms */
   readonly epsilon: number;
 }
 
 /**
- * The weights of a layer; names are the checkpoint's, with projections of one input stacked. Vectors are
- * float32, matrices float32, bfloat16, float16 or quantised, `gateUpProj` then in two parts.
+ * The weights of a layer; projections of one input are stacked. Vectors are float32, matrices float32, bfloat16,
+ * float16 or quantised, `gateUpProj` then in two parts.
  */
 export interface LayerTensors {
-  readonly inputNorm: Tensor1D; // [K]
+  /** RMSNorm of what attention takes (most families), and of what it adds (OLMo 2) */
+  readonly inputNorm: Tensor1D | undefined; // [K]
+  readonly attentionOutputNorm: Tensor1D | undefined; // [K]
   readonly qkvProj: Tensor2D; // [(H + 2 G) D, K]: q_proj, k_proj, v_proj
   readonly qkvBias: Tensor1D | undefined;
-  /** RMSNorm weights of each head, both or neither (Qwen3) */
-  readonly queryNorm: Tensor1D | undefined; // [D]
+  /** RMSNorm weights, both or neither: of each head, [D] (Qwen3), or of all together, [H D] and [G D] (OLMo 2) */
+  readonly queryNorm: Tensor1D | undefined;
   readonly keyNorm: Tensor1D | undefined;
   readonly oProj: Tensor2D; // [K, H D]
   readonly oBias: Tensor1D | undefined;
-  readonly postAttentionNorm: Tensor1D; // [K]
+  /** RMSNorm of what the MLP takes, and of what it adds */
+  readonly mlpNorm: Tensor1D | undefined; // [K]
+  readonly mlpOutputNorm: Tensor1D | undefined; // [K]
   readonly gateUpProj: Tensor2D; // [2 I, K]: gate_proj, up_proj
   readonly gateUpBias: Tensor1D | undefined;
   readonly downProj: Tensor2D; // [K, I]

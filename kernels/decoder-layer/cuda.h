@@ -9,13 +9,15 @@
 namespace sda {
 namespace cuda {
 
-// A layer's weights on the device; biases and head norms may be null. Shapes as in ../layer.h.
+// A layer's weights on the device; biases and norms may be null. Shapes as in layer.h.
 struct Layer {
   int64_t H, G, D, K, I, window;
   float epsilon;
   const float *input_norm, *post_norm;
   Weights qkv, o, gate_up, down;
   const float *qkv_bias, *o_bias, *query_norm, *key_norm, *gate_up_bias, *down_bias;
+  const float *attention_output_norm = nullptr, *mlp_output_norm = nullptr;
+  bool norms_all_heads = false, rotates = true;
 };
 
 // Where N = R T new tokens stand, and the cache; all on the device.

@@ -8,8 +8,8 @@
 
 namespace sda {
 
-// RMSNorm of one head (where `norm` is given), then the rotary embedding in the half-split form of the Hugging
-// Face checkpoints: (a, b) -> (a cos - b sin, b cos + a sin) for the two halves of the head.
+// RMSNorm of one head (where `norm` is given), then the rotary embedding (where `rotation` is) in the half-split form
+// of the Hugging Face checkpoints: (a, b) -> (a cos - b sin, b cos + a sin) for the two halves of the head.
 // rotation: D / 2 cosines, then D / 2 sines. `to` may be `from`.
 inline void norm_and_rotate(const float* from, int64_t D, const float* norm, float epsilon,
                             const float* rotation, float* to) {
@@ -18,6 +18,10 @@ inline void norm_and_rotate(const float* from, int64_t D, const float* norm, flo
     float squares = 0.0f;
     for (int64_t d = 0; d < D; d++) squares += from[d] * from[d];
     scale = 1.0f / std::sqrt(squares / static_cast<float>(D) + epsilon);
+  }
+  if (!rotation) {
+    for (int64_t d = 0; d < D; d++) to[d] = norm ? from[d] * scale * norm[d] : from[d];
+    return;
   }
   const int64_t half = D / 2;
   for (int64_t d = 0; d < half; d++) {

@@ -54,21 +54,24 @@ export function makeDecoderLayer(tensors: LayerTensors, shape: LayerShape): Deco
         attr.int('num_key_value_heads', shape.numKeyValueHeads),
         attr.int('head_dim', shape.headDim),
         attr.int('window', shape.window),
+        attr.bool('rotates', shape.rotates),
         attr.float('epsilon', shape.epsilon),
       ],
       [
-        tensors.inputNorm,
+        tensors.inputNorm ?? absent,
         tensors.qkvProj,
         tensors.qkvBias ?? absent,
         tensors.queryNorm ?? absent,
         tensors.keyNorm ?? absent,
         tensors.oProj,
         tensors.oBias ?? absent,
-        tensors.postAttentionNorm,
+        tensors.mlpNorm ?? absent,
         tensors.gateUpProj,
         tensors.gateUpBias ?? absent,
         tensors.downProj,
         tensors.downBias ?? absent,
+        tensors.attentionOutputNorm ?? absent,
+        tensors.mlpOutputNorm ?? absent,
       ],
     )[0]!;
   });
@@ -77,10 +80,11 @@ export function makeDecoderLayer(tensors: LayerTensors, shape: LayerShape): Deco
 
 /**
  * Decoder layers, one after the other, for new tokens over a key-value cache of each. With `h = norm(x)` a layer
- * projects h to q, k and v, normalises (optional) and rotates queries and keys, writes keys and values into their cache
+ * projects h to q, k and v, normalises and rotates queries and keys, writes keys and values into their cache
  * slots, attends to every slot at or before each token's position, `softmax(q k^T / sqrt(D)) v`, projects the result with
- * `o` and adds x; then it adds `(silu(h gate^T) * (h up^T)) down^T` with `h` the norm of that. Its result is the x of the
- * next. All in one call: calls cost time of their own.
+ * `o`, normalises it and adds x; then it adds the norm of `(silu(h gate^T) * (h up^T)) down^T` with `h` the norm of that.
+ * Norms that a layer does not have, and a rotation that it does not make, are left out. Its result is the x of the next.
+ * All in one call: calls cost time of their own.
  *
  * @returns float32 [R * T, K]; lines of padding hold no meaning. The caller disposes it.
  * @throws SdaError `bad-tensor` when shapes disagree. Positions must lie in -1..capacity-1 and below
@@ -97,7 +101,7 @@ export function decoderLayers({ x, layers, places, caches }: DecoderLayersArgs):
     );
   }
   for (const { tensors, shape } of layers) {
-    checkShape('decoderLayers', 'x', x, [tokens, tensors.inputNorm.shape[0]]);
+    checkShape('decoderLayers', 'x', x, [tokens, tensors.oProj.shape[0]]);
     checkShape('decoderLayers', 'rotation', rotation, [null, shape.headDim]);
   }
   checkShape('decoderLayers', 'rows', rows, [positions.shape[0]]);
@@ -118,18 +122,21 @@ function checkLayer(tensors: LayerTensors, shape: LayerShape): void {
     if (tensor) checkShape('makeDecoderLayer', name, tensor, expected);
   };
   const width = (numHeads + 2 * numKeyValueHeads) * headDim;
+  const hidden = tensors.inputNorm?.shape[0] ?? tensors.oProj.shape[0];
+  const together = (tensors.queryNorm?.size ?? 0) > headDim;
   check('inputNorm', [null]);
-  const hidden = tensors.inputNorm.shape[0];
   check('qkvProj', [width, hidden]);
   check('qkvBias', [width]);
-  check('queryNorm', [headDim]);
-  check('keyNorm', [headDim]);
+  check('queryNorm', [together ? numHeads * headDim : headDim]);
+  check('keyNorm', [together ? numKeyValueHeads * headDim : headDim]);
   check('oProj', [hidden, numHeads * headDim]);
   check('oBias', [hidden]);
-  check('postAttentionNorm', [hidden]);
+  check('attentionOutputNorm', [hidden]);
+  check('mlpNorm', [hidden]);
   check('downProj', [hidden, null]);
   const intermediate = tensors.downProj.shape[1];
   check('gateUpProj', [2 * intermediate, hidden]);
   check('gateUpBias', [2 * intermediate]);
   check('downBias', [hidden]);
+  check('mlpOutputNorm', [hidden]);
 }

@@ -22,6 +22,7 @@ class DecoderLayerWeightsOp : public OpKernel {
     OP_REQUIRES_OK(ctx, ctx->GetAttr("num_key_value_heads", &G_));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("head_dim", &D_));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("window", &window_));
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("rotates", &rotates_));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("epsilon", &epsilon_));
     OP_REQUIRES(ctx, H_ % G_ == 0 && D_ % 2 == 0,
                 absl::InvalidArgumentError(absl::StrCat(
@@ -36,12 +37,14 @@ class DecoderLayerWeightsOp : public OpKernel {
     layer->G = G_;
     layer->D = D_;
     layer->window = window_;
+    layer->rotates = rotates_;
     layer->epsilon = epsilon_;
     Tensor* const tensors[] = {&layer->input_norm, &layer->qkv,      &layer->qkv_bias,
                                &layer->query_norm, &layer->key_norm, &layer->o,
                                &layer->o_bias,     &layer->post_norm, &layer->gate_up,
-                               &layer->gate_up_bias, &layer->down,   &layer->down_bias};
-    for (int i = 0; i < 12; i++) *tensors[i] = ctx->input(i);
+                               &layer->gate_up_bias, &layer->down,   &layer->down_bias,
+                               &layer->attention_output_norm, &layer->mlp_output_norm};
+    for (int i = 0; i < 14; i++) *tensors[i] = ctx->input(i);
     OP_REQUIRES_OK(ctx, check(*layer));
     Tensor* output = nullptr;
     OP_REQUIRES_OK(ctx, ctx->allocate_output(0, TensorShape({}), &output));
@@ -56,23 +59,27 @@ class DecoderLayerWeightsOp : public OpKernel {
       if (!required && tensor.NumElements() == 0) return absl::OkStatus();
       return check_shape(kOp, name, tensor, {size});
     };
-    TF_RETURN_IF_ERROR(check_shape(kOp, "input_norm", layer.input_norm, {-1}));
+    TF_RETURN_IF_ERROR(check_matrix(kOp, "o", layer.o, -1, H_ * D_));
     const int64_t K = layer.hidden();
+    const bool all_heads = layer.norms_all_heads();
+    TF_RETURN_IF_ERROR(vector("input_norm", layer.input_norm, K, false));
     TF_RETURN_IF_ERROR(check_matrix(kOp, "qkv", layer.qkv, layer.width(), K));
     TF_RETURN_IF_ERROR(vector("qkv_bias", layer.qkv_bias, layer.width(), false));
-    TF_RETURN_IF_ERROR(vector("query_norm", layer.query_norm, D_, false));
-    TF_RETURN_IF_ERROR(vector("key_norm", layer.key_norm, D_, false));
-    TF_RETURN_IF_ERROR(check_matrix(kOp, "o", layer.o, K, H_ * D_));
+    TF_RETURN_IF_ERROR(vector("query_norm", layer.query_norm, all_heads ? H_ * D_ : D_, false));
+    TF_RETURN_IF_ERROR(vector("key_norm", layer.key_norm, all_heads ? G_ * D_ : D_, all_heads));
     TF_RETURN_IF_ERROR(vector("o_bias", layer.o_bias, K, false));
-    TF_RETURN_IF_ERROR(vector("post_norm", layer.post_norm, K, true));
+    TF_RETURN_IF_ERROR(vector("attention_output_norm", layer.attention_output_norm, K, false));
+    TF_RETURN_IF_ERROR(vector("post_norm", layer.post_norm, K, false));
     TF_RETURN_IF_ERROR(check_matrix(kOp, "down", layer.down, K, -1));
     const int64_t I = columns_of(layer.down);
     TF_RETURN_IF_ERROR(check_matrix(kOp, "gate_up", layer.gate_up, 2 * I, K, 2));
     TF_RETURN_IF_ERROR(vector("gate_up_bias", layer.gate_up_bias, 2 * I, false));
-    return vector("down_bias", layer.down_bias, K, false);
+    TF_RETURN_IF_ERROR(vector("down_bias", layer.down_bias, K, false));
+    return vector("mlp_output_norm", layer.mlp_output_norm, K, false);
   }
 
   int64_t H_, G_, D_, window_;
+  bool rotates_;
   float epsilon_;
 };
 

@@ -1,7 +1,8 @@
 // The MLP half of a decoder layer, as phases for run_phases:
 //
-//   y = x + down(silu(gate(h)) * up(h)),  h = norm(x),  silu(z) = z / (1 + e^-z)
+//   y = x + norm(down(silu(gate(h)) * up(h))),  h = norm(x),  silu(z) = z / (1 + e^-z)
 //
+// Each norm only where the layer has it.
 // A thread meets row i of gate and of up together, and the activations stay in the cache, in the order in which
 // the rows of `down` unpack.
 #pragma once
@@ -11,6 +12,7 @@
 #include "../linear/project.h"
 #include "../math.h"
 #include "layer.h"
+#include "output.h"
 
 namespace sda {
 
@@ -20,7 +22,7 @@ class Mlp {
     TF_RETURN_IF_ERROR(hidden_.allocate(ctx, tokens, layer.gate_up));
     TF_RETURN_IF_ERROR(activations_.allocate(ctx, tokens, layer.down));
     for (int64_t token = 0; token < tokens; token++) activations_.clear_end(token);
-    return absl::OkStatus();
+    return output_.allocate(ctx, layer.mlp_output_norm, tokens);
   }
 
   // Phases from x [tokens, K] to y [tokens, K]. Everything must outlive them.
@@ -31,9 +33,7 @@ class Mlp {
                                    [&layer, tokens, this](int64_t n, int64_t count, const float* dots) {
                                      activate(layer, tokens, n, count, dots);
                                    }));
-    add_split_phase(activations_, phases);
-    phases.push_back(project_phase(layer.down, 1, activations_,
-                                   add_to(y, tokens, layer.hidden(), values_of(layer.down_bias), x)));
+    output_.add_phases({layer.down, layer.down_bias, layer.mlp_output_norm, layer.epsilon}, activations_, x, y, phases);
   }
 
  private:
@@ -59,6 +59,7 @@ class Mlp {
   }
 
   PackedRows hidden_, activations_;
+  Output output_;
 };
 
 }  // namespace sda

@@ -1,6 +1,6 @@
 // SdaDecoderLayers: L layers of a Llama- or Qwen-like decoder, for new tokens over a key-value cache of each.
 //
-//   y = mlp(attention(x)), each with its RMSNorm and residual: attention.h, mlp.h; y is the x of the next layer
+//   y = mlp(attention(x)), each with its RMSNorms and residual: attention.h, mlp.h; y is the x of the next layer
 //
 //   x [R T, K], rotation [P, D] float32, a line a position; positions [R, T], rows [R] int32;
 //   layers: handles made by SdaDecoderLayerWeights, matrices float32, bfloat16, float16 or quantised (../linear/matrix.h);
@@ -19,7 +19,7 @@
 
 namespace sda {
 
-// An absent vector (a bias, a head norm) is empty.
+// An absent vector (a bias, a norm) is empty.
 REGISTER_OP("SdaDecoderLayerWeights")
     .Input("input_norm: float")
     .Input("qkv: Tqkv")
@@ -33,6 +33,8 @@ REGISTER_OP("SdaDecoderLayerWeights")
     .Input("gate_up_bias: float")
     .Input("down: Tdown")
     .Input("down_bias: float")
+    .Input("attention_output_norm: float")
+    .Input("mlp_output_norm: float")
     .Output("layer: resource")
     .Attr("Tqkv: {float, bfloat16, half, int32}")
     .Attr("To: {float, bfloat16, half, int32}")
@@ -42,6 +44,7 @@ REGISTER_OP("SdaDecoderLayerWeights")
     .Attr("num_key_value_heads: int >= 1")
     .Attr("head_dim: int >= 2")
     .Attr("window: int >= 0")
+    .Attr("rotates: bool")
     .Attr("epsilon: float")
     .SetIsStateful()
     .SetShapeFn([](InferenceContext* c) {

@@ -57,7 +57,9 @@ class DecoderLayersGpuOp : public LayersKernel {
                                  weights_of(layer.gate_up), weights_of(layer.down),
                                  values_of(layer.qkv_bias), values_of(layer.o_bias),
                                  values_of(layer.query_norm), values_of(layer.key_norm),
-                                 values_of(layer.gate_up_bias), values_of(layer.down_bias)};
+                                 values_of(layer.gate_up_bias), values_of(layer.down_bias),
+                                 values_of(layer.attention_output_norm), values_of(layer.mlp_output_norm),
+                                 layer.norms_all_heads(), layer.rotates};
     TF_RETURN_IF_ERROR(allocate_bytes(ctx, cuda::layer_scratch_bytes(weights, tokens), &scratch));
     cuda::decoder_layer(weights, tokens, x.flat<float>().data(), y->flat<float>().data(), scratch.data(),
                         stream_of(ctx));

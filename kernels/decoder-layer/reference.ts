@@ -48,12 +48,13 @@ export function decoderLayersReference(
   return [x];
 }
 
-/** x + o(attention(norm(x))); the caches are TensorFlow variables updated in place. */
+/** x + norm(o(attention(norm(x)))); the caches are TensorFlow variables updated in place. */
 function attention(inputs: DecoderLayersInputs, layer: DecoderLayer, cache: LayerCache): Tensor2D {
   return tidy(() => {
     const { x } = inputs;
     const { inputNorm, queryNorm, keyNorm, qkvProj, qkvBias, oProj, oBias } = layer.tensors;
-    const { numHeads, numKeyValueHeads: kvHeads, headDim, window, epsilon } = layer.shape;
+    const { attentionOutputNorm: outputNorm } = layer.tensors;
+    const { numHeads, numKeyValueHeads: kvHeads, headDim, window, rotates, epsilon } = layer.shape;
     const { capacity } = cache;
     const [R, T] = inputs.positions.shape;
     const positions = inputs.positions.dataSync() as Int32Array;
@@ -67,8 +68,14 @@ function attention(inputs: DecoderLayersInputs, layer: DecoderLayer, cache: Laye
     const sizes = [numHeads * headDim, kvHeads * headDim, kvHeads * headDim];
     const [flatQ, flatK, flatV] = split(qkv, sizes, 1);
     const heads = (flat: Tensor, count: number) => reshape(flat, [R * T, count, headDim]);
-    const q = rotate(normHeads(heads(flatQ!, numHeads), queryNorm, epsilon), rotation);
-    const k = rotate(normHeads(heads(flatK!, kvHeads), keyNorm, epsilon), rotation);
+    const turned = (flat: Tensor, count: number, norm: Tensor1D | undefined) => {
+      const together = norm !== undefined && norm.size > headDim;
+      const whole = together ? rmsNormReference(flat, norm, epsilon) : flat;
+      const each = normHeads(heads(whole, count), together ? undefined : norm, epsilon);
+      return rotates ? rotate(each, rotation) : each;
+    };
+    const q = turned(flatQ!, numHeads, queryNorm);
+    const k = turned(flatK!, kvHeads, keyNorm);
     const v = heads(flatV!, kvHeads);
 
     const slots = slotIndices(positions, rows, T, kvHeads);
@@ -89,24 +96,35 @@ function attention(inputs: DecoderLayersInputs, layer: DecoderLayer, cache: Laye
     const weights = reshape(softmax(masked), [R, kvHeads, group * T, capacity]);
     const mixed = reshape(matMul(weights, values), [R, kvHeads, group, T, headDim]);
     const joined = reshape(transpose(mixed, [0, 3, 1, 2, 4]), [R * T, numHeads * headDim]);
-    return linearOf(joined as Tensor2D, oProj, { bias: oBias, residual: x });
+    return addOutput(x, joined as Tensor2D, oProj, { bias: oBias, norm: outputNorm, epsilon });
   });
 }
 
-/** x + down(silu(gate(h)) * up(h)) with h = norm(x) */
+/** x + norm(down(silu(gate(h)) * up(h))) with h = norm(x) */
 function gatedMlp(x: Tensor2D, { tensors, shape: { epsilon } }: DecoderLayer): Tensor2D {
   return tidy(() => {
-    const { postAttentionNorm: norm, gateUpProj, gateUpBias, downProj, downBias } = tensors;
+    const { mlpNorm: norm, gateUpProj, gateUpBias, downProj, downBias, mlpOutputNorm } = tensors;
     const gateUp = linearOf(x, gateUpProj, { bias: gateUpBias, norm, epsilon });
     const [gate, up] = split(gateUp, 2, 1);
     const activations = mul(mul(gate!, sigmoid(gate!)), up!) as Tensor2D;
-    return linearOf(activations, downProj, { bias: downBias, residual: x });
+    return addOutput(x, activations, downProj, { bias: downBias, norm: mlpOutputNorm, epsilon });
   });
+}
+
+/** x + norm(h weight^T + bias), the norm only where there is one. */
+function addOutput(
+  x: Tensor2D,
+  h: Tensor2D,
+  weight: Tensor2D,
+  { bias, norm, epsilon }: Omit<Around, 'residual'> & { readonly epsilon: number },
+): Tensor2D {
+  if (!norm) return linearOf(h, weight, { bias, residual: x });
+  return add(x, rmsNormReference(linearOf(h, weight, { bias }), norm, epsilon));
 }
 
 interface Around {
   readonly bias?: Tensor1D | undefined;
-  readonly norm?: Tensor1D;
+  readonly norm?: Tensor1D | undefined;
   readonly epsilon?: number;
   readonly residual?: Tensor2D;
 }

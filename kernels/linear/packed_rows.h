@@ -58,21 +58,23 @@ struct PackedRows {
   }
 };
 
+// 1 / RMS of K values.
+inline float rms_scale(const float* from, int64_t K, float epsilon) {
+  Vec squares = {};
+  int64_t k = 0;
+  for (; k + kLanes <= K; k += kLanes) {
+    const Vec v = load(from + k);
+    squares += v * v;
+  }
+  float sum = sum_lanes(squares);
+  for (; k < K; k++) sum += from[k] * from[k];
+  return 1.0f / std::sqrt(sum / static_cast<float>(K) + epsilon);
+}
+
 // RMSNorm (norm may be null) and packing of one row.
 template <typename W>
 void norm_and_pack(const float* from, int64_t K, const float* norm, float epsilon, float* to) {
-  float scale = 1.0f;
-  if (norm) {
-    Vec squares = {};
-    int64_t k = 0;
-    for (; k + kLanes <= K; k += kLanes) {
-      const Vec v = load(from + k);
-      squares += v * v;
-    }
-    float sum = sum_lanes(squares);
-    for (; k < K; k++) sum += from[k] * from[k];
-    scale = 1.0f / std::sqrt(sum / static_cast<float>(K) + epsilon);
-  }
+  const float scale = norm ? rms_scale(from, K, epsilon) : 1.0f;
   for (int64_t k = 0; k < K; k += kStep) {
     const int64_t n = std::min<int64_t>(kStep, K - k);
     float step[kStep] = {};

@@ -7,7 +7,8 @@
 //   2. collect     the bin in which the cut falls, each block for itself; the masses of tiles of tokens above it; its
 //                  own tokens become candidates; a query's last block cuts among these, then draws: over tiles, and
 //                  within one
-// Two launches, two more where top-k and top-p are both on. Greedy takes two: the best of each tile, the best of all.
+// Two launches, two more where some query has a top-k. Greedy takes two: the best of each tile, the best of all. Blocks of
+// queries that a launch does not concern end at once.
 // Bytes per query and token: 4 a launch, from the second-level cache where the step wrote them just before; 8 written
 // and some tens read for a candidate: few but where very many tokens are about as likely as the cut.
 //
@@ -16,17 +17,13 @@
 
 #include "cuda.h"
 
-#include "../fours.h"
-#include "cuda_select.h"
+#include "cuda_draw.h"
 
 namespace sda {
 namespace cuda {
 namespace {
 
 using namespace sampling;
-
-constexpr int kTile = kThreads * kPerThread;
-constexpr int kBinsPerThread = kBins / kThreads;
 
 constexpr int kAtOnce = 3, kCollectAtOnce = 2;  // blocks of a multiprocessor: their registers leave room for that
 #if defined(SDA_CUDA_EMULATE)
@@ -52,67 +49,8 @@ struct Scratch {
   Rank* candidates;  // [queries, V]
 };
 
-// The cut that two launches make.
-struct Request {
-  bool by_count;  // top-k, else top-p
-  int64_t top_k;
-  float top_p, min_p;
-  bool within_limit;  // after top-k
-  bool draws;         // no other cut follows
-};
-
-struct Drawing {
-  const float *log_probs, *logits, *stats, *uniforms;
-  float* draw;
-  int64_t S, V;
-  int tiles;
-  bool fours, logits_in_fours;  // see in_fours
-};
-
 __device__ Kept limit_of(const Request& request, const State& state) {
   return request.within_limit ? state.limit : Kept{kBins, 0};
-}
-
-struct Tokens {
-  float x[kPerThread];  // log-probabilities
-};
-
-// The first of a thread's neighbouring tokens of a tile.
-__device__ int64_t first_token(int tile) { return static_cast<int64_t>(tile) * kTile + kPerThread * threadIdx.x; }
-
-__device__ Tokens load_tile(const Drawing& in, int64_t q, int tile) {
-  Tokens tokens;
-  load_four(in.log_probs + q * in.V, first_token(tile), in.V, in.fours, -kInfinity, tokens.x);
-  return tokens;
-}
-
-// What is told of a drawn token, beyond its query's statistics.
-struct Drawn {
-  int64_t token;
-  float log_prob, base, instructed;  // the latter two: logits
-};
-
-__device__ void write_draw(const Drawing& in, int64_t q, const Drawn& drawn, const float* stats) {
-  const float row[kDrawWidth] = {static_cast<float>(drawn.token),
-                                 drawn.log_prob,
-                                 drawn.base - stats[2],
-                                 drawn.instructed - stats[3],
-                                 stats[0],
-                                 stats[1],
-                                 stats[4],
-                                 stats[5]};  // all loads before a store that the compiler could not tell from them
-  for (int i = 0; i < kDrawWidth; i++) in.draw[q * kDrawWidth + i] = row[i];
-}
-
-__device__ const float* base_logits(const Drawing& in, int64_t q) { return in.logits + q * in.S * in.V; }
-__device__ const float* instructed_logits(const Drawing& in, int64_t q) {
-  return in.logits + ((q + 1) * in.S - 1) * in.V;
-}
-
-__device__ void load_and_write_draw(const Drawing& in, int64_t q, int64_t token) {
-  const Drawn drawn = {token, in.log_probs[q * in.V + token], base_logits(in, q)[token],
-                       instructed_logits(in, q)[token]};
-  write_draw(in, q, drawn, in.stats + q * kStatsWidth);
 }
 
 // The best rank of a block's tokens, by its first thread.
@@ -124,6 +62,7 @@ __device__ Rank best_of_block(Rank best) {
 __global__ void best_of_tiles(Drawing in, Scratch scratch) {
   await_previous();
   const int64_t q = blockIdx.y;
+  if (!in.greedy(q)) return;
   const Tokens tokens = load_tile(in, q, blockIdx.x);
   Rank best = kNoRank;
   for (int j = 0; j < kPerThread; j++) best = Least()(best, rank_of(tokens.x[j], first_token(blockIdx.x) + j));
@@ -134,12 +73,13 @@ __global__ void best_of_tiles(Drawing in, Scratch scratch) {
 __global__ void take_best(Drawing in, Scratch scratch) {
   await_previous();
   const int64_t q = blockIdx.x;
+  if (!in.greedy(q)) return;
   const int tile = threadIdx.x;
   const Rank best = best_of_block(tile < in.tiles ? scratch.masses[q * in.tiles + tile] : kNoRank);
-  if (threadIdx.x == 0) load_and_write_draw(in, q, best == kNoRank ? 0 : token_of(best));
+  load_and_write_draw(in, q, best == kNoRank ? 0 : token_of(best));
 }
 
-__global__ void __launch_bounds__(kThreads, kAtOnce) histogram(Drawing in, Request request) {
+__global__ void __launch_bounds__(kThreads, kAtOnce) histogram(Drawing in, bool by_count) {
   __shared__ Sums<kBins> sums;
   sums.clear();
   await_previous();
@@ -147,6 +87,8 @@ __global__ void __launch_bounds__(kThreads, kAtOnce) histogram(Drawing in, Reque
   State& state = states[q];
   const auto load = [&](int tile) { return load_tile(in, q, tile); };
   const Tokens begin = load(blockIdx.x);
+  const Request request = request_of(in, q, by_count);
+  if (!request.concerned) return;
   const Kept limit = limit_of(request, state);
   Rank best = kNoRank;
   __syncthreads();
@@ -170,24 +112,6 @@ __global__ void __launch_bounds__(kThreads, kAtOnce) histogram(Drawing in, Reque
   __syncthreads();
   for (int bin = threadIdx.x; bin < kBins; bin += kThreads)
     if (sums[bin] > 0) atomicAdd(&bins[q * kBins + bin], sums[bin]);
-}
-
-// Where the cut falls: all bins before `bin` are kept, and `rest` of that one.
-struct Cut {
-  int bin;
-  Mass rest;  // 0 where the cut falls between bins
-};
-
-__device__ Cut find_cut(const Mass* amounts, const Request& request) {
-  Mass mine[kBinsPerThread];
-  for (int i = 0; i < kBinsPerThread; i++) mine[i] = amounts[threadIdx.x * kBinsPerThread + i];
-  const Place place = find(mine, [&](Mass whole) {
-    if (request.by_count) return static_cast<Mass>(request.top_k);
-    return static_cast<Mass>(ceil(request.top_p * (1.0 - kCutRounding) * static_cast<double>(whole)));
-  });
-  if (place.index >= kBins) return {kBins, 0};
-  const bool within = place.amount > place.rest;
-  return {within ? place.index : place.index + 1, within ? place.rest : 0};
 }
 
 // The least mass that min-p lets pass.
@@ -256,16 +180,16 @@ __device__ void draw(const Drawing& in, int64_t q, const Kept& limit, const Kept
     return whole == 0 ? 1 : Least()(share, whole - 1) + 1;
   });
   if (place.whole == 0) {
-    if (threadIdx.x == 0) load_and_write_draw(in, q, 0);
+    load_and_write_draw(in, q, 0);
     return;
   }
   // the logits too, of which one token's are told: it is known only a load later
   const int tile = place.index;
   const int64_t first = first_token(tile);
   const Tokens tokens = load_tile(in, q, tile);
-  float base[kPerThread], instructed[kPerThread];
-  load_four(base_logits(in, q), first, in.V, in.logits_in_fours, 0.0f, base);
-  load_four(instructed_logits(in, q), first, in.V, in.logits_in_fours, 0.0f, instructed);
+  float logits[kKnownLogits][kPerThread];
+  load_four(in.logits(q, 0), first, in.from.V, in.logits_in_fours, 0.0f, logits[0]);
+  load_four(in.logits(q, in.from.S > 1), first, in.from.V, in.logits_in_fours, 0.0f, logits[1]);
   Mass masses[kPerThread];
   for (int j = 0; j < kPerThread; j++) {
     const Mass mass = mass_of(tokens.x[j]);
@@ -273,23 +197,28 @@ __device__ void draw(const Drawing& in, int64_t q, const Kept& limit, const Kept
     masses[j] = kept ? mass : 0;
   }
   const int index = find(masses, [&](Mass) { return place.rest; }).index;
+  __shared__ Drawn drawn;
   for (int j = 0; j < kPerThread; j++)
     if (index == static_cast<int>(threadIdx.x) * kPerThread + j)
-      write_draw(in, q, {first + j, tokens.x[j], base[j], instructed[j]}, stats);
+      drawn = {first + j, tokens.x[j], {logits[0][j], logits[1][j]}};
+  __syncthreads();
+  write_draw(in, q, drawn, stats);
 }
 
-__global__ void __launch_bounds__(kThreads, kCollectAtOnce) collect(Drawing in, Request request, Scratch scratch) {
+__global__ void __launch_bounds__(kThreads, kCollectAtOnce) collect(Drawing in, bool by_count, Scratch scratch) {
   __shared__ Mass sums[2][kWarps];
   __shared__ Rank ranks[kTile];
   __shared__ Sums<kThreads> of_tiles;
-  __shared__ float stats[kStatsWidth];
+  __shared__ float stats[kMostStats];
   await_previous();
   const int64_t q = blockIdx.y;
   State& state = states[q];
-  Rank* const candidates = scratch.candidates + q * in.V;
+  Rank* const candidates = scratch.candidates + q * in.from.V;
   Mass* const masses = scratch.masses + q * in.tiles;
   const auto load = [&](int tile) { return load_tile(in, q, tile); };
   const Tokens begin = load(blockIdx.x);
+  const Request request = request_of(in, q, by_count);
+  if (!request.concerned) return;
   const Kept limit = limit_of(request, state);
   const Mass least = least_mass(request, state);
   const Cut cut = find_cut(bins + q * kBins, request);
@@ -300,14 +229,14 @@ __global__ void __launch_bounds__(kThreads, kCollectAtOnce) collect(Drawing in, 
   if (!last_of_query(state, &n)) return;
 
   const int i = threadIdx.x;
-  const float uniform = in.uniforms[q];
+  const float uniform = in.from.uniforms[q];
   const Mass of_tile = i < in.tiles ? masses[i] : 0;
   const Rank* from = candidates;
   if (n <= kTile) {
     for (unsigned at = i; at < n; at += kThreads) ranks[at] = candidates[at];
     from = ranks;
   }
-  if (i < kStatsWidth) stats[i] = in.stats[q * kStatsWidth + i];
+  if (i < in.from.stats_width) stats[i] = in.from.stats[q * in.from.stats_width + i];
   of_tiles.set(i, of_tile);
   for (int bin = i; bin < kBins; bin += kThreads) bins[q * kBins + bin] = 0;
   if (i == 0) state.progress = 0;
@@ -334,39 +263,31 @@ size_t sample_scratch_bytes(int64_t B, int64_t V) {
   return (B < kMostQueries ? B : kMostQueries) * (ceil_div(V, kTile) * sizeof(Mass) + V * sizeof(Rank));
 }
 
-void sample(const SampleSettings& settings, const float* log_probs, const float* logits, const float* stats,
-            const float* uniforms, int64_t B, int64_t S, int64_t V, float* draw, void* scratch,
-            cudaStream_t stream) {
-  const auto& [top_k, top_p, min_p, greedy] = settings;
+void sample(const SampleKinds& kinds, const SampleInput& in, float* draw, void* scratch, cudaStream_t stream) {
+  const auto& [log_probs, logits, stats, settings, uniforms, B, S, V, width] = in;
   const int tiles = ceil_div(V, kTile);
   for (int64_t q = 0; q < B; q += kMostQueries) {
     const unsigned queries = static_cast<unsigned>(B - q < kMostQueries ? B - q : kMostQueries);
     Mass* const masses = static_cast<Mass*>(scratch);
     const Scratch parts = {masses, masses + queries * tiles};
-    const Drawing drawing = {log_probs + q * V,
-                             logits + q * S * V,
-                             stats + q * kStatsWidth,
-                             uniforms + q,
-                             draw + q * kDrawWidth,
-                             S,
-                             V,
-                             tiles,
-                             in_fours(log_probs, V),
+    const SampleInput some = {log_probs + q * V, logits + q * S * V, stats + q * width, settings + q * kSampleSettings,
+                              uniforms + q,      queries,            S,                 V,
+                              width};
+    const Drawing drawing = {kinds, some, draw + q * draw_width(S, width), tiles, in_fours(log_probs, V),
                              in_fours(logits, V)};
-    if (greedy) {
+    if (kinds.greedy != Greedy::kNone) {
       SDA_LAUNCH(best_of_tiles, dim3(tiles, queries), kThreads, 0, stream, drawing, parts);
       SDA_LAUNCH(take_best, queries, kThreads, 0, stream, drawing, parts);
-      continue;
     }
+    if (kinds.greedy == Greedy::kAll) continue;
     const dim3 counting(blocks_of(tiles, queries, kAtOnce), queries);
     const dim3 collecting(blocks_of(tiles, queries, kCollectAtOnce), queries);
-    const auto cut = [&](const Request& request) {
-      SDA_LAUNCH(histogram, counting, kThreads, 0, stream, drawing, request);
-      SDA_LAUNCH(collect, collecting, kThreads, 0, stream, drawing, request, parts);
+    const auto cut = [&](bool by_count) {
+      SDA_LAUNCH(histogram, counting, kThreads, 0, stream, drawing, by_count);
+      SDA_LAUNCH(collect, collecting, kThreads, 0, stream, drawing, by_count, parts);
     };
-    const bool by_count = top_k > 0 && top_k < V, by_mass = top_p < 1.0f || !by_count;
-    if (by_count) cut({true, top_k, top_p, min_p, false, !by_mass});
-    if (by_mass) cut({false, top_k, top_p, min_p, by_count, true});
+    if (kinds.top_k) cut(true);
+    cut(false);
   }
 }
 

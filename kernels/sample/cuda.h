@@ -16,11 +16,13 @@ constexpr int64_t kMostTokens = 1024 * 1024;
 // Bytes of device memory that a draw works in.
 size_t sample_scratch_bytes(int64_t B, int64_t V);
 
-// draw [B, 8] as in op.cc, of log_probs [B, V], logits [S B, V], stats [B, 6] and uniforms [B]; all on the device.
-// V at most kMostTokens.
-void sample(const SampleSettings& settings, const float* log_probs, const float* logits, const float* stats,
-            const float* uniforms, int64_t B, int64_t S, int64_t V, float* draw, void* scratch,
-            cudaStream_t stream);
+// draw [B, draw_width] as in op.cc, of log_probs [B, V], logits [S B, V], stats [B, stats_width], settings
+// [B, kSampleSettings] and uniforms [B]; all on the device. V at most kMostTokens.
+struct SampleInput {
+  const float *log_probs, *logits, *stats, *settings, *uniforms;
+  int64_t B, S, V, stats_width;
+};
+void sample(const SampleKinds& kinds, const SampleInput& in, float* draw, void* scratch, cudaStream_t stream);
 
 }  // namespace cuda
 }  // namespace sda

@@ -13,8 +13,8 @@ class SdaSampleGpuOp : public SampleKernel {
   using SampleKernel::SampleKernel;
 
  private:
-  absl::Status run(OpKernelContext* ctx, const SampleSettings& settings, const Draws& draws) const override {
-    const auto& [log_probs, logits, stats, uniforms, B, S, V, draw] = draws;
+  absl::Status run(OpKernelContext* ctx, const SampleKinds& kinds, const Draws& draws) const override {
+    const auto& [log_probs, logits, stats, settings, uniforms, B, S, V, stats_width, draw] = draws;
     if (B == 0) return absl::OkStatus();
     if (V > cuda::kMostTokens) {
       return absl::UnimplementedError(absl::StrCat("SdaSample: a GPU draws from at most ", cuda::kMostTokens,
@@ -22,7 +22,8 @@ class SdaSampleGpuOp : public SampleKernel {
     }
     Tensor scratch;
     TF_RETURN_IF_ERROR(allocate_bytes(ctx, cuda::sample_scratch_bytes(B, V), &scratch));
-    cuda::sample(settings, log_probs, logits, stats, uniforms, B, S, V, draw, scratch.data(), stream_of(ctx));
+    cuda::sample(kinds, {log_probs, logits, stats, settings, uniforms, B, S, V, stats_width}, draw, scratch.data(),
+                 stream_of(ctx));
     return launched("SdaSample");
   }
 };

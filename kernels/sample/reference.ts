@@ -1,46 +1,58 @@
 import * as tf from '@tensorflow/tfjs-core';
-import { STEP_STATS } from '../sda-step/index.js';
-import { bothStreams } from '../sda-step/reference.js';
-import type { SampleAttrs, SampleInputs } from './index.js';
-
-/**
- * Log-probabilities are rounded to float32, and so are top-p and min-p: a mass that reaches them but for this share
- * reaches them.
- */
-const CUT_ROUNDING = 1e-6;
+import { STEP_STATS } from '../step/contract.js';
+import type { SampleInputs } from './index.js';
+import { keptCount } from './kept.js';
+import { SAMPLE_SETTINGS, type SampleKinds } from './settings.js';
 
 /** `sample` composed of TensorFlow operations; sorts the vocabulary. */
-export function sampleReference(inputs: SampleInputs, attrs: SampleAttrs): tf.Tensor[] {
+export function sampleReference(inputs: SampleInputs, attrs: SampleKinds): tf.Tensor[] {
   return tf.tidy(() => {
-    const { logProbs, logits, stats, uniforms } = inputs;
+    const { logProbs, logits, stats } = inputs;
     const [B, V] = logProbs.shape;
-    const ids = attrs.greedy
-      ? (tf.argMax(logProbs, 1) as tf.Tensor1D)
-      : draw(logProbs, uniforms, attrs);
+    const S = logits.shape[0] / B;
+    const ids = chosenIds(inputs, attrs);
 
     const chosen = tf.equal(tf.range(0, V, 1, 'int32'), tf.reshape(ids, [B, 1])); // [B, V]
     const pick = (values: tf.Tensor): tf.Tensor2D =>
       tf.sum(tf.where(chosen, values, tf.zerosLike(values)), 1, true) as tf.Tensor2D;
-    const [base, instructed] = bothStreams(tf.reshape(logits, [B, -1, V]));
-    const column = (index: number, width = 1) => tf.slice(stats, [0, index], [B, width]);
+    const streams = tf.unstack(tf.reshape(logits, [B, S, V]), 1);
+    const logZ = (stream: number) => tf.slice(stats, [0, STEP_STATS.logZ + stream], [B, 1]);
     const row = [
       tf.cast(tf.reshape(ids, [B, 1]), 'float32'),
       pick(logProbs),
-      tf.sub(pick(base), column(STEP_STATS.logZBase)),
-      tf.sub(pick(instructed), column(STEP_STATS.logZInstructed)),
-      column(STEP_STATS.js),
-      column(STEP_STATS.temperature),
-      column(STEP_STATS.badStream, 2),
+      ...streams.map((line, stream) => tf.sub(pick(line), logZ(stream))),
+      stats,
     ];
     return [tf.concat(row as tf.Tensor2D[], 1)];
   });
 }
 
+function chosenIds(inputs: SampleInputs, { topK, greedy }: SampleKinds): tf.Tensor1D {
+  const { logProbs, settings, uniforms } = inputs;
+  const B = logProbs.shape[0];
+  const best = tf.argMax(logProbs, 1) as tf.Tensor1D;
+  if (greedy === 'all') return best;
+  const column = (name: keyof typeof SAMPLE_SETTINGS): tf.Tensor =>
+    tf.slice(settings, [0, SAMPLE_SETTINGS[name]], [B, 1]);
+  const cuts = {
+    topK: topK ? column('topK') : tf.zeros([B, 1]),
+    topP: column('topP'),
+    minP: column('minP'),
+  };
+  const drawn = draw(logProbs, uniforms, cuts);
+  if (greedy === 'none') return drawn;
+  return tf.where(tf.notEqual(tf.reshape(column('greedy'), [B]), 0), best, drawn) as tf.Tensor1D;
+}
+
 /** Ids drawn by inverse transform, in id order, over the kept part of the ranking. [B, V] -> [B] */
-function draw(logProbs: tf.Tensor2D, uniforms: tf.Tensor1D, attrs: SampleAttrs): tf.Tensor1D {
+function draw(
+  logProbs: tf.Tensor2D,
+  uniforms: tf.Tensor1D,
+  cuts: { topK: tf.Tensor; topP: tf.Tensor; minP: tf.Tensor },
+): tf.Tensor1D {
   const [B, V] = logProbs.shape;
   const { values, indices } = tf.topk(logProbs, V, true); // descending, equal values by lower id
-  const keep = keptCount(tf.exp(values), attrs); // [B, 1]
+  const keep = keptCount(tf.exp(values), cuts); // [B, 1]
   const rank = tf.range(0, V, 1, 'float32').reshape([1, V]);
   const isLast = tf.equal(rank, tf.sub(keep, 1));
   const atLast = (x: tf.Tensor) => tf.sum(tf.where(isLast, x, tf.zerosLike(x)), 1, true);
@@ -59,26 +71,4 @@ function draw(logProbs: tf.Tensor2D, uniforms: tf.Tensor1D, attrs: SampleAttrs):
     tf.greaterEqual(cumulative, total), // the product may round up to the total
   );
   return tf.argMax(tf.cast(reached, 'float32'), 1) as tf.Tensor1D;
-}
-
-/** How many of the ranked tokens stay: [B, V] probabilities in descending order -> float32 [B, 1]. */
-function keptCount(ranked: tf.Tensor, { topK, topP, minP }: SampleAttrs): tf.Tensor {
-  const [B, V] = ranked.shape as [number, number];
-  const within = topK > 0 ? Math.min(topK, V) : V;
-  const head = tf.slice(ranked, [0, 0], [B, within]);
-  let kept: tf.Tensor = tf.greater(head, 0);
-  if (topP < 1) {
-    const before = tf.cumsum(head, 1, true);
-    kept = tf.logicalAnd(
-      kept,
-      tf.less(before, tf.mul(tf.sum(head, 1, true), topP * (1 - CUT_ROUNDING))),
-    );
-  }
-  if (minP > 0) {
-    kept = tf.logicalAnd(
-      kept,
-      tf.greaterEqual(head, tf.mul(tf.max(head, 1, true), minP * (1 - CUT_ROUNDING))),
-    );
-  }
-  return tf.maximum(tf.sum(tf.cast(kept, 'float32'), 1, true), 1);
 }

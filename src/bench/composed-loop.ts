@@ -1,9 +1,9 @@
 import { concat2d, type Tensor1D, type Tensor2D } from '@tensorflow/tfjs-core';
 import { uniformFloat32 } from 'pure-rand/distribution/uniformFloat32';
 import { mersenne } from 'pure-rand/generator/mersenne';
-import { DRAW, sample } from '../../kernels/sample/index.js';
-import { upload } from '../../kernels/upload/index.js';
+import { DRAW } from '../../kernels/sample/index.js';
 import { prefill, type Streams } from '../decode/streams.js';
+import { drawFrom } from '../method/blend.js';
 import type { SdaSettings } from '../method/settings.js';
 import { sdaDistribution } from '../method/step.js';
 import { type DecoderModel, forward } from '../model/decoder.js';
@@ -115,17 +115,15 @@ async function drawToken(
   uniform: number,
 ): Promise<Drawn> {
   const logits = parts.length === 1 ? parts[0]! : concat2d(parts, 0);
-  const { topK, topP, minP } = settings;
-  const greedy = settings.greedy || settings.t0 === 0;
   const start = performance.now();
-  const { logProbs, stats } = sdaDistribution(logits, settings, [settings.amplification]);
+  const distribution = sdaDistribution(logits, settings, [settings.amplification]);
   const stepped = performance.now();
-  const uniforms = upload([uniform]) as Tensor1D;
-  const draw = sample({ logProbs, logits, stats, uniforms, topK, topP, minP, greedy });
+  const cuts = { ...settings, greedy: settings.greedy || settings.t0 === 0 };
+  const draw = drawFrom(distribution, logits, [cuts], [uniform]);
   const sampled = performance.now();
   const values = await draw.data();
   const read = performance.now();
-  for (const tensor of new Set([...parts, logits, logProbs, stats, uniforms, draw])) {
+  for (const tensor of new Set([...parts, logits, ...Object.values(distribution), draw])) {
     tensor.dispose();
   }
   return {

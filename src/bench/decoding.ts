@@ -1,6 +1,6 @@
 import { SdaError } from '../errors.js';
+import type { SdaModel } from '../generate/sda-model.js';
 import { resolveSettings, type SdaSettings } from '../method/settings.js';
-import type { SdaModel } from '../sda-model.js';
 import { BandwidthProbe, bestProbe, type ProbeName, type ProbeResults } from './bandwidth.js';
 import { kvBytesRead, weightBytesRead } from './bytes.js';
 import { composedLoop, type StepPhases } from './composed-loop.js';

@@ -1,6 +1,6 @@
 import { sharedPrefixLength } from '../decode/streams.js';
 import { SdaError } from '../errors.js';
-import type { SdaModel } from '../sda-model.js';
+import type { SdaModel } from '../generate/sda-model.js';
 import { INSTRUCTIONS } from '../text/instructions.js';
 import { buildPrompts } from '../text/prompts.js';
 

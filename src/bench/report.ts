@@ -1,7 +1,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { SdaModel } from '../generate/sda-model.js';
 import { weightDtype } from '../runtime/quantised.js';
-import type { SdaModel } from '../sda-model.js';
 import { benchDecoding, type DecodingOptions, type DecodingReport } from './decoding.js';
 import { describeEnvironment, type Environment, peakRssBytes } from './environment.js';
 import { benchPrompts } from './prompts.js';

@@ -1,10 +1,11 @@
-import { constants, readSync } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
+import { readSync } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
 import safetensors from 'safetensors';
 import { z } from 'zod';
 import { messageOf, SdaError } from '../errors.js';
 import { isTensorDtype, tensorByteLength } from './dtype.js';
-import { describeIssues, isMissing, parseJson } from './json-file.js';
+import { describeIssues, parseJson } from './json-file.js';
+import { openFile } from './open-file.js';
 
 /** The format's limit on the JSON header, in bytes. */
 export const MAX_HEADER_BYTES = 100_000_000;
@@ -52,23 +53,10 @@ const headerSchema = z.custom<Record<string, unknown>>(
  * @throws SdaError `file-missing`, or `bad-file` that names the file and the tensor.
  */
 export async function readHeader(file: string): Promise<SafetensorsHeader> {
-  let handle: FileHandle;
+  const handle = await openFile(file, 'a safetensors file');
   try {
-    // without waiting for a writer, where it is a named pipe
-    handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
-  } catch (error) {
-    throw new SdaError(
-      'file-missing',
-      isMissing(error)
-        ? `${file} does not exist; download the checkpoint again.`
-        : `${file} cannot be opened (${messageOf(error)}); check its permissions.`,
-      { cause: error },
-    );
-  }
-  try {
-    const info = await handle.stat();
-    if (!info.isFile()) throw badFile(file, 'is not a regular file; give a safetensors file');
-    return parseHeader(file, info.size, await readHeaderBytes(handle, file, info.size));
+    const { size } = await handle.stat();
+    return parseHeader(file, size, await readHeaderBytes(handle, file, size));
   } finally {
     await handle.close();
   }

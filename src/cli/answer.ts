@@ -1,19 +1,30 @@
-import type { GenerateRequest, GenerateStep, GenerateSummary, SdaModel } from '../index.js';
+import { ownSettings, shownSettings } from '../generate/shown-settings.js';
+import type {
+  BatchOptions,
+  GenerateRequest,
+  GenerateSummary,
+  Rule,
+  Sampling,
+  SdaModel,
+  SdaRule,
+  StepOf,
+} from '../index.js';
 
 /** A finished answer with each of its steps. */
-export interface Answer {
-  readonly summary: GenerateSummary;
-  readonly steps: readonly GenerateStep[];
+export interface Answer<R extends Rule = SdaRule> {
+  readonly summary: GenerateSummary<R>;
+  readonly steps: readonly StepOf<R>[];
 }
 
 /** Decodes one answer, handing each step to `onStep` as it comes. */
-export async function answer(
+export async function answer<R extends Rule = SdaRule>(
   model: SdaModel,
-  request: GenerateRequest,
-  onStep: (step: GenerateStep) => void = () => {},
-): Promise<Answer> {
-  const steps: GenerateStep[] = [];
-  const generator = model.generate(request);
+  request: GenerateRequest<R>,
+  onStep: (step: StepOf<R>) => void = () => {},
+  options: Pick<BatchOptions, 'models'> = {},
+): Promise<Answer<R>> {
+  const steps: StepOf<R>[] = [];
+  const generator = model.generate(request, options);
   try {
     for (;;) {
       const { value, done } = await generator.next();
@@ -26,14 +37,22 @@ export async function answer(
   }
 }
 
-/** The same query answered by the model alone, as if there were no instruction. */
-export function asBase(request: GenerateRequest): GenerateRequest {
-  return { ...request, settings: { ...request.settings, mode: 'base' }, singleStream: true };
+/** The same query answered by the model alone, as if there were no instruction: sampled as the rule would. */
+export function asBase(request: GenerateRequest<Rule>): GenerateRequest {
+  const { rule, streams: _, negative: __, settings = {}, ...rest } = request;
+  if (!rule) {
+    return { ...request, settings: { ...settings, mode: 'base' }, singleStream: true } as never;
+  }
+  const { temperature: t0 = 1, ...sampling } = (rule as Rule).settings.parse(settings) as Sampling;
+  const { topP = 1, topK = 0, minP = 0, greedy = false } = sampling;
+  return { ...rest, settings: { mode: 'base', t0, topP, topK, minP, greedy }, singleStream: true };
 }
 
+type Settings = GenerateSummary<Rule>['settings'];
+
 /** The answer as the JSON of `sda generate --json`: a field -Infinity becomes null. */
-export function answerJson({ summary, steps }: Answer) {
-  const { settings, timing, promptTokens } = summary;
+export function answerJson({ summary, steps }: Answer<Rule>) {
+  const { settings, timing } = summary;
   return {
     text: summary.text,
     thinking: summary.thinking,
@@ -41,16 +60,9 @@ export function answerJson({ summary, steps }: Answer) {
     answer_finished: summary.answerFinished,
     token_ids: summary.tokenIds,
     finish_reason: summary.finishReason,
-    prompt_tokens: { base: promptTokens.base, instructed: promptTokens.instructed },
+    prompt_tokens: summary.promptTokens,
     settings: settingsJson(settings),
-    steps: steps.map(({ id, js, temperature, logpBase, logpInstructed, logp }) => ({
-      id,
-      js,
-      temperature,
-      logp_base: logpBase,
-      logp_instructed: logpInstructed,
-      logp,
-    })),
+    steps: steps.map((step) => choiceJson(step)),
     timing: {
       load_ms: timing.loadMs,
       prefill_ms: timing.prefillMs,
@@ -60,24 +72,35 @@ export function answerJson({ summary, steps }: Answer) {
   };
 }
 
-export function settingsJson(settings: GenerateSummary['settings']) {
-  const { maxTokens, tMin, topP, topK, minP, templateVariables, ...rest } = settings;
-  return {
-    ...rest,
-    t_min: tMin,
-    top_p: topP,
-    top_k: topK,
-    min_p: minP,
-    max_tokens: maxTokens,
-    ...(templateVariables && { template_variables: templateVariables }),
-  };
+/** What a rule says of a token, under its own names; what SDA says, under those that its traces have always had. */
+export function choiceJson(step: StepOf<Rule>): Record<string, unknown> {
+  const { step: _, text: __, parts: ___, ...choice } = step;
+  if (!('logpBase' in choice)) return choice as Record<string, unknown>;
+  const { id, js, temperature, logpBase, logpInstructed, logp } =
+    choice as unknown as StepOf<SdaRule>;
+  return { id, js, temperature, logp_base: logpBase, logp_instructed: logpInstructed, logp };
+}
+
+/** Settings with their names in snake case. */
+export function settingsJson(settings: Partial<Settings>): Record<string, unknown> {
+  const snake = (name: string) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+  return Object.fromEntries(
+    Object.entries(settings).map(([name, value]) => [snake(name), value as unknown]),
+  );
+}
+
+/** The mean of a number over the steps that have it; null where none has. */
+function meanOf(steps: readonly object[], name: string): number | null {
+  const values = steps.flatMap((step) => {
+    const value = (step as Record<string, unknown>)[name];
+    return typeof value === 'number' ? [value] : [];
+  });
+  return values.length === 0 ? null : values.reduce((sum, value) => sum + value, 0) / values.length;
 }
 
 /** Means of JS and T over an answer; 0 where it has no token. */
-export function means(steps: readonly GenerateStep[]): { js: number; temperature: number } {
-  const mean = (pick: (step: GenerateStep) => number) =>
-    steps.reduce((sum, step) => sum + pick(step), 0) / Math.max(1, steps.length);
-  return { js: mean(({ js }) => js), temperature: mean(({ temperature }) => temperature) };
+export function means(steps: readonly StepOf<SdaRule>[]): { js: number; temperature: number } {
+  return { js: meanOf(steps, 'js') ?? 0, temperature: meanOf(steps, 'temperature') ?? 0 };
 }
 
 const ENDINGS: Record<GenerateSummary['finishReason'], string> = {
@@ -87,24 +110,42 @@ const ENDINGS: Record<GenerateSummary['finishReason'], string> = {
   aborted: 'stopped',
 };
 
-/** One line on how an answer came about. */
-export function summaryLine({ summary, steps }: Answer, amplification: string): string {
+/**
+ * One line on how an answer came about.
+ *
+ * @param amplification where the a of SDA comes from
+ */
+export function summaryLine({ summary, steps }: Answer<Rule>, amplification: string): string {
   const { settings, timing, finishReason } = summary;
-  const { js, temperature } = means(steps);
+  const { rule, greedy, seed, amplification: a } = settings as Settings & Record<string, never>;
+  const own = Object.entries(ownSettings(settings)).filter(([name]) => !ASIDE.has(name));
+  const [js, temperature] = [meanOf(steps, 'js') ?? 0, meanOf(steps, 'temperature') ?? 0];
+  const has = (name: string) => rule === undefined || steps.some((step) => name in step);
   return [
     `${steps.length} ${steps.length === 1 ? 'token' : 'tokens'}`,
     `${timing.tokensPerSecond.toFixed(1)} tokens/s`,
     `loaded in ${(timing.loadMs / 1000).toFixed(1)} s`,
-    `mean JS ${js.toFixed(3)}`,
-    settings.greedy ? 'greedy' : `mean T ${temperature.toFixed(2)}`,
-    `a ${Number(settings.amplification.toPrecision(3))}${amplification}`,
-    `seed ${settings.seed}`,
+    ...(has('js') ? [`mean JS ${js.toFixed(3)}`] : []),
+    ...(greedy ? ['greedy'] : has('temperature') ? [`mean T ${temperature.toFixed(2)}`] : []),
+    rule === undefined
+      ? `a ${Number(Number(a).toPrecision(3))}${amplification}`
+      : [rule, shownSettings(Object.fromEntries(own))].filter(Boolean).join(' '),
+    `seed ${seed}`,
     ENDINGS[finishReason],
     ...thinkingNotes({ summary, steps }),
   ].join(' | ');
 }
 
-function thinkingNotes({ summary, steps }: Answer): string[] {
+/** Of the request, not of its rule. */
+const ASIDE: ReadonlySet<string> = new Set([
+  'rule',
+  'seed',
+  'maxTokens',
+  'date',
+  'templateVariables',
+]);
+
+function thinkingNotes({ summary, steps }: Answer<Rule>): string[] {
   const { thinking, answerFinished } = summary;
   if (thinking === '' && answerFinished) return [];
   const answerStart = steps.findIndex(({ parts }) => parts.some(({ part }) => part === 'answer'));

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { type Command, Option } from 'commander';
 import { SdaError } from '../errors.js';
-import type { GenerateRequest } from '../index.js';
+import type { GenerateRequest, Rule } from '../index.js';
 import { AMPLIFICATIONS, type AmplificationName, amplify } from '../method/amplification.js';
 import { DEFAULT_SETTINGS, MODES, type Mode } from '../method/settings.js';
 import { BUILTIN_TEMPLATES } from '../text/builtin-templates.js';
@@ -18,12 +18,19 @@ import {
   tokenIds,
   wholeNumber,
 } from './options.js';
+import {
+  addRuleOptions,
+  addStreamOptions,
+  instructionText,
+  type RuleOptions,
+  settingsGiven,
+  streamsOf,
+} from './rule-options.js';
 
 /** What commander hands to the action of `sda generate`. */
-export interface GenerateOptions extends ModelOptions {
+export interface GenerateOptions extends ModelOptions, RuleOptions {
   readonly query?: string;
   readonly core?: CoreName;
-  readonly instruction?: string;
   readonly placement?: Placement;
   readonly system?: string;
   readonly foldSystem?: boolean;
@@ -59,11 +66,20 @@ const fraction = number('a number in 0..1', (value) => value >= 0 && value <= 1)
 const positive = number('a number above 0', (value) => value > 0);
 const notNegative = number('a number of at least 0', (value) => value >= 0);
 
-/** Adds the options of `sda generate` to a command. */
-export function addGenerateOptions(command: Command): Command {
-  const d = DEFAULT_SETTINGS;
-  const option = (flags: string, description: string) => new Option(flags, description);
-  return addLoadOptions(addModelOption(command))
+const option = (flags: string, description: string) => new Option(flags, description);
+
+/** Adds the options of `sda generate` to a command, among them the settings of the rule, by default SDA. */
+export function addGenerateOptions(command: Command, rule?: Rule): Command {
+  addPromptOptions(addLoadOptions(addModelOption(command)));
+  addStreamOptions(command);
+  if (!rule) addSdaOptions(command);
+  addOutputOptions(command);
+  if (rule) addRuleOptions(command, rule); // when all other options are known
+  return command;
+}
+
+function addPromptOptions(command: Command): Command {
+  return command
     .optionsGroup('What to answer:')
     .option('--query <text>', 'the question; "-" reads it from standard input')
     .addOption(
@@ -71,14 +87,23 @@ export function addGenerateOptions(command: Command): Command {
         .choices(CORES)
         .conflicts('instruction'),
     )
-    .option('--instruction <text>', 'an alignment instruction of your own')
+    .option(
+      '--instruction <text>',
+      'an alignment instruction of your own, or what else a rule adds',
+    )
+    .addOption(
+      option('--instruction-file <file>', 'the same from a file').conflicts([
+        'core',
+        'instruction',
+      ]),
+    )
     .addOption(
       option(
         '--placement <where>',
         'where the instruction stands (default: after-query, as in the paper)',
       ).choices(PLACEMENTS),
     )
-    .option('--system <text>', 'a system line for both prompts')
+    .option('--system <text>', 'a system line for all prompts')
     .option(
       '--fold-system',
       "put system text into the user's turn, for templates that take no system turn",
@@ -100,6 +125,7 @@ export function addGenerateOptions(command: Command): Command {
           'query',
           'core',
           'instruction',
+          'instructionFile',
           'placement',
           'system',
           'foldSystem',
@@ -110,7 +136,12 @@ export function addGenerateOptions(command: Command): Command {
     )
     .addOption(
       option('--instructed-ids <ids>', 'the instructed prompt as token ids').argParser(tokenIds),
-    )
+    );
+}
+
+function addSdaOptions(command: Command): Command {
+  const d = DEFAULT_SETTINGS;
+  return command
     .optionsGroup('How strongly to align:')
     .addOption(
       option('--score <s>', 'S, score of the base answer, 0..100 (default: about 70, a = 0.2)')
@@ -138,12 +169,16 @@ export function addGenerateOptions(command: Command): Command {
     .option('--top-p <p>', 'nucleus threshold; 1: off', fraction, d.topP)
     .option('--top-k <n>', 'keep the n likeliest tokens; 0: off', wholeNumber(0), d.topK)
     .option('--min-p <p>', 'keep tokens this likely beside the likeliest; 0: off', fraction, d.minP)
-    .option('--greedy', 'always take the likeliest token', d.greedy)
+    .option('--greedy', 'always take the likeliest token', d.greedy);
+}
+
+function addOutputOptions(command: Command): Command {
+  return command
+    .optionsGroup('How long, and what to print:')
     .option('--seed <n>', 'fixes the text', wholeNumber(0), 0)
     .option('--max-tokens <n>', 'length of the answer at most', wholeNumber(1), 256)
     .option('--stop <text>', 'end the answer before this text; may be repeated', collect)
     .option('--ignore-eos', 'go on after an end-of-text token')
-    .optionsGroup('What to print:')
     .option('--compare', 'answer as the base model first, then with SDA')
     .option('--trace <file>', 'write a JSONL file: a header, then one line a step')
     .addOption(
@@ -157,22 +192,41 @@ export function addGenerateOptions(command: Command): Command {
 /**
  * The options as a request, checked as far as that goes without the model.
  *
+ * @param rule default: SDA
  * @throws SdaError `usage` for options that do not go together, `bad-input` for a score out of range or an
  *   empty query
  */
-export function toRequest(options: GenerateOptions): GenerateRequest {
-  const prompts = promptIds(options);
-  const { mode, k, t0, sigma, tMin, topP, topK, minP, greedy, plausibility } = options;
-  const amplification = amplificationOf(options);
-  const settings = { mode, k, t0, sigma, tMin, topP, topK, minP, greedy, plausibility };
+export function toRequest(options: GenerateOptions, rule?: Rule): GenerateRequest<Rule> {
+  const prompts = promptIds(options, rule);
+  const streams = streamsOf(options);
+  if (rule && options.compare && options.query === undefined) {
+    throw new SdaError(
+      'usage',
+      '--compare answers the query as the base model: give it with --query.',
+    );
+  }
   return {
-    ...(prompts ? { prompts } : textOf(options)),
-    settings: { ...settings, amplification },
+    ...(prompts
+      ? { prompts }
+      : textOf(
+          options,
+          Object.values(streams).some(({ ids }) => ids),
+        )),
+    ...(Object.keys(streams).length > 0 && { streams }),
+    ...(rule && { rule }),
+    negative: options.negative,
+    settings: rule ? settingsGiven(options, rule) : sdaSettings(options),
     maxTokens: options.maxTokens,
     seed: options.seed,
     stop: options.stop,
     ignoreEos: options.ignoreEos,
   };
+}
+
+function sdaSettings(options: GenerateOptions) {
+  const { mode, k, t0, sigma, tMin, topP, topK, minP, greedy, plausibility } = options;
+  const amplification = amplificationOf(options);
+  return { mode, k, t0, sigma, tMin, topP, topK, minP, greedy, plausibility, amplification };
 }
 
 function amplificationOf({ amplification, score, scoreFunction }: GenerateOptions): number {
@@ -183,8 +237,15 @@ function amplificationOf({ amplification, score, scoreFunction }: GenerateOption
   return amplification ?? DEFAULT_SETTINGS.amplification;
 }
 
-function promptIds({ baseIds, instructedIds }: GenerateOptions) {
+function promptIds({ baseIds, instructedIds }: GenerateOptions, rule?: Rule) {
   if (!baseIds && !instructedIds) return undefined;
+  if (rule) {
+    const names = Object.keys(rule.streams);
+    throw new SdaError(
+      'usage',
+      `--base-ids and --instructed-ids are the prompts of SDA, but the streams of the rule ${rule.name} are ${names.join(', ')}: give --stream "${names[0]}:ids=1 2 3", and so on.`,
+    );
+  }
   if (baseIds && instructedIds) return { baseIds, instructedIds };
   const [given, missing] = baseIds
     ? ['--base-ids', '--instructed-ids']
@@ -192,9 +253,11 @@ function promptIds({ baseIds, instructedIds }: GenerateOptions) {
   throw new SdaError('usage', `${given} gives one of two prompts: give ${missing} as well.`);
 }
 
-function textOf(options: GenerateOptions) {
-  const { query, core, instruction, placement, system, foldSystem } = options;
+function textOf(options: GenerateOptions, someIds: boolean) {
+  const { query, core, placement, system, foldSystem } = options;
   const { date = new Date(), templateVar: templateVariables } = options;
+  const instruction = instructionText(options);
+  if (query === undefined && someIds) return {}; // the other streams say it where they lack one
   if (query === undefined) {
     throw new SdaError(
       'usage',

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import type { GenerateRequest, GenerateStep, SdaModel } from '../index.js';
+import type { GenerateRequest, Rule, RuntimeInfo, SdaModel, StepOf } from '../index.js';
 import { type Answer, answer, answerJson, asBase, settingsJson, summaryLine } from './answer.js';
 import { colours } from './colours.js';
 import { EXIT_INTERRUPTED } from './failure.js';
@@ -14,15 +14,17 @@ import {
 import { openModel, requireModelDir, withInterrupt } from './load.js';
 import { loadOptions, modelDir } from './options.js';
 import { note, print, printJson } from './output.js';
+import { checkForRule, withSettings } from './rule-options.js';
 import { LiveLine } from './terminal.js';
 import { Trace } from './trace.js';
 
-/** `sda generate`: one answer, decoded with SDA. */
-export function register(program: Command): void {
+/** `sda generate`: one answer, decoded with SDA or another rule. */
+export function register(program: Command, rule?: Rule): void {
   const command = program
     .command('generate')
-    .description('answer a query with SDA; the text comes on stdout, a summary on stderr');
-  addGenerateOptions(command)
+    .description('answer a query with SDA; the text comes on stdout, a summary on stderr')
+    .configureOutput({ outputError: (text, write) => write(withSettings(text, rule)) });
+  addGenerateOptions(command, rule)
     .addHelpText(
       'after',
       `
@@ -30,28 +32,85 @@ Examples:
   sda generate --query "How do I apologise to a colleague?" --core empathy
   sda generate --query "Is it safe to mix bleach and vinegar?" --core harmlessness --compare
   sda generate --query "Tell me about Mars." --instruction "Answer in one sentence." --score 30
+  sda generate --query "Tell me about Mars." --rule cfg --weight 1.5 --negative "Answer at length."
+  sda generate --rule cfg --help     the settings of a rule, which are options then
   sda generate --model path/to/model --base-ids "1 5 9" --instructed-ids "1 5 7 9" --greedy --json`,
     )
-    .action((options: GenerateOptions) => withInterrupt((signal) => run(options, signal)));
+    .action((options: GenerateOptions) => withInterrupt((signal) => run(options, rule, signal)));
 }
 
-async function run(options: GenerateOptions, signal: AbortSignal): Promise<void> {
-  const request = { ...toRequest(options), signal };
+/** What is answered, and by what. */
+interface Task {
+  readonly model: SdaModel;
+  /** Those that run streams of the rule, by its names for them */
+  readonly models: Readonly<Record<string, SdaModel>>;
+  readonly request: GenerateRequest<Rule>;
+  readonly options: GenerateOptions;
+  readonly trace: Trace | null;
+}
+
+async function run(
+  options: GenerateOptions,
+  rule: Rule | undefined,
+  signal: AbortSignal,
+): Promise<void> {
+  const request = { ...toRequest(options, rule), signal };
+  await checkRule(options, request);
   const trace = options.trace === undefined ? null : new Trace(options.trace);
   try {
     const dir = modelDir(options);
     const { chatTemplate } = options;
     requireModelDir(dir);
-    if (!request.prompts) await tryTemplate(dir, options);
-    const model = await openModel(dir, { ...loadOptions(options), chatTemplate, signal });
+    for (const [name, other] of Object.entries(options.with ?? {})) {
+      requireModelDir(other, `give the folder of another with --with ${name}=DIR`);
+    }
+    if (!isOfIds(request)) await tryTemplate(dir, options);
+    const loading = { ...loadOptions(options), chatTemplate, signal };
+    const others = await otherModels(dir, options);
+    const model = await openModel(dir, loading);
+    const models: Record<string, SdaModel> = {};
     try {
-      await (options.json ? runJson : runText)(model, request, options, trace);
+      for (const [name, other] of Object.entries(others)) {
+        models[name] = await openModel(other, { ...loading, adapters: undefined });
+      }
+      await (options.json ? runJson : runText)({ model, models, request, options, trace });
     } finally {
-      model.dispose();
+      for (const each of [model, ...Object.values(models)]) each.dispose();
     }
   } finally {
     trace?.close();
   }
+}
+
+/** Throws before anything is loaded what the rule has against the options. */
+async function checkRule(options: GenerateOptions, request: GenerateRequest<Rule>): Promise<void> {
+  const { rule, settings } = request;
+  if (!rule && !options.stream && !options.with && options.negative === undefined) return;
+  const { resolveSettingsOf, ruleNamed } = await import('../index.js');
+  const { checkModelNames } = await import('../generate/request.js');
+  const used = (rule ?? ruleNamed('sda')) as Rule;
+  checkForRule(options, used);
+  resolveSettingsOf(used, settings as object);
+  checkModelNames(used, Object.keys(options.with ?? {}));
+}
+
+/** Folders of other models by name, after a look at their tokens. */
+async function otherModels(
+  dir: string,
+  { with: others = {} }: GenerateOptions,
+): Promise<Readonly<Record<string, string>>> {
+  const dirs = Object.values(others);
+  if (dirs.length === 0) return {};
+  const { checkVocabularies } = await import('../generate/request.js');
+  const { loadTokenizer } = await import('../text/tokenizer.js');
+  const folder = (each: string) => ({ dir: each, tokenizer: () => loadTokenizer(each) });
+  await checkVocabularies(folder(dir), dirs.map(folder));
+  return others;
+}
+
+/** Whether all prompts are given as token ids. */
+function isOfIds({ prompts, query }: GenerateRequest<Rule>): boolean {
+  return prompts !== undefined || query === undefined;
 }
 
 /** Throws before the model is loaded what the chat template would after it. */
@@ -68,15 +127,11 @@ async function tryTemplate(dir: string, options: GenerateOptions): Promise<void>
   });
 }
 
-async function runText(
-  model: SdaModel,
-  request: GenerateRequest,
-  options: GenerateOptions,
-  trace: Trace | null,
-): Promise<void> {
+async function runText(task: Task): Promise<void> {
+  const { model, request, options } = task;
   const { bold } = colours();
   const show = await printer(model, request, options);
-  const template = await givenTemplate(model, options);
+  const template = await givenTemplate(model, request, options);
   if (template) note(`prompts made by ${template}`);
   if (options.compare) {
     print(`${bold('Base model')}\n\n`);
@@ -88,24 +143,20 @@ async function runText(
       process.exitCode = EXIT_INTERRUPTED;
       return;
     }
-    print(`${bold(heading(options))}\n\n`);
+    print(`${bold(heading(options, request))}\n\n`);
   }
-  const result = await traced(model, request, trace, show.step);
+  const result = await traced(task, show.step);
   show.end(result);
   print('\n');
   note(summaryLine(result, amplificationSource(options)));
   if (result.summary.finishReason === 'aborted') process.exitCode = EXIT_INTERRUPTED;
 }
 
-async function runJson(
-  model: SdaModel,
-  request: GenerateRequest,
-  options: GenerateOptions,
-  trace: Trace | null,
-): Promise<void> {
+async function runJson(task: Task): Promise<void> {
+  const { model, request, options } = task;
   const base = options.compare ? await answer(model, asBase(request)) : null;
-  const result = await traced(model, request, trace, () => {});
-  const template = request.prompts ? null : await model.chatTemplate();
+  const result = await traced(task, () => {});
+  const template = isOfIds(request) ? null : await model.chatTemplate();
   printJson({
     ...answerJson(result),
     chat_template: template?.origin ?? null,
@@ -115,40 +166,54 @@ async function runJson(
 }
 
 async function traced(
-  model: SdaModel,
-  request: GenerateRequest,
-  trace: Trace | null,
-  show: (step: GenerateStep) => void,
-) {
-  if (trace) {
-    const { resolveSettings, startTensorFlow } = await import('../index.js');
-    const { templateSettings } = await import('../generate-text.js');
-    const settings = resolveSettings(request.settings);
-    const { seed = 0, maxTokens = 0, prompts, date = new Date() } = request;
-    const dated = !prompts && (await model.chatTemplate())?.dated === true;
-    const template = templateSettings(request, dated, date);
-    const json = settingsJson({ ...settings, seed, maxTokens, ...template });
-    trace.header(model.dir, json, await startTensorFlow());
-  }
-  return answer(model, request, (step) => {
-    trace?.step(step);
-    show(step);
+  { model, models, request, trace }: Task,
+  show: (step: StepOf<Rule>) => void,
+): Promise<Answer<Rule>> {
+  if (trace) trace.header(model.dir, await settingsOf(model, request), await runtime());
+  return answer(
+    model,
+    request,
+    (step) => {
+      trace?.step(step);
+      show(step);
+    },
+    { models },
+  );
+}
+
+async function runtime(): Promise<RuntimeInfo> {
+  const { startTensorFlow } = await import('../index.js');
+  return startTensorFlow();
+}
+
+/** The settings that the summary will have, for a trace whose header comes first. */
+async function settingsOf(model: SdaModel, request: GenerateRequest<Rule>) {
+  const { resolveSettingsOf } = await import('../index.js');
+  const { ruleOf, templateSettings } = await import('../generate/request.js');
+  const { seed = 0, maxTokens = 0, date = new Date() } = request;
+  const dated = !isOfIds(request) && (await model.chatTemplate())?.dated === true;
+  return settingsJson({
+    ...(request.rule && { rule: ruleOf(request).name }),
+    ...(resolveSettingsOf(ruleOf(request), request.settings as object) as object),
+    seed,
+    maxTokens,
+    ...templateSettings(request, dated, date),
   });
 }
 
 interface Printer {
-  step(step: GenerateStep): void;
+  step(step: StepOf<Rule>): void;
   /** What is left to print once the answer is complete. */
-  end(answer: Answer): void;
+  end(answer: Answer<Rule>): void;
 }
 
 /** Prints the text of each step; the ids where prompts are ids and there is no tokenizer for text. */
 async function printer(
   model: SdaModel,
-  request: GenerateRequest,
+  request: GenerateRequest<Rule>,
   { thinking }: GenerateOptions,
 ): Promise<Printer> {
-  const hasText = !request.prompts || (await model.tokenizer().then(Boolean, () => false));
+  const hasText = !isOfIds(request) || (await model.tokenizer().then(Boolean, () => false));
   if (!hasText) {
     return { step: ({ step, id }) => print(step === 0 ? `${id}` : ` ${id}`), end: () => {} };
   }
@@ -181,8 +246,12 @@ async function printer(
 }
 
 /** Where a chat template that was asked for comes from. */
-async function givenTemplate(model: SdaModel, options: GenerateOptions): Promise<string | null> {
-  if (options.chatTemplate === undefined || options.baseIds) return null;
+async function givenTemplate(
+  model: SdaModel,
+  request: GenerateRequest<Rule>,
+  { chatTemplate }: GenerateOptions,
+): Promise<string | null> {
+  if (chatTemplate === undefined || isOfIds(request)) return null;
   return (await model.chatTemplate())?.origin ?? null;
 }
 
@@ -194,7 +263,10 @@ const HEADINGS: Record<GenerateOptions['mode'], string> = {
   base: 'Base model, both streams',
 };
 
-function heading({ mode, core, instruction, baseIds }: GenerateOptions): string {
+function heading(options: GenerateOptions, { rule }: GenerateRequest<Rule>): string {
+  const { mode, core, instruction, instructionFile, baseIds } = options;
+  if (rule) return (rule as Rule).title;
   if (baseIds) return HEADINGS[mode];
-  return `${HEADINGS[mode]}, ${instruction === undefined ? (core ?? 'helpfulness') : 'your instruction'}`;
+  const own = instruction !== undefined || instructionFile !== undefined;
+  return `${HEADINGS[mode]}, ${own ? 'your instruction' : (core ?? 'helpfulness')}`;
 }

@@ -58,10 +58,11 @@ export function inspectionJson(found: Inspection) {
       max_position_embeddings: config.maxPositionEmbeddings,
       context_length: config.contextLength,
       rope: config.rope,
+      rotary_dim: config.rotaryDim,
       sliding_window: config.slidingWindow,
       tied_head: config.tieWordEmbeddings,
       qkv_bias: config.attentionBias,
-      qk_norm: config.qkNorm,
+      qk_norm: config.qkNorm !== 'none',
       eos_token_ids: config.endings.map(({ id }) => id),
     },
     end_of_text: found.endings.map(({ id, from, token }) => ({ id, token, from })),
@@ -173,18 +174,24 @@ function describeText({ tokenizer, template }: TextReport): [string, string][] {
 }
 
 function describeConfig(config: ModelConfig): [string, string][] {
-  const { numHeads, numKeyValueHeads, headDim, rope } = config;
+  const { numHeads, numKeyValueHeads, headDim, rotaryDim, rope } = config;
+  const still = config.rotatedLayers.filter((rotates) => !rotates).length;
+  const rotated = [
+    ...(rotaryDim === headDim ? [] : [`, ${rotaryDim} dimensions of a head`]),
+    ...(still === 0 ? [] : [`, none in ${still} layers`]),
+  ].join('');
   const traits = [
     config.tieWordEmbeddings ? 'head tied to the embedding' : 'own head',
     ...(config.attentionBias ? ['q/k/v bias'] : []),
-    ...(config.qkNorm ? ['q/k norm'] : []),
+    ...(config.qkNorm === 'none' ? [] : ['q/k norm']),
+    ...(config.normsAfter ? ['norms after attention and MLP'] : []),
     ...(config.slidingWindow ? [`sliding window of ${config.slidingWindow}`] : []),
   ];
   return [
     ['architecture', `${config.modelType}, ${config.numLayers} layers, ${traits.join(', ')}`],
     ['hidden size', `${config.hiddenSize}, ${config.intermediateSize} in the MLP`],
     ['attention', `${numHeads} heads of ${headDim}, ${numKeyValueHeads} for keys and values`],
-    ['positions', `${config.contextLength}, RoPE ${rope.type}, theta ${rope.theta}`],
+    ['positions', `${config.contextLength}, RoPE ${rope.type}, theta ${rope.theta}${rotated}`],
     ['vocabulary', `${config.vocabSize} tokens`],
   ];
 }

@@ -32,14 +32,17 @@ export async function openModel(dir: string, options: LoadOptions): Promise<SdaM
   }
 }
 
-/** @throws SdaError `file-missing` where `dir` is no model folder, in no format that is known. */
-export function requireModelDir(dir: string): void {
+/**
+ * @param advice what to do about it
+ * @throws SdaError `file-missing` where `dir` is no model folder, in no format that is known
+ */
+export function requireModelDir(
+  dir: string,
+  advice = 'run "npm run weights" for the default model, or give the folder of another with --model',
+): void {
   if (existsSync(join(dir, 'config.json')) || holdsForeignWeights(dir)) return;
   const found = existsSync(dir) ? 'has no config.json' : 'does not exist';
-  throw new SdaError(
-    'file-missing',
-    `The model folder ${dir} ${found}: run "npm run weights" for the default model, or give the folder of another with --model.`,
-  );
+  throw new SdaError('file-missing', `The model folder ${dir} ${found}: ${advice}.`);
 }
 
 /** Runs `body` with a signal that fires on Ctrl-C and SIGTERM; a second one ends the process at once. */

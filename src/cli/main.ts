@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { Command } from 'commander';
+import type { Rule } from '../index.js';
 import { packageVersion, showNotices } from '../runtime/tensorflow.js';
 import * as bench from './bench.js';
 import * as conformance from './conformance.js';
@@ -13,13 +14,15 @@ import * as logits from './logits.js';
 import { exitQuietlyOnClosedPipe } from './output.js';
 import * as quantise from './quantise.js';
 import * as report from './report.js';
+import { askedRule } from './rule-options.js';
+import * as rules from './rules.js';
 import * as runCommand from './run.js';
 import * as score from './score.js';
 import * as setup from './setup.js';
 import * as weights from './weights.js';
 
 const COMMANDS = [
-  generate,
+  rules,
   demo,
   runCommand,
   report,
@@ -35,8 +38,12 @@ const COMMANDS = [
   doctor,
 ];
 
-/** The `sda` program. Commands load what they need when they run, so that `--help` starts nothing. */
-function createProgram(): Command {
+/**
+ * The `sda` program. Commands load what they need when they run, so that `--help` starts nothing.
+ *
+ * @param rule of `sda generate`, whose settings become its options; default: SDA
+ */
+function createProgram(rule?: Rule): Command {
   const program = new Command('sda')
     .description('Align an open language model at inference time, without training (SDA).')
     .version(packageVersion(), '-V, --version', 'print the version')
@@ -57,15 +64,16 @@ Examples:
   sda generate --query "Is the earth flat?" --core truthful --score 40 --compare
   sda inspect --model path/to/model`,
     );
+  generate.register(program, rule);
   for (const command of COMMANDS) command.register(program);
   return program;
 }
 
 async function main(argv: readonly string[]): Promise<void> {
   exitQuietlyOnClosedPipe();
-  const program = createProgram();
+  let program: Command | undefined;
   const fail = (error: unknown) => {
-    reportError(error, program.opts<{ debug?: boolean }>().debug === true);
+    reportError(error, program?.opts<{ debug?: boolean }>().debug === true);
     process.exitCode = exitCodeOf(error);
   };
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
@@ -79,6 +87,8 @@ async function main(argv: readonly string[]): Promise<void> {
     process.exit();
   });
   try {
+    const name = argv.includes('generate') ? askedRule(argv) : undefined;
+    program = createProgram(name === undefined ? undefined : await loadRule(name));
     if (argv.length <= 2) program.outputHelp();
     else await program.parseAsync([...argv]);
   } catch (error) {
@@ -86,6 +96,11 @@ async function main(argv: readonly string[]): Promise<void> {
   }
   // nothing may hold a stopped process, such as a client's wait before it asks again
   if (process.exitCode === EXIT_INTERRUPTED) process.exit();
+}
+
+async function loadRule(name: string): Promise<Rule> {
+  const rules = await import('../generate/load-rule.js');
+  return rules.loadRule(name);
 }
 
 await main(process.argv);

@@ -59,7 +59,8 @@ async function configOf(file: string, { adapter = [] }: Options): Promise<Experi
 }
 
 async function check(file: string, options: Options): Promise<void> {
-  const { decidingSettings, pairingsOf } = await import('../experiment/config.js');
+  const { decidingSettings } = await import('../experiment/config.js');
+  const { pairingsOf } = await import('../experiment/methods.js');
   const { judgeQuestions } = await import('../experiment/judging.js');
   const { loadDataSet } = await import('../experiment/data/index.js');
   const { stringify } = await import('yaml');

@@ -1,11 +1,12 @@
 import { appendFileSync, closeSync, openSync } from 'node:fs';
 import { arch, cpus, platform } from 'node:os';
 import { messageOf, SdaError } from '../errors.js';
-import type { GenerateStep, RuntimeInfo } from '../index.js';
+import type { Rule, RuntimeInfo, StepOf } from '../index.js';
 import { packageVersion } from '../runtime/tensorflow.js';
+import { choiceJson } from './answer.js';
 
-/** Raised when the lines change their form. */
-const TRACE_VERSION = 1;
+/** Raised when the lines change their form: those of SDA, and those of other rules, which say what the rule says. */
+const TRACE_VERSIONS = { sda: 1, rule: 2 } as const;
 
 /** A JSONL file that grows with the answer: a header, then one line a step. */
 export class Trace {
@@ -22,7 +23,7 @@ export class Trace {
   header(model: string, settings: object, runtime: RuntimeInfo): void {
     this.line({
       type: 'header',
-      trace_version: TRACE_VERSION,
+      trace_version: TRACE_VERSIONS['rule' in settings ? 'rule' : 'sda'],
       sda_tfjs: packageVersion(),
       node: process.version,
       tensorflow: runtime.tensorflow,
@@ -33,19 +34,11 @@ export class Trace {
     });
   }
 
-  step({ step, id, text, js, temperature, a, logpBase, logpInstructed, logp }: GenerateStep): void {
-    this.line({
-      type: 'step',
-      step,
-      id,
-      text,
-      js,
-      temperature,
-      a,
-      logp_base: logpBase,
-      logp_instructed: logpInstructed,
-      logp,
-    });
+  /** A line in the form of `sda generate --json`, with the text and the a of SDA. */
+  step(step: StepOf<Rule>): void {
+    const { step: number, text } = step;
+    const a = 'logpBase' in step && 'a' in step ? { a: step.a } : {};
+    this.line({ type: 'step', step: number, text, ...choiceJson(step), ...a });
   }
 
   close(): void {

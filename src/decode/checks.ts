@@ -1,6 +1,6 @@
 import { SdaError } from '../errors.js';
 import type { Query } from './running.js';
-import { checkStreams } from './streams.js';
+import { checkStreams, SDA_STREAMS } from './streams.js';
 
 /** What a batch is checked against. */
 export interface BatchLimits {
@@ -8,11 +8,13 @@ export interface BatchLimits {
   readonly maxContext: number;
   /** Default: as many as there are queries */
   readonly maxBatch?: number | undefined;
+  /** Names of the streams; default: those of SDA, or of plain decoding */
+  readonly streams?: readonly string[] | undefined;
 }
 
 /** The shape of a batch. */
 export interface BatchShape {
-  /** Streams of each query: 1 or 2 */
+  /** Streams of each query, 1 to `MOST_STREAMS` */
   readonly streams: number;
   /** Queries that run at once */
   readonly places: number;
@@ -27,17 +29,17 @@ export interface BatchShape {
  *
  * @throws SdaError `bad-input` naming the query and the field at fault; `context-exceeded` (see `checkStreams`)
  */
-export function checkBatch(queries: readonly Query[], limits: BatchLimits): BatchShape {
-  const { vocabSize, maxContext, maxBatch = queries.length } = limits;
+export function checkBatch(queries: readonly Query<unknown>[], limits: BatchLimits): BatchShape {
+  const { vocabSize, maxContext, maxBatch = queries.length, streams: names } = limits;
   if (queries.length === 0) {
     throw new SdaError('bad-input', 'There is no query to decode: give at least one.');
   }
   checkCount('maxContext', maxContext, 2);
   checkCount('maxBatch', maxBatch, 1);
   queries.forEach((query, index) => {
-    checkShape(query, index);
+    checkShape(query, index, names);
     checkNumbers(query, index);
-    checkStreams(query.streams, vocabSize, maxContext);
+    checkStreams(query.streams, vocabSize, maxContext, names);
   });
   const streams = queries[0]!.streams.length;
   if (queries.some((query) => query.streams.length !== streams)) {
@@ -46,7 +48,7 @@ export function checkBatch(queries: readonly Query[], limits: BatchLimits): Batc
       'A batch must have one prompt for every query or two for every query, not a mixture.',
     );
   }
-  const lengths = queries.map((query) => Math.max(...query.streams.map((ids) => ids!.length)));
+  const lengths = queries.map((query) => Math.max(...query.streams.map((ids) => ids.length)));
   const ends = queries.map(({ maxTokens }, index) => lengths[index]! + maxTokens);
   return {
     streams,
@@ -56,20 +58,27 @@ export function checkBatch(queries: readonly Query[], limits: BatchLimits): Batc
   };
 }
 
-/** That there are one or two prompts, and each is a list. */
-function checkShape({ streams }: Query, index: number): void {
+/** That there is a prompt for each stream, and each is a list. */
+function checkShape(
+  { streams }: Query<unknown>,
+  index: number,
+  names: readonly string[] | undefined,
+): void {
   const prompts: readonly unknown[] = streams;
-  if (prompts.length !== 1 && prompts.length !== 2) {
+  const few = prompts.length < 1 || prompts.length > SDA_STREAMS.length;
+  if (names ? prompts.length !== names.length : few) {
     throw new SdaError(
       'bad-input',
-      `Query ${index} must have one or two prompts, but has ${prompts.length}: give the base prompt and the instructed one, or the base prompt alone to decode plainly.`,
+      names
+        ? `Query ${index} must have ${names.length} prompts (${names.join(', ')}), but has ${prompts.length}.`
+        : `Query ${index} must have one or two prompts, but has ${prompts.length}: give the base prompt and the instructed one, or the base prompt alone to decode plainly.`,
     );
   }
   const missing = prompts.findIndex((ids) => !Array.isArray(ids) && !ArrayBuffer.isView(ids));
   if (missing < 0) return;
-  const name = missing === 0 ? 'base' : 'instructed';
+  const name = (names ?? SDA_STREAMS)[missing];
   const advice =
-    missing === 0
+    missing === 0 || names
       ? 'give its ids'
       : 'give its ids, or leave it out to decode the base prompt alone';
   throw new SdaError(
@@ -78,17 +87,14 @@ function checkShape({ streams }: Query, index: number): void {
   );
 }
 
-function checkNumbers({ amplification, seed, maxTokens }: Query, index: number): void {
+function checkNumbers({ settings, seed, maxTokens }: Query<unknown>, index: number): void {
   const of = ` of query ${index}`;
   checkCount(`maxTokens${of}`, maxTokens, 1);
   if (!Number.isSafeInteger(seed)) {
     throw new SdaError('bad-input', `seed${of} must be a whole number, but is ${seed}.`);
   }
-  if (!Number.isFinite(amplification)) {
-    throw new SdaError(
-      'bad-input',
-      `amplification${of} must be a finite number, but is ${amplification}.`,
-    );
+  if (typeof settings !== 'object' || settings === null) {
+    throw new SdaError('bad-input', `settings${of} must be an object, but is ${settings}.`);
   }
 }
 

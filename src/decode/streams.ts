@@ -7,10 +7,10 @@ import type { KvCache } from '../model/kv-cache.js';
 export const PREFILL_CHUNK = 512;
 
 /**
- * The streams of one query as token ids: the base prompt (Q) and the instructed one (Q and I); or a single
- * prompt, decoded plainly.
+ * The prompts of one query's streams as token ids: for SDA the base prompt (Q) and the instructed one (Q and I); or a
+ * single prompt, decoded plainly; or those of another rule, up to `MOST_STREAMS`.
  */
-export type Streams = readonly [base: readonly number[], instructed?: readonly number[]];
+export type Streams = readonly (readonly number[])[];
 
 /** A stretch of one stream to run: `ids`, the first of them at position `start`, into cache row `row`. */
 export interface Stretch {
@@ -20,25 +20,58 @@ export interface Stretch {
 }
 
 export interface PrefillOptions {
-  /** The first of the query's cache rows; default 0 */
-  readonly row?: number;
+  /** The cache row of each prompt; default 0, 1, 2, ... */
+  readonly rows?: readonly number[] | undefined;
   readonly logitBias?: Tensor1D | undefined;
   readonly beforeForward: () => Promise<void>;
 }
 
-/** How many leading tokens the streams of a query share, leaving at least one token of each to run. */
-export function sharedPrefixLength([base, instructed]: Streams): number {
-  if (!instructed) return 0;
-  const most = Math.min(base.length, instructed.length) - 1;
+/** How many leading tokens all streams of a query share, leaving at least one token of each to run; 0 of one stream. */
+export function sharedPrefixLength(streams: Streams): number {
+  const [first, ...others] = streams;
+  if (!first || others.length === 0) return 0;
+  const most = Math.min(...streams.map((ids) => ids.length)) - 1;
   let length = 0;
-  while (length < most && base[length] === instructed[length]) length++;
+  while (length < most && others.every((ids) => ids[length] === first[length])) length++;
   return length;
 }
 
+/** What several streams share beyond `start`: run in the row of the first, and copied to the others. */
+interface SharedPrefix {
+  /** Streams, by their place in the query */
+  readonly streams: readonly number[];
+  readonly start: number;
+  readonly end: number;
+}
+
+/** What each subset of a query's streams shares, larger subsets first; and from where each stream goes on alone. */
+export function sharedPrefixes(query: Streams): { shared: SharedPrefix[]; starts: number[] } {
+  const shared: SharedPrefix[] = [];
+  const starts = query.map(() => 0);
+  /** Those of `streams`, equal up to `start`, that go on with the same token. */
+  const split = (streams: readonly number[], start: number) => {
+    const next = new Map<number, number[]>();
+    for (const stream of streams) {
+      const id = query[stream]![start]!;
+      if (query[stream]!.length === start + 1) continue; // its last token
+      next.set(id, [...(next.get(id) ?? []), stream]);
+    }
+    for (const group of next.values()) {
+      const end = sharedPrefixLength(group.map((stream) => query[stream]!));
+      if (group.length === 1) continue;
+      shared.push({ streams: group, start, end });
+      for (const stream of group) starts[stream] = end;
+      split(group, end);
+    }
+  };
+  split([...query.keys()], 0);
+  return { shared, starts };
+}
+
 /**
- * Runs the S prompts of a query into the cache rows from `row` on. What two prompts share is run once and its keys
- * and values are copied. A query is run by itself, so that its logits are the same to the bit whatever else the cache
- * holds.
+ * Runs the S prompts of a query into their cache rows. What some of the prompts share is run once and its
+ * keys and values are copied. A query is run by itself, so that its logits are the same to the bit whatever else the
+ * cache holds, on a GPU too.
  *
  * @returns float32 [S, V]: the logits after each prompt; the caller disposes it.
  */
@@ -48,20 +81,22 @@ export async function prefill(
   cache: KvCache,
   options: PrefillOptions,
 ): Promise<Tensor2D> {
-  const { row = 0 } = options;
-  const promptLength = Math.max(...query.map((ids) => ids!.length));
-  const shared = sharedPrefixLength(query);
-  if (shared > 0) {
-    for (const batch of chunks([{ row, ids: query[0].slice(0, shared), start: 0 }])) {
+  const rows = options.rows ?? [...query.keys()];
+  const promptLength = Math.max(...query.map((ids) => ids.length));
+  const { shared, starts } = sharedPrefixes(query);
+  for (const { streams, start, end } of shared) {
+    const [first, ...others] = streams as [number, ...number[]];
+    const ids = query[first]!.slice(start, end);
+    for (const batch of chunks([{ row: rows[first]!, ids, start }])) {
       await options.beforeForward();
       forward(model, batch, cache, { logits: 'none', promptLength });
     }
-    cache.copyRow(row, row + 1, shared);
+    for (const other of others) cache.copyRow(rows[first]!, rows[other]!, end);
   }
   const rest = query.map((ids, stream) => ({
-    row: row + stream,
-    ids: ids!.slice(shared),
-    start: shared,
+    row: rows[stream]!,
+    ids: ids.slice(starts[stream]),
+    start: starts[stream]!,
   }));
   const batches = chunks(rest);
   for (const batch of batches.slice(0, -1)) {
@@ -110,16 +145,24 @@ function window(stretches: readonly Stretch[], fromEnd: number, columns: number)
   return { ids, positions, rows: Int32Array.from(stretches, ({ row }) => row) };
 }
 
+/** Names of the streams of SDA; of one alone, the first. */
+export const SDA_STREAMS = ['base', 'instructed'];
+
 /**
  * Checks the prompts of a query against the model.
  *
+ * @param names of the streams, for errors
  * @throws SdaError `bad-input` for an empty prompt or an id outside the vocabulary; `context-exceeded` for a
  *   prompt that leaves no room for a new token.
  */
-export function checkStreams(streams: Streams, vocabSize: number, maxContext: number): void {
+export function checkStreams(
+  streams: Streams,
+  vocabSize: number,
+  maxContext: number,
+  names: readonly string[] = SDA_STREAMS,
+): void {
   streams.forEach((ids, index) => {
-    if (!ids) return;
-    const stream = index === 0 ? 'base' : 'instructed';
+    const stream = names[index];
     if (ids.length === 0) {
       throw new SdaError('bad-input', `The ${stream} prompt has no token: give it at least one.`);
     }

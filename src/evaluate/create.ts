@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { SdaError } from '../errors.js';
-import type { SdaModel } from '../sda-model.js';
+import type { SdaModel } from '../generate/sda-model.js';
 import type { ChatOptions } from './chat-options.js';
 import type { IntrinsicPromptOptions } from './intrinsic-evaluator.js';
 import type { PairJudge } from './judge.js';

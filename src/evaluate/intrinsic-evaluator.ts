@@ -1,6 +1,6 @@
 import { basename } from 'node:path';
 import { SdaError } from '../errors.js';
-import type { SdaModel } from '../sda-model.js';
+import type { SdaModel } from '../generate/sda-model.js';
 import { plainSegments, type TextSegment } from '../text/added-tokens.js';
 import { INSTRUCTIONS } from '../text/instructions.js';
 import { buildPrompts, type Placement, type PromptOptions } from '../text/prompts.js';

@@ -2,9 +2,9 @@ import { keep, type Tensor1D, type Tensor2D } from '@tensorflow/tfjs-core';
 import { linear } from '../../kernels/linear/index.js';
 import { checkStreams, prefill } from '../decode/streams.js';
 import { SdaError } from '../errors.js';
+import type { SdaModel } from '../generate/sda-model.js';
 import { forward } from '../model/decoder.js';
 import { KvCache } from '../model/kv-cache.js';
-import type { SdaModel } from '../sda-model.js';
 
 /** Nats a token at which the score is 73 or 27. */
 export const INTRINSIC_SCALE = 0.5;

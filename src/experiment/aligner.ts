@@ -1,6 +1,6 @@
 import { SdaError } from '../errors.js';
-import type { GenerateRequest } from '../generate-types.js';
-import type { SdaModel } from '../sda-model.js';
+import type { SdaModel } from '../generate/sda-model.js';
+import type { GenerateRequest } from '../generate/types.js';
 import { plainSegments } from '../text/added-tokens.js';
 import { beginning } from '../text/prompts.js';
 import type { Tokenizer } from '../text/tokenizer.js';

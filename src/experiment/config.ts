@@ -13,7 +13,14 @@ import { CORES, type CoreName, INSTRUCTIONS } from '../text/instructions.js';
 import { PLACEMENTS } from '../text/prompts.js';
 import { ALIGNER_PROMPT } from './aligner.js';
 import { dataSetSchema } from './data/index.js';
-import { againstBase, METHODS, type Method, type Pairing } from './rows.js';
+import { checkMethodNames, comparisonProblem } from './methods.js';
+import {
+  checkRules,
+  decidingModels,
+  decidingRules,
+  otherModelsSchema,
+  rulesSchema,
+} from './rules.js';
 
 const text = z.string().refine((value) => value.trim() !== '', 'must not be empty');
 const whole = (least: number) => z.int().min(least);
@@ -92,11 +99,14 @@ export const configSchema = strict('the configuration', {
   core: z.enum(CORES).default('helpfulness'),
   /** In your own words, instead of the core's */
   instruction: text.optional(),
+  /** Those of SDA; the rules of this run are methods as well, named here or not */
   methods: z
-    .array(z.enum(METHODS))
+    .array(text)
     .min(1)
     .default(['sda'])
     .refine((list) => new Set(list).size === list.length, 'must not name a method twice'),
+  rules: rulesSchema.optional(),
+  models: otherModelsSchema.optional(),
   prompt: promptSchema.prefault({}),
   decoding: decodingSchema.prefault({}),
   aligner: alignerSchema.optional(),
@@ -112,7 +122,7 @@ export const configSchema = strict('the configuration', {
     .optional(),
   /** What is judged against what, such as [[sda, steering], [sda, base]]; default: each method against base */
   compare: z
-    .array(z.tuple([z.enum(METHODS), z.enum(METHODS)]))
+    .array(z.tuple([text, text]))
     .min(1)
     .optional(),
   seed: whole(0).default(0),
@@ -157,44 +167,11 @@ export function parseConfig(value: unknown, name: string, where = name): Experim
       `${where}: the method "aligner" and the section "aligner" with its model go together, but only one is there.`,
     );
   }
+  checkMethodNames(config, where);
+  checkRules(config, where);
   const problem = comparisonProblem(config);
   if (problem !== null) throw new SdaError('bad-input', `${where}.compare: ${problem}.`);
   return { ...config, name: config.name ?? name.replace(/[^\w.-]/g, '-') };
-}
-
-/** Why the comparisons that a configuration names cannot be made; null where they can. */
-function comparisonProblem({
-  compare = [],
-  judge,
-  methods,
-}: z.infer<typeof configSchema>): string | null {
-  if (compare.length > 0 && !judge) return 'there is no judge to compare by: add a section "judge"';
-  const seen = new Set<string>();
-  for (const [method, against] of compare) {
-    const pair = `[${method}, ${against}]`;
-    if (method === against) return `${pair} compares a method with itself: name two`;
-    if (method === 'base') return `${pair} has base first: write [${against}, base]`;
-    const absent = [method, against].find((each) => each !== 'base' && !methods.includes(each));
-    if (absent) return `${pair} names ${absent}, which is not among the methods: add it to them`;
-    const key = [method, against].sort().join();
-    if (seen.has(key)) return `${pair} is there twice, in one order or both: keep one`;
-    seen.add(key);
-  }
-  return null;
-}
-
-/** The methods of a run, in the order of METHODS; base is always one. */
-export function methodsOf({ methods }: ExperimentConfig): Method[] {
-  return METHODS.filter((method) => method === 'base' || methods.includes(method));
-}
-
-/** What the judge compares; nothing without a judge. */
-export function pairingsOf(config: ExperimentConfig): Pairing[] {
-  if (!config.judge) return [];
-  return (
-    config.compare?.map(([method, against]) => ({ method, against })) ??
-    againstBase(methodsOf(config))
-  );
 }
 
 function parseSource(source: string, file: string): unknown {
@@ -224,7 +201,8 @@ export function decidingSettings(
   config: ExperimentConfig,
   env: NodeJS.ProcessEnv = process.env,
 ): Record<string, unknown> {
-  const { name: _, batch: _batch, model, aligner, evaluator, judge, ...rest } = config;
+  const { name: _, batch: _batch, model, aligner, evaluator, judge, ...others } = config;
+  const { rules, models, ...rest } = others;
   const deciding = (spec: object) => decidingChat(spec, config.core, env);
   return withoutUndefined({
     ...rest,
@@ -233,6 +211,8 @@ export function decidingSettings(
     ...(aligner && {
       aligner: { prompt: ALIGNER_PROMPT, ...aligner, dir: basename(aligner.dir) },
     }),
+    rules: rules && decidingRules(rules, config.decoding),
+    models: models && decidingModels(models),
     evaluator: deciding(evaluator),
     judge: judge ? deciding(judge) : null,
   }) as Record<string, unknown>;

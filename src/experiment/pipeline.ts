@@ -7,19 +7,17 @@ import { hashOf } from '../evaluate/hash.js';
 import type { PairJudge } from '../evaluate/judge.js';
 import type { Ledger } from '../evaluate/ledger.js';
 import { STAND_IN } from '../evaluate/stand-in.js';
-import type { LoadOptions, SdaModel } from '../sda-model.js';
+import type { LoadOptions, SdaModel } from '../generate/sda-model.js';
 import { scoreAll } from './assess.js';
-import {
-  decidingSettings,
-  type ExperimentConfig,
-  instructionOf,
-  methodsOf,
-  pairingsOf,
-} from './config.js';
+import { decidingSettings, type ExperimentConfig, instructionOf } from './config.js';
 import { type DataSet, loadDataSet } from './data/index.js';
 import { describeSession, modelFingerprint } from './identity.js';
 import { Judging, judgeQuestions } from './judging.js';
-import { promptOptions, respond } from './respond.js';
+import { isSteered } from './method-rules.js';
+import { methodsOf, pairingsOf, ruleOf } from './methods.js';
+import { checkOtherModels, OtherModelsOfRun, otherFingerprints } from './other-models.js';
+import { promptOptions } from './prompt-options.js';
+import { respond } from './respond.js';
 import {
   type Item,
   type Method,
@@ -30,10 +28,10 @@ import {
   type Score,
   type Verdict,
 } from './rows.js';
+import { decidingRules } from './rules.js';
 import { Servers } from './servers.js';
 import { type OnProgress, Stage } from './stage.js';
 import {
-  isSteered,
   judgeStage,
   respondStage,
   responseSchema,
@@ -81,6 +79,7 @@ export async function runExperiment(
   for (const note of data.notes) options.onNote?.(note);
   const modelDir = config.model.dir ?? options.defaultModel;
   const header = await headerOf(config, data, modelDir);
+  await checkOtherModels(config, modelDir);
   const servers = new Servers(options.dir);
   if (options.signal) setMaxListeners(0, options.signal); // several for each request under way
   try {
@@ -112,9 +111,11 @@ async function headerOf(
   const dataSet = { name: data.name, items: data.items.length, sha256: data.sha256 };
   const aligner = config.aligner && (await modelFingerprint(config.aligner.dir));
   const settings = decidingSettings(config);
+  const others = config.models && (await otherFingerprints(config.models));
   const deciding = {
     ...settings,
     model_fingerprint: fingerprint,
+    ...(others && { models_fingerprints: others }),
     ...(aligner && { aligner_fingerprint: aligner }),
     data_sha256: data.sha256,
   };
@@ -130,6 +131,7 @@ async function headerOf(
     core,
     instruction: instructionOf(config),
     methods: methodsOf(config),
+    ...(config.rules && { rules: methodRules(config) }),
     comparisons: pairingsOf(config),
     evaluator: told(evaluator),
     judge: judge ? told(judge) : null,
@@ -138,8 +140,15 @@ async function headerOf(
   };
 }
 
+/** The methods that are rules, with all their settings. */
+function methodRules({ rules = [], decoding }: ExperimentConfig): RunHeader['rules'] {
+  const whole = Object.entries(decidingRules(rules, decoding));
+  return Object.fromEntries(whole.map(([name, { rule, settings }]) => [name, { rule, settings }]));
+}
+
 class Experiment {
   private model: SdaModel | null = null;
+  private readonly others: OtherModelsOfRun;
   private readonly stages: Pick<Stage<unknown>, 'name' | 'failed' | 'full'>[] = [];
 
   constructor(
@@ -148,7 +157,9 @@ class Experiment {
     private readonly items: readonly Item[],
     private readonly store: RunStore,
     private readonly modelDir: string,
-  ) {}
+  ) {
+    this.others = new OtherModelsOfRun(config, options.openModel);
+  }
 
   async run(
     evaluator: EvaluatorSpec,
@@ -163,7 +174,9 @@ class Experiment {
       ]),
     );
     const [...methods] = responses.keys();
-    const scores = methods.some(isSteered) ? this.open(SCORE_STAGE, scoreSchema) : undefined;
+    const scores = methods.some((method) => isSteered(method, ruleOf(this.config, method)))
+      ? this.open(SCORE_STAGE, scoreSchema)
+      : undefined;
     const comparisons = judge ? pairingsOf(this.config).map((each) => this.comparison(each)) : [];
     this.tellQuestions(comparisons);
     const judging = new Judging(judge, this.config, responses, signal);
@@ -184,6 +197,7 @@ class Experiment {
     } finally {
       await judging.end().catch(() => {}); // what it could still write before the files are closed
       this.model?.dispose();
+      this.others.dispose();
     }
     const failed = this.stages
       .map((stage) => [stage.name, stage.failed()] as const)
@@ -220,8 +234,9 @@ class Experiment {
     const { signal } = this.options;
     await responses.get(method)!.fill(async (items, onRow, onTokens) => {
       const model = method === 'aligner' ? await this.openAligner() : await this.openModel();
+      const models = await this.others.of(ruleOf(config, method)?.rule);
       const earlier = { base: responses.get('base')!.rows(), scores: scores?.rows() };
-      await respond({ method, config, items, model, ...earlier, signal, onRow, onTokens });
+      await respond({ method, config, items, model, models, ...earlier, signal, onRow, onTokens });
     });
   }
 
@@ -260,6 +275,7 @@ class Experiment {
   private async openAligner(): Promise<SdaModel> {
     this.model?.dispose();
     this.model = null;
+    this.others.dispose();
     const { dir, dtype, context } = this.config.aligner!;
     this.model = await this.options.openModel(dir, { dtype, maxContext: context });
     return this.model;

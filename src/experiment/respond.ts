@@ -1,11 +1,19 @@
 import { SdaError } from '../errors.js';
-import type { GenerateRequest, GenerateStep, GenerateSummary } from '../generate-types.js';
-import type { SdaModel } from '../sda-model.js';
+import type { SdaModel } from '../generate/sda-model.js';
+import type { GenerateRequest, GenerateStep, GenerateSummary } from '../generate/types.js';
+import type { Choice } from '../method/rule.js';
+import type { Mode } from '../method/settings.js';
+import type { Rule } from '../rules/define.js';
 import { buildPrompts } from '../text/prompts.js';
 import { alignerRequest } from './aligner.js';
-import { type ExperimentConfig, instructionOf, itemSeed } from './config.js';
-import type { Item, Method, Response, Row, RowFailure, Score, TokenTrace } from './rows.js';
-import { doneRow, failedRow, isSteered } from './stages.js';
+import { type ExperimentConfig, itemSeed } from './config.js';
+import { isSteered } from './method-rules.js';
+import { ruleOf } from './methods.js';
+import { promptOptions, tooLong } from './prompt-options.js';
+import type { Item, Method, Response, Row, RowFailure, Score } from './rows.js';
+import { ruleRequest, ruleSettings } from './rule-request.js';
+import { doneRow, failedRow } from './stages.js';
+import { traceOf } from './traces.js';
 
 /** What the responses of a method are made from. */
 export interface RespondInput {
@@ -15,6 +23,8 @@ export interface RespondInput {
   readonly items: readonly Item[];
   /** The base model; for `aligner` the aligner */
   readonly model: SdaModel;
+  /** Those that run streams of a rule, by its names for them */
+  readonly models?: Readonly<Record<string, SdaModel>> | undefined;
   /** Rows of the stages before, by item; `base` itself needs none */
   readonly base?: ReadonlyMap<string, Row<Response>> | undefined;
   readonly scores?: ReadonlyMap<string, Row<Score>> | undefined;
@@ -30,9 +40,9 @@ export interface RespondInput {
  * be answered becomes a failed row. After an abort, items that were under way have no row.
  */
 export async function respond(input: RespondInput): Promise<void> {
-  const { items, model, config, signal, onRow, onTokens } = input;
+  const { items, model, models, config, signal, onRow, onTokens } = input;
   const asked: { item: Item; a: number | null }[] = [];
-  const requests: GenerateRequest[] = [];
+  const requests: GenerateRequest<Rule>[] = [];
   for (const item of items) {
     const made = await requestFor(item, input);
     if ('kind' in made) {
@@ -44,8 +54,8 @@ export async function respond(input: RespondInput): Promise<void> {
   }
   if (requests.length === 0) return;
 
-  const steps: GenerateStep[][] = requests.map(() => []);
-  for await (const batch of model.generateBatch(requests, { maxBatch: config.batch })) {
+  const steps: GenerateStep<Choice>[][] = requests.map(() => []);
+  for await (const batch of model.generateBatch(requests, { maxBatch: config.batch, models })) {
     onTokens?.(batch.length);
     for (const { query, step, summary } of batch) {
       steps[query]!.push(step);
@@ -53,7 +63,7 @@ export async function respond(input: RespondInput): Promise<void> {
       const { item, a } = asked[query]!;
       const trace = config.trace ? traceOf(steps[query]!) : null;
       steps[query] = [];
-      onRow(rowOf(item, a, summary, trace));
+      onRow(rowOf(item, a, summary, trace, ruleOf(config, input.method)?.rule));
     }
   }
 }
@@ -62,9 +72,11 @@ export async function respond(input: RespondInput): Promise<void> {
 async function requestFor(
   item: Item,
   input: RespondInput,
-): Promise<{ request: GenerateRequest; a: number | null } | RowFailure> {
-  const { method, config, model, base, scores } = input;
+): Promise<{ request: GenerateRequest<Rule>; a: number | null } | RowFailure> {
+  const { method, config, model, models = {}, base, scores } = input;
   const { decoding, aligner } = config;
+  const entry = ruleOf(config, method);
+  const steered = isSteered(method, entry);
   const settings = {
     k: decoding.k,
     t0: decoding.t0,
@@ -75,7 +87,7 @@ async function requestFor(
     minP: decoding.min_p,
     greedy: decoding.greedy,
     // a bound on steering, set by P2: it is not to reach into what the model says by itself
-    plausibility: isSteered(method) ? decoding.plausibility : 0,
+    plausibility: steered ? decoding.plausibility : 0,
   };
   const seed = itemSeed(config.seed, item.id);
   try {
@@ -93,7 +105,7 @@ async function requestFor(
       return { request: await alignerRequest(model, { ...correction, settings }), a: null };
     }
     let a: number | null = null;
-    if (isSteered(method)) {
+    if (steered) {
       const score = scores?.get(item.id);
       if (score?.status !== 'done') {
         const why = score?.failure.reason ?? 'It was not scored.';
@@ -101,17 +113,16 @@ async function requestFor(
       }
       a = score.value.a;
     }
-    const { baseIds, instructedIds } = await promptsOf(item, model, config);
-    const longest = Math.max(baseIds.length, instructedIds.length);
-    if (longest >= model.maxContext) {
-      return {
-        kind: 'bad-prompt',
-        reason: `The prompt has ${longest} tokens, but the context holds ${model.maxContext}.`,
-      };
+    if (entry) {
+      const made = await ruleRequest(item, entry, { config, model, models, a });
+      return 'kind' in made ? made : { request: made, a };
     }
-    const request: GenerateRequest = {
+    const { baseIds, instructedIds } = await promptsOf(item, model, config);
+    const long = tooLong([baseIds, instructedIds], model.maxContext);
+    if (long) return long;
+    const request: GenerateRequest<Rule> = {
       prompts: { baseIds, instructedIds },
-      settings: { ...settings, mode: method, amplification: a ?? 0 },
+      settings: { ...settings, mode: method as Mode, amplification: a ?? 0 },
       maxTokens: decoding.max_tokens,
       seed,
       stop: decoding.stop,
@@ -133,19 +144,6 @@ async function promptsOf({ query }: Item, model: SdaModel, config: ExperimentCon
   return buildPrompts({ ...promptOptions(config), tokenizer, template, query });
 }
 
-/** How the prompts of an experiment are made, beside the query. */
-export function promptOptions(config: ExperimentConfig) {
-  const { placement, system, fold_system, date, template_variables } = config.prompt;
-  return {
-    placement,
-    system,
-    foldSystem: fold_system,
-    date: new Date(`${date}T12:00:00`),
-    templateVariables: template_variables,
-    instruction: instructionOf(config),
-  };
-}
-
 function noBase(row: Row<Response> | undefined): RowFailure {
   const why = row?.status === 'failed' ? row.failure.reason : 'It was not decoded.';
   return { kind: 'no-answer', reason: `There is no base response: ${why}` };
@@ -154,8 +152,9 @@ function noBase(row: Row<Response> | undefined): RowFailure {
 function rowOf(
   item: Item,
   a: number | null,
-  summary: GenerateSummary,
-  trace: TokenTrace | null,
+  summary: GenerateSummary<Rule>,
+  trace: Response['trace'],
+  rule: string | undefined,
 ): Row<Response> {
   const { text, thinking, answer, answerFinished, finishReason, promptTokens } = summary;
   if (!answerFinished) {
@@ -172,21 +171,6 @@ function rowOf(
     seed: summary.settings.seed,
     a,
     trace,
+    ...(rule !== undefined && { rule, settings: ruleSettings(summary.settings) }),
   });
-}
-
-function traceOf(steps: readonly GenerateStep[]): TokenTrace {
-  const column = (pick: (step: GenerateStep) => number) => steps.map((step) => rounded(pick(step)));
-  return {
-    text: steps.map(({ text }) => text),
-    js: column(({ js }) => js),
-    temperature: column(({ temperature }) => temperature),
-    logpBase: column(({ logpBase }) => logpBase),
-    logpInstructed: column(({ logpInstructed }) => logpInstructed),
-    logp: column(({ logp }) => logp),
-  };
-}
-
-function rounded(value: number): number | null {
-  return Number.isFinite(value) ? Number(value.toPrecision(4)) : null;
 }

@@ -5,9 +5,18 @@ import type { CoreName } from '../text/instructions.js';
 /** Raised when the meaning of rows changes; a run made with another version is refused, not misread. */
 export const ROW_SCHEMA = 1;
 
-/** How a response comes about: the modes of the decoder, or a correction of the base response. */
+/** How a response comes about: the modes of SDA, or a correction of the base response. */
 export const METHODS = ['base', 'instructed', 'steering', 'scaling', 'sda', 'aligner'] as const;
-export type Method = (typeof METHODS)[number];
+/** One of METHODS, or the configuration's name for a rule with its settings. */
+export type Method = string;
+
+/** A rule of the catalogue as a method: what its responses are decoded with. */
+export interface MethodRule {
+  /** The rule's name */
+  readonly rule: string;
+  /** With every default filled in, but for an amplification that the score gives */
+  readonly settings: Readonly<Record<string, unknown>>;
+}
 
 /** Two methods whose responses the judge compares; what the paper does, with `base` as the second. */
 export interface Pairing {
@@ -46,6 +55,17 @@ export interface TokenTrace {
   readonly logp: readonly (number | null)[];
 }
 
+/** The same of a rule: what it says of each token, under its own names. */
+export interface RuleTrace {
+  readonly text: readonly string[];
+  /** log-probability of the token under the distribution that it was drawn from */
+  readonly logp: readonly (number | null)[];
+  /** ... and in each stream */
+  readonly logps: Readonly<Record<string, readonly (number | null)[]>>;
+  /** Other numbers, such as `js` and `temperature`; of what holds several, as `details.scoreEntropy` */
+  readonly statistics: Readonly<Record<string, readonly (number | null)[]>>;
+}
+
 /** Value of a `respond` row. */
 export interface Response {
   /** Everything that was written, the thinking of a reasoning model included */
@@ -55,12 +75,16 @@ export interface Response {
   readonly answer: string;
   readonly finishReason: FinishReason;
   readonly tokens: number;
-  readonly promptTokens: { readonly base: number; readonly instructed: number };
+  /** Of each stream */
+  readonly promptTokens: Readonly<Record<string, number>>;
   readonly seed: number;
   /** a of eq 3; null where the method has none */
   readonly a: number | null;
   /** null where traces are off */
-  readonly trace: TokenTrace | null;
+  readonly trace: TokenTrace | RuleTrace | null;
+  /** Where the method is a rule of the configuration: its name, and all settings of this response */
+  readonly rule?: string | undefined;
+  readonly settings?: Readonly<Record<string, unknown>> | undefined;
 }
 
 /** Value of a `score` row: S of the base response. */
@@ -126,6 +150,8 @@ export interface RunHeader {
   readonly core: CoreName;
   readonly instruction: string;
   readonly methods: readonly Method[];
+  /** Those methods that are rules */
+  readonly rules?: Readonly<Record<Method, MethodRule>> | undefined;
   /** What the judge compares; empty without a judge */
   readonly comparisons: readonly Pairing[];
   /** One line each, such as "openai gpt-4.1" */

@@ -14,6 +14,7 @@ import {
 
 const number = z.number();
 const column = z.array(number.nullable());
+const columns = z.record(z.string(), column);
 
 export const responseSchema: z.ZodType<Response> = z.looseObject({
   text: z.string(),
@@ -21,19 +22,24 @@ export const responseSchema: z.ZodType<Response> = z.looseObject({
   answer: z.string(),
   finishReason: z.enum(['stop', 'length', 'context', 'aborted']),
   tokens: number,
-  promptTokens: z.object({ base: number, instructed: number }),
+  promptTokens: z.record(z.string(), number),
   seed: number,
   a: number.nullable(),
   trace: z
-    .object({
-      text: z.array(z.string()),
-      js: column,
-      temperature: column,
-      logpBase: column,
-      logpInstructed: column,
-      logp: column,
-    })
+    .union([
+      z.object({
+        text: z.array(z.string()),
+        js: column,
+        temperature: column,
+        logpBase: column,
+        logpInstructed: column,
+        logp: column,
+      }),
+      z.object({ text: z.array(z.string()), logp: column, logps: columns, statistics: columns }),
+    ])
     .nullable(),
+  rule: z.string().optional(),
+  settings: z.record(z.string(), z.unknown()).optional(),
 });
 
 export const scoreSchema: z.ZodType<Score> = z.looseObject({
@@ -62,9 +68,6 @@ export const judgeStage = (pairing: Pairing) => `judge-${pairingName(pairing)}`;
 export function pairingName({ method, against }: Pairing): string {
   return against === 'base' ? method : `${method}-vs-${against}`;
 }
-
-/** Methods that steer, and so need a score. */
-export const isSteered = (method: Method) => method === 'steering' || method === 'sda';
 
 export function doneRow<T>(item: string, value: T): Row<T> {
   return { schema: ROW_SCHEMA, item, status: 'done', value };

@@ -2,8 +2,10 @@ import { gibberishReason } from '../evaluate/gibberish.js';
 import { tally } from '../evaluate/win-rates.js';
 import { answeredByAll, type Comparison, compareAll } from './comparisons.js';
 import { mean, wordCount } from './measures.js';
+import { isSteered } from './method-rules.js';
 import type { Method, Response, Row, RunData, Score } from './rows.js';
-import { isSteered, pairingName } from './stages.js';
+import { pairingName } from './stages.js';
+import { statisticOf } from './traces.js';
 
 /** How many rows failed, by kind. */
 export type Failures = Readonly<Record<string, number>>;
@@ -39,7 +41,7 @@ export interface RunSummary {
   /** Items whose base response is gibberish, with the filter's reason; see `GIBBERISH_FILTER` */
   readonly dropped: readonly { readonly item: string; readonly reason: string }[];
   readonly scores: ScoreSummary;
-  /** In the order of METHODS, those with at least one row */
+  /** In the order of the run, those with at least one row */
   readonly responses: readonly ResponseSummary[];
   readonly comparisons: readonly Comparison[];
   /** Every item has a row in every stage */
@@ -77,7 +79,7 @@ export function unfinishedStages({
   scores,
   verdicts,
 }: RunData): string[] {
-  const scored = header.methods.some(isSteered);
+  const scored = header.methods.some((method) => isSteered(method, header.rules?.[method]));
   const sizes: [stage: string, rows: number | undefined][] = [
     ...header.methods.map((method): [string, number | undefined] => [
       `responses of ${method}`,
@@ -104,7 +106,7 @@ function summarizeResponses(
   const done = valuesOf(new Map([...rows].filter(([item]) => answered.has(item))));
   const responses = valuesOf(rows).length;
   const column = (name: 'js' | 'temperature') =>
-    mean(done.flatMap(({ trace }) => (trace?.[name] ?? []).filter((value) => value !== null)));
+    mean(done.flatMap(({ trace }) => statisticOf(trace, name).filter((value) => value !== null)));
   return {
     method,
     responses,

@@ -1,8 +1,10 @@
 import { GIBBERISH_FILTER } from '../evaluate/gibberish.js';
 import type { Estimate, WinRates } from '../evaluate/win-rates.js';
+import { shownSettings } from '../generate/shown-settings.js';
 import { alignColumns } from '../text/columns.js';
 import type { Comparison } from './comparisons.js';
-import type { RunData } from './rows.js';
+import { shownRule } from './method-rules.js';
+import type { Method, RunData } from './rows.js';
 import type { RunSummary } from './summary.js';
 
 /** A run with its numbers. */
@@ -46,6 +48,12 @@ const NAMES: readonly Column[] = [
   { name: 'data set', text: true, cell: ({ run }) => run.header.dataSet.name },
   { name: 'core', text: true, cell: ({ run }) => run.header.core },
   { name: 'method', text: true, cell: ({ comparison }) => comparison.method },
+  {
+    name: 'rule',
+    text: true,
+    cell: ({ run, comparison }) => ruleOf(run, comparison.method),
+    telling: (cells) => cells.some((cell) => cell !== ''),
+  },
   {
     name: 'against',
     text: true,
@@ -138,6 +146,11 @@ const LONG: readonly Column[] = [
   { name: 'dropped', cell: ({ summary }) => String(summary.dropped.length) },
   { name: 'filter', text: true, cell: () => GIBBERISH_FILTER },
   { name: 'configuration', text: true, cell: ({ run }) => run.header.configHash },
+  {
+    name: 'settings',
+    text: true,
+    cell: ({ run, comparison }) => settingsOf(run, comparison.method),
+  },
 ];
 
 /**
@@ -167,6 +180,17 @@ export function resultsTable(runs: readonly SummarizedRun[], format: TableFormat
 
 function judgeOf({ header }: RunData): string {
   return `${header.judge ?? 'none'}${header.standIn ? ' (no results)' : ''}`;
+}
+
+/** Such as "cfg: weight 1.5"; '' of a method that is no rule. */
+function ruleOf({ header }: RunData, method: Method): string {
+  const rule = header.rules?.[method];
+  return rule ? shownRule(rule) : '';
+}
+
+/** All settings of a rule. */
+function settingsOf({ header }: RunData, method: Method): string {
+  return shownSettings(header.rules?.[method]?.settings ?? {});
 }
 
 /** Such as "12.5 [-3.1, 28.0]". */

@@ -77,7 +77,12 @@ export async function importModel(
     const { config, dir } = model;
     let checked = checkTensors(config, checkpoint.tensors, dir);
     if (options.quantise) {
-      ({ checkpoint, checked } = quantisedCheckpoint(checkpoint, checked, options.quantise));
+      ({ checkpoint, checked } = quantisedCheckpoint(
+        config,
+        checkpoint,
+        checked,
+        options.quantise,
+      ));
     }
     const { warnings } = checked;
     const names = checked.specs.map(({ name }) => name);

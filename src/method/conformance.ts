@@ -1,5 +1,5 @@
 import { tensor2d } from '@tensorflow/tfjs-core';
-import { STEP_STATS } from '../../kernels/sda-step/index.js';
+import { STEP_STATS } from '../../kernels/step/index.js';
 import { resolveSettings } from './settings.js';
 import { sdaDistribution } from './step.js';
 

@@ -1,9 +1,9 @@
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import { type ReadBack, readBack } from '../../kernels/read-back/index.js';
-import { choiceOf, type Draw, type TokenChoice } from './step.js';
+import { type Choice, choiceOf, type Drawn } from './rule.js';
 
 /** A step whose tokens have been drawn: on their way from the device, or known to the host at once. */
-export class DrawnStep<Line> {
+export class DrawnStep<Line, C extends Choice = Choice> {
   /** The draws on the device, where the host did not make them: what `idOf` refers to */
   readonly lines: Tensor2D | undefined;
   private readonly reading: ReadBack | undefined;
@@ -12,9 +12,9 @@ export class DrawnStep<Line> {
   /** @param running whose tokens they are, one a line */
   constructor(
     readonly running: readonly Line[],
-    private readonly drawn: Draw | TokenChoice[],
+    private readonly drawn: Drawn<C>,
   ) {
-    if (Array.isArray(drawn)) return;
+    if (!('lines' in drawn)) return;
     this.lines = drawn.lines;
     this.reading = readBack(drawn.lines);
   }
@@ -22,7 +22,7 @@ export class DrawnStep<Line> {
   /** The token of one line as `TokenBatch.ids` has it: an id, or ~line where it has not left the device. */
   idOf(line: Line): number {
     const index = this.running.indexOf(line);
-    return Array.isArray(this.drawn) ? this.drawn[index]!.id : ~index;
+    return 'lines' in this.drawn ? ~index : this.drawn[index]!.id;
   }
 
   /**
@@ -30,8 +30,8 @@ export class DrawnStep<Line> {
    *
    * @throws SdaError `bad-logits`
    */
-  choice(index: number): TokenChoice {
-    if (Array.isArray(this.drawn)) return this.drawn[index]!;
+  choice(index: number): C {
+    if (!('lines' in this.drawn)) return this.drawn[index]!;
     this.values ??= this.reading!.values();
     return choiceOf(this.drawn, this.values, index);
   }

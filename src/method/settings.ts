@@ -81,9 +81,10 @@ const RANGES: Record<NumericSetting, { expected: string; holds: (value: number) 
 /**
  * Defaults filled in and every range checked.
  *
+ * @param of whose settings they are, such as " of query 3", for errors
  * @throws SdaError `bad-input` naming the setting, the range and the value.
  */
-export function resolveSettings(partial: Partial<SdaSettings> = {}): SdaSettings {
+export function resolveSettings(partial: Partial<SdaSettings> = {}, of = ''): SdaSettings {
   const given = Object.fromEntries(
     Object.entries(partial).filter(([, value]) => value !== undefined),
   );
@@ -91,12 +92,21 @@ export function resolveSettings(partial: Partial<SdaSettings> = {}): SdaSettings
   if (!MODES.includes(settings.mode)) {
     throw new SdaError(
       'bad-input',
-      `mode must be one of ${MODES.join(', ')}, but is "${settings.mode}".`,
+      `mode${of} must be one of ${MODES.join(', ')}, but is "${settings.mode}".`,
+    );
+  }
+  if (typeof settings.greedy !== 'boolean') {
+    throw new SdaError(
+      'bad-input',
+      `greedy${of} must be true or false, but is ${settings.greedy}.`,
     );
   }
   for (const [name, range] of Object.entries(RANGES) as [NumericSetting, (typeof RANGES)['k']][]) {
     if (typeof settings[name] === 'number' && range.holds(settings[name])) continue;
-    throw new SdaError('bad-input', `${name} must be ${range.expected}, but is ${settings[name]}.`);
+    throw new SdaError(
+      'bad-input',
+      `${name}${of} must be ${range.expected}, but is ${settings[name]}.`,
+    );
   }
   return settings;
 }

@@ -8,7 +8,8 @@ import {
 } from '../checkpoint/json-file.js';
 import { SdaError } from '../errors.js';
 import { type Ending, unionOfEndings } from './endings.js';
-import { FAMILIES, type Family, type ModelType } from './families.js';
+import { FAMILIES, type Family, type ModelType, type QkNorm } from './family.js';
+import { parseRotatedLayers, parseScales, type Scales } from './family-fields.js';
 import { checkKind } from './kind.js';
 import { Problems } from './problems.js';
 import { quantisationMethod } from './quantised.js';
@@ -17,7 +18,7 @@ import { contextLength, parseRope, type RopeConfig, ropeFields } from './rope-co
 export type { RopeConfig } from './rope-config.js';
 
 /** A decoder's architecture: config.json, validated and with every default filled in. */
-export interface ModelConfig {
+export interface ModelConfig extends Scales {
   readonly modelType: ModelType;
   readonly vocabSize: number;
   readonly hiddenSize: number;
@@ -28,8 +29,13 @@ export interface ModelConfig {
   readonly numKeyValueHeads: number;
   /** Even; not always hiddenSize / numHeads. */
   readonly headDim: number;
+  /** Of all norms; those of the residual stream as it is kept, see `parseScales`. */
   readonly rmsNormEps: number;
   readonly rope: RopeConfig;
+  /** Dimensions of a head that are rotated, its first ones; even. */
+  readonly rotaryDim: number;
+  /** Per layer, whether it rotates queries and keys: [numLayers]. */
+  readonly rotatedLayers: readonly boolean[];
   readonly maxPositionEmbeddings: number;
   /** Positions that the model was made for, scaled rotary embeddings counted. */
   readonly contextLength: number;
@@ -39,8 +45,12 @@ export interface ModelConfig {
   /** Of o. */
   readonly attentionOutputBias: boolean;
   readonly mlpBias: boolean;
-  /** RMSNorm of each head of q and k before the rotation. */
-  readonly qkNorm: boolean;
+  /** RMSNorm of q and k before the rotation. */
+  readonly qkNorm: QkNorm;
+  /** RMSNorm of what attention and the MLP add, and not of what they take. */
+  readonly normsAfter: boolean;
+  /** q, k and v are one matrix of the checkpoint, and so are gate and up. */
+  readonly fusedProjections: boolean;
   /** Positions that a sliding layer sees, its own included; null where no layer slides. */
   readonly slidingWindow: number | null;
   /** Per layer, whether it sees only the window: [numLayers]. */
@@ -150,8 +160,15 @@ export function parseConfig(json: unknown, options: ParseConfigOptions): ModelCo
     rule === 'config' ? flag === true : rule === 'always';
   const heads = problems.attempt(() => parseHeads(raw, family, file));
   const headDim = heads?.headDim;
-  const rope = problems.attempt(() => parseRope(raw, { file, maxPositionEmbeddings, headDim }));
-  const window = problems.attempt(() => parseSlidingWindow(raw, json, family, file));
+  const rope = problems.attempt(() =>
+    parseRope(raw, { file, family, maxPositionEmbeddings, headDim }),
+  );
+  const rotated = problems.attempt(() =>
+    parseRotatedLayers(json, raw.num_hidden_layers, family, file),
+  );
+  const window = problems.attempt(() => parseSlidingWindow(raw, json, family, rotated, file));
+  const epsilon = raw.rms_norm_eps ?? family.defaultRmsNormEps;
+  const scales = problems.attempt(() => parseScales(json, epsilon, family, file));
   const endings = problems.attempt(() => parseEndings(raw, options));
   problems.throwIfAny();
   return {
@@ -161,15 +178,18 @@ export function parseConfig(json: unknown, options: ParseConfigOptions): ModelCo
     intermediateSize: raw.intermediate_size,
     numLayers: raw.num_hidden_layers,
     ...heads!,
-    rmsNormEps: raw.rms_norm_eps ?? 1e-6,
-    rope: rope!,
+    ...scales!,
+    ...rope!,
+    rotatedLayers: rotated!,
     maxPositionEmbeddings,
-    contextLength: contextLength(rope!, maxPositionEmbeddings),
-    tieWordEmbeddings: raw.tie_word_embeddings ?? false,
+    contextLength: contextLength(rope!.rope, maxPositionEmbeddings),
+    tieWordEmbeddings: raw.tie_word_embeddings ?? family.defaultTieWordEmbeddings,
     attentionBias: fromConfig(family.attentionBias, raw.attention_bias),
     attentionOutputBias: fromConfig(family.attentionOutputBias, raw.attention_bias),
     mlpBias: fromConfig(family.mlpBias, raw.mlp_bias),
     qkNorm: family.qkNorm,
+    normsAfter: family.normsAfter,
+    fusedProjections: family.fusedProjections,
     ...window!,
     endings: endings!,
     bosTokenId: raw.bos_token_id ?? null,
@@ -219,7 +239,13 @@ function parseHeads(raw: RawConfig, family: Family, file: string) {
   return { numHeads, numKeyValueHeads, headDim };
 }
 
-function parseSlidingWindow(raw: RawConfig, json: unknown, family: Family, file: string) {
+function parseSlidingWindow(
+  raw: RawConfig,
+  json: unknown,
+  family: Family,
+  rotated: readonly boolean[] | undefined,
+  file: string,
+) {
   const numLayers = raw.num_hidden_layers;
   const types = raw.layer_types ?? null;
   const layers = (rule: (layer: number) => boolean) =>
@@ -228,7 +254,7 @@ function parseSlidingWindow(raw: RawConfig, json: unknown, family: Family, file:
 
   const absent = !Object.hasOwn(json as object, 'sliding_window');
   const given = absent ? family.defaultSlidingWindow : (raw.sliding_window ?? null);
-  const used = family.slidingWindow === 'upper-layers' ? raw.use_sliding_window === true : true;
+  const used = family.slidingWindow === 'all' || raw.use_sliding_window === true;
   const window = family.slidingWindow !== 'none' && used ? given : null;
   if (window === null && types?.includes('sliding_attention')) {
     throw new SdaError(
@@ -239,8 +265,10 @@ function parseSlidingWindow(raw: RawConfig, json: unknown, family: Family, file:
   if (window === null) return { slidingWindow: null, slidingWindowLayers: layers(() => false) };
 
   const from = family.slidingWindow === 'all' ? 0 : (raw.max_window_layers ?? 28);
+  const slides = (layer: number) =>
+    family.slidingWindow === 'layers-without-rotation' ? rotated?.[layer] === false : layer >= from;
   const slidingWindowLayers = layers((layer) =>
-    types ? types[layer] === 'sliding_attention' : layer >= from,
+    types ? types[layer] === 'sliding_attention' : slides(layer),
   );
   const any = slidingWindowLayers.includes(true);
   return { slidingWindow: any ? window : null, slidingWindowLayers };

@@ -1,4 +1,4 @@
-import { reshape, slice, type Tensor1D, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
+import { mul, reshape, slice, type Tensor1D, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
 import { type DecoderLayer, decoderLayers } from '../../kernels/decoder-layer/index.js';
 import { embed } from '../../kernels/embed/index.js';
 import { linear } from '../../kernels/linear/index.js';
@@ -12,7 +12,7 @@ import type { KvCache } from './kv-cache.js';
 export interface DecoderWeights {
   readonly embedTokens: Tensor2D; // [V, hidden]
   readonly layers: readonly DecoderLayer[];
-  readonly norm: Tensor1D;
+  readonly norm: Tensor1D; // times the config's logitsScale
   readonly lmHead: Tensor2D; // [V, hidden]; the same tensor as embedTokens when tied
 }
 
@@ -77,6 +77,7 @@ export function forward(
     const { layers } = weights;
     const caches = layers.map((_, index) => cache.layer(index));
     let x = embed({ table: weights.embedTokens, ids: batch.ids, drawn: batch.drawn }); // [N, hidden]
+    if (config.embeddingScale !== 1) x = mul(x, config.embeddingScale);
     const { onLayer } = options;
     if (!onLayer) return lastOfEach(decoderLayers({ x, layers, places, caches }), R, T); // [R, hidden]
     layers.forEach((layer, index) => {

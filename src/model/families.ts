@@ -7,78 +7,7 @@ import type { ModelConfig } from './config.js';
 import { Problems } from './problems.js';
 import { checkPlain, OWN_METHOD } from './quantised.js';
 import { quantisedSpecs } from './quantised-specs.js';
-
-/** What sets one family of decoders apart from the others; the rest is the same transformer. */
-export interface Family {
-  /** Whether q, k and v have a bias: a fact, or the config's `attention_bias` (default false). */
-  readonly attentionBias: 'always' | 'never' | 'config';
-  /** Whether o has a bias. */
-  readonly attentionOutputBias: 'never' | 'config';
-  /** Whether the MLP has biases: never, or the config's `mlp_bias` (default false). */
-  readonly mlpBias: 'never' | 'config';
-  /** Whether each head of q and k is RMS-normalised before the rotation. */
-  readonly qkNorm: boolean;
-  /**
-   * Which layers see only a window of the past: none; all, where `sliding_window` is a number; or,
-   * where `use_sliding_window` is set, those of `layer_types`, else the ones from `max_window_layers` on.
-   */
-  readonly slidingWindow: 'none' | 'all' | 'upper-layers';
-  /** The window where config.json has no key `sliding_window`. */
-  readonly defaultSlidingWindow: number | null;
-  /** Size of a head where config.json gives none; null: hidden size / heads. */
-  readonly defaultHeadDim: number | null;
-  readonly defaultMaxPositionEmbeddings: number;
-}
-
-/** The supported families by config.json's `model_type`. Source: transformers 5.24, `models/<name>`. */
-export const FAMILIES = {
-  llama: {
-    attentionBias: 'config',
-    attentionOutputBias: 'config',
-    mlpBias: 'config',
-    qkNorm: false,
-    slidingWindow: 'none',
-    defaultSlidingWindow: null,
-    defaultHeadDim: null,
-    defaultMaxPositionEmbeddings: 2048,
-  },
-  mistral: {
-    attentionBias: 'never',
-    attentionOutputBias: 'never',
-    mlpBias: 'never',
-    qkNorm: false,
-    slidingWindow: 'all',
-    defaultSlidingWindow: 4096,
-    defaultHeadDim: null,
-    defaultMaxPositionEmbeddings: 131_072,
-  },
-  qwen2: {
-    attentionBias: 'always',
-    attentionOutputBias: 'never',
-    mlpBias: 'never',
-    qkNorm: false,
-    slidingWindow: 'upper-layers',
-    defaultSlidingWindow: 4096,
-    defaultHeadDim: null,
-    defaultMaxPositionEmbeddings: 32_768,
-  },
-  qwen3: {
-    attentionBias: 'config',
-    attentionOutputBias: 'config',
-    mlpBias: 'never',
-    qkNorm: true,
-    slidingWindow: 'upper-layers',
-    defaultSlidingWindow: 4096,
-    defaultHeadDim: 128,
-    defaultMaxPositionEmbeddings: 32_768,
-  },
-} as const satisfies Record<string, Family>;
-
-/** A supported `model_type`. */
-export type ModelType = keyof typeof FAMILIES;
-
-/** The supported values of `model_type`. */
-export const MODEL_TYPES = Object.keys(FAMILIES) as readonly ModelType[];
+import { stackedNames } from './stacks.js';
 
 /** What a tensor is to the decoder. */
 export type TensorRole = 'embedding' | 'norm' | 'linear' | 'bias' | 'head';
@@ -91,6 +20,13 @@ export interface TensorSpec {
   readonly role: TensorRole;
   /** How a matrix is quantised; absent where it is not. `shape` is then that of the weights, not of their bytes */
   readonly quantised?: QuantisedShape;
+}
+
+/** The names of a layer's norms: of what attention and the MLP take or, where norms come after, of what they add. */
+export function normNames({ normsAfter }: ModelConfig) {
+  return normsAfter
+    ? (['post_attention_layernorm', 'post_feedforward_layernorm'] as const)
+    : (['input_layernorm', 'post_attention_layernorm'] as const);
 }
 
 export const EMBEDDING = 'model.embed_tokens.weight';
@@ -125,20 +61,31 @@ function layerTensors(config: ModelConfig, layer: number): TensorSpec[] {
     { name: `${prefix}.${name}.weight`, shape: [outputs, inputs], role: 'linear' },
     ...(bias ? [{ name: `${prefix}.${name}.bias`, shape: [outputs], role: 'bias' } as const] : []),
   ];
+  const { qkv, gateUp } = stackedNames(config);
+  const rows = config.fusedProjections ? [queries + 2 * keys] : [queries, keys, keys];
+  const width = config.fusedProjections ? 2 * intermediateSize : intermediateSize;
+  const [first, second] = normNames(config);
   return [
-    norm('input_layernorm', hiddenSize),
-    ...linear('self_attn.q_proj', queries, hiddenSize, config.attentionBias),
-    ...linear('self_attn.k_proj', keys, hiddenSize, config.attentionBias),
-    ...linear('self_attn.v_proj', keys, hiddenSize, config.attentionBias),
-    ...(config.qkNorm
-      ? [norm('self_attn.q_norm', headDim), norm('self_attn.k_norm', headDim)]
-      : []),
+    ...(config.normsAfter ? [] : [norm(first, hiddenSize)]),
+    ...qkv.flatMap((name, i) =>
+      linear(`self_attn.${name}`, rows[i]!, hiddenSize, config.attentionBias),
+    ),
+    ...qkNorms(config).map(([name, size]) => norm(`self_attn.${name}`, size)),
     ...linear('self_attn.o_proj', hiddenSize, queries, config.attentionOutputBias),
-    norm('post_attention_layernorm', hiddenSize),
-    ...linear('mlp.gate_proj', intermediateSize, hiddenSize, config.mlpBias),
-    ...linear('mlp.up_proj', intermediateSize, hiddenSize, config.mlpBias),
+    norm(config.normsAfter ? first : second, hiddenSize),
+    ...gateUp.flatMap((name) => linear(`mlp.${name}`, width, hiddenSize, config.mlpBias)),
     ...linear('mlp.down_proj', hiddenSize, intermediateSize, config.mlpBias),
+    ...(config.normsAfter ? [norm(second, hiddenSize)] : []),
   ];
+}
+
+function qkNorms({ qkNorm, headDim, numHeads, numKeyValueHeads }: ModelConfig) {
+  if (qkNorm === 'none') return [];
+  const [q, k] = qkNorm === 'each-head' ? [1, 1] : [numHeads, numKeyValueHeads];
+  return [
+    ['q_norm', q * headDim],
+    ['k_norm', k * headDim],
+  ] as const;
 }
 
 /** The result of {@link checkTensors}. */

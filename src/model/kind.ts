@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { SdaError } from '../errors.js';
-import { MODEL_TYPES, type ModelType } from './families.js';
+import { MODEL_TYPES, type ModelType } from './family.js';
+import { missingFor } from './other-families.js';
 import type { Problems } from './problems.js';
 
 /** Each key by itself: what decides whether a model is supported is read also where other keys are wrong. */
@@ -39,9 +40,10 @@ function parseModelType(json: unknown, file: string): ModelType {
   }
   const modelType = MODEL_TYPES.find((type) => type === name.data.model_type);
   if (modelType) return modelType;
+  const missing = missingFor(name.data.model_type);
   throw new SdaError(
     'unsupported',
-    `${file} has model_type "${name.data.model_type}" where ${MODEL_TYPES.join(', ')} are supported.`,
+    `${file} has model_type "${name.data.model_type}"${missing === null ? '' : ` (which needs ${missing})`} where ${MODEL_TYPES.join(', ')} are supported.`,
   );
 }
 

@@ -60,7 +60,7 @@ export async function loadDecoder(
     let { dtype = 'auto' } = options;
     const quantised = stored || isQuantisedDtype(dtype);
     if (isQuantisedDtype(dtype)) {
-      ({ checkpoint, checked } = quantisedCheckpoint(checkpoint, checked, dtype));
+      ({ checkpoint, checked } = quantisedCheckpoint(config, checkpoint, checked, dtype));
       dtype = 'auto';
     }
     let memory = await modelMemory();

@@ -1,4 +1,4 @@
-import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import { mul, type Tensor, type Tensor1D, type Tensor2D } from '@tensorflow/tfjs-core';
 import {
   type DecoderLayer,
   type LayerShape,
@@ -18,10 +18,11 @@ import {
 } from '../runtime/quantised.js';
 import type { ModelConfig } from './config.js';
 import type { DecoderWeights } from './decoder.js';
-import type { CheckedTensors, TensorSpec } from './families.js';
+import { type CheckedTensors, normNames, type TensorSpec } from './families.js';
+import { type Reorder, rowOrderOf } from './partial-rotation.js';
 import type { QuantisedDtype } from './quantised-checkpoint.js';
 import { stackOf } from './stack.js';
-import { GATE_UP, QKV, stackedName } from './stacks.js';
+import { stackedName, stackedNames } from './stacks.js';
 import { WeightArena } from './weight-arena.js';
 
 /** `auto` keeps each matrix as the checkpoint stores it. */
@@ -63,10 +64,10 @@ export async function loadWeights(
     const embedTokens = await loader.matrix([embedding]);
     const layers: DecoderLayer[] = [];
     for (let index = 0; index < config.numLayers; index++) {
-      const tensors = await loadLayer(loader, `model.layers.${index}.`);
+      const tensors = await loadLayer(loader, config, `model.layers.${index}.`);
       layers.push(loader.layer(tensors, layerShape(config, index)));
     }
-    const norm = await loader.vector(['model.norm.weight']);
+    const norm = await loader.scaledVector(['model.norm.weight'], config.logitsScale);
     const lmHead = head === embedding ? embedTokens : await loader.matrix([head]);
     return { weights: { embedTokens, layers, norm, lmHead }, dispose: () => loader.dispose() };
   } catch (error) {
@@ -78,25 +79,37 @@ export async function loadWeights(
 function layerShape(config: ModelConfig, index: number): LayerShape {
   const { numHeads, numKeyValueHeads, headDim, rmsNormEps: epsilon } = config;
   const window = config.slidingWindowLayers[index] ? (config.slidingWindow ?? 0) : 0;
-  return { numHeads, numKeyValueHeads, headDim, window, epsilon };
+  const rotates = config.rotatedLayers[index]!;
+  return { numHeads, numKeyValueHeads, headDim, window, rotates, epsilon };
 }
 
-async function loadLayer(loader: Loader, prefix: string): Promise<LayerTensors> {
+async function loadLayer(
+  loader: Loader,
+  config: ModelConfig,
+  prefix: string,
+): Promise<LayerTensors> {
+  const { qkv, gateUp } = stackedNames(config);
+  const inOrder = rowOrderOf(config);
   const names = (block: string, projections: readonly string[], kind: string) =>
     projections.map((projection) => `${prefix}${block}.${projection}.${kind}`);
+  const [before, after] = config.normsAfter ? [[], normNames(config)] : [normNames(config), []];
+  const norm = async (name: string | undefined) =>
+    name === undefined ? undefined : loader.vector([`${prefix}${name}.weight`]);
   return {
-    inputNorm: await loader.vector([`${prefix}input_layernorm.weight`]),
-    qkvProj: await loader.matrix(names('self_attn', QKV, 'weight')),
-    qkvBias: await loader.vectorIfUsed(names('self_attn', QKV, 'bias')),
+    inputNorm: await norm(before[0]),
+    qkvProj: await loader.matrix(names('self_attn', qkv, 'weight'), inOrder),
+    qkvBias: await loader.vectorIfUsed(names('self_attn', qkv, 'bias'), inOrder),
     queryNorm: await loader.vectorIfUsed(names('self_attn', ['q_norm'], 'weight')),
     keyNorm: await loader.vectorIfUsed(names('self_attn', ['k_norm'], 'weight')),
     oProj: await loader.matrix(names('self_attn', ['o_proj'], 'weight')),
     oBias: await loader.vectorIfUsed(names('self_attn', ['o_proj'], 'bias')),
-    postAttentionNorm: await loader.vector([`${prefix}post_attention_layernorm.weight`]),
-    gateUpProj: await loader.matrix(names('mlp', GATE_UP, 'weight')),
-    gateUpBias: await loader.vectorIfUsed(names('mlp', GATE_UP, 'bias')),
+    attentionOutputNorm: await norm(after[0]),
+    mlpNorm: await norm(before[1]),
+    gateUpProj: await loader.matrix(names('mlp', gateUp, 'weight')),
+    gateUpBias: await loader.vectorIfUsed(names('mlp', gateUp, 'bias')),
     downProj: await loader.matrix(names('mlp', ['down_proj'], 'weight')),
     downBias: await loader.vectorIfUsed(names('mlp', ['down_proj'], 'bias')),
+    mlpOutputNorm: await norm(after[1]),
   };
 }
 
@@ -118,19 +131,25 @@ class Loader {
     this.memory = new WeightArena(this.bytesTotal);
   }
 
-  async matrix(names: readonly string[]): Promise<Tensor2D> {
+  /** @param reorder of what is stacked; quantised matrices are stored in order */
+  async matrix(names: readonly string[], reorder?: Reorder): Promise<Tensor2D> {
     const name = stackedName(names[0]!);
     const quantised = this.used.get(name)?.quantised;
     if (quantised) return this.quantised(name, quantised);
-    return (await this.stack(names, this.options.dtype)) as Tensor2D;
+    return (await this.stack(names, this.options.dtype, reorder)) as Tensor2D;
   }
 
-  async vector(names: readonly string[]): Promise<Tensor1D> {
-    return (await this.stack(names, 'float32')) as Tensor1D;
+  async vector(names: readonly string[], reorder?: Reorder): Promise<Tensor1D> {
+    return (await this.stack(names, 'float32', reorder)) as Tensor1D;
   }
 
-  async vectorIfUsed(names: readonly string[]): Promise<Tensor1D | undefined> {
-    return names.every((name) => this.used.has(name)) ? this.vector(names) : undefined;
+  async scaledVector(names: readonly string[], scale: number): Promise<Tensor1D> {
+    const vector = await this.vector(names);
+    return scale === 1 ? vector : (this.own(mul(vector, scale)) as Tensor1D);
+  }
+
+  async vectorIfUsed(names: readonly string[], reorder?: Reorder): Promise<Tensor1D | undefined> {
+    return names.every((name) => this.used.has(name)) ? this.vector(names, reorder) : undefined;
   }
 
   layer(tensors: LayerTensors, shape: LayerShape): DecoderLayer {
@@ -144,11 +163,16 @@ class Loader {
     this.owned.length = 0;
   }
 
-  private async stack(names: readonly string[], dtype: FloatDtype): Promise<Tensor> {
+  private async stack(
+    names: readonly string[],
+    dtype: FloatDtype,
+    reorder?: Reorder,
+  ): Promise<Tensor> {
     const stack = stackOf(this.checkpoint, names, (name, into) => this.read(name, into));
     const bytes = this.memory.take(stack.byteLength);
     await stack.read(bytes);
     const { shape, stored } = stack;
+    reorder?.(bytes, shape[0]!);
     return this.own(toDevice(bytes, shape, stored, dtype === 'auto' ? stored : dtype));
   }
 

@@ -5,10 +5,12 @@ import { derivedCheckpoint, placed } from '../checkpoint/derived.js';
 import { messageOf, SdaError } from '../errors.js';
 import { tensorFromBytes } from '../runtime/device-tensors.js';
 import { type QuantisedShape, quantisedBytes, quantisedBytesOf } from '../runtime/quantised.js';
+import type { ModelConfig } from './config.js';
 import type { CheckedTensors } from './families.js';
+import { rowOrderOf } from './partial-rotation.js';
 import { quantisedSpecs } from './quantised-specs.js';
 import { stackOf } from './stack.js';
-import { partsOf } from './stacks.js';
+import { isQkv } from './stacks.js';
 
 /** Types that weights are quantised to: the linear layers in 8 or 4 bits, embedding and head in 8. */
 export type QuantisedDtype = 'int8' | 'int4';
@@ -29,15 +31,17 @@ export interface Quantised {
  * @throws SdaError, when a matrix is read, `bad-tensor` where weights are not finite
  */
 export function quantisedCheckpoint(
+  config: ModelConfig,
   base: Checkpoint,
   checked: CheckedTensors,
   dtype: QuantisedDtype,
 ): Quantised {
+  const inOrder = rowOrderOf(config);
   const bits = dtype === 'int8' ? 8 : 4;
   const specs = quantisedSpecs(checked.specs, ({ role }) => (role === 'linear' ? bits : 8));
-  const shapes = new Map(specs.map(({ name, quantised }) => [name, quantised]));
-  const tensors = specs.map(({ name, quantised }): [string, TensorInfo] => {
-    const info = base.tensors.get(partsOf(name)[0]!)!;
+  const specOf = new Map(specs.map((spec) => [spec.name, spec]));
+  const tensors = specs.map(({ name, quantised, sources }): [string, TensorInfo] => {
+    const info = base.tensors.get(sources[0]!)!;
     if (!quantised) return [name, info];
     const byteLength = quantisedBytes(quantised);
     return [name, { ...info, name, dtype: 'U8', shape: [byteLength], byteLength }];
@@ -46,17 +50,18 @@ export function quantisedCheckpoint(
   const checkpoint = derivedCheckpoint(base, {
     tensors: new Map(tensors),
     read: async (name, into) => {
-      const shape = shapes.get(name);
-      if (!shape) return base.read(name, into);
-      const stack = stackOf(base, partsOf(name), (source, part) => base.read(source, part));
+      const { quantised, sources } = specOf.get(name)!;
+      if (!quantised) return base.read(name, into);
+      const stack = stackOf(base, sources, (source, part) => base.read(source, part));
       if (scratch.byteLength < stack.byteLength) scratch = new Uint8Array(stack.byteLength);
       const source = scratch.subarray(0, stack.byteLength);
       await stack.read(source);
+      if (isQkv(name)) inOrder?.(source, stack.shape[0]!);
       const weight = tensorFromBytes(source, stack.shape, stack.stored) as Tensor2D;
       try {
-        return placed(quantisedWeights(weight, shape), into);
+        return placed(quantisedWeights(weight, quantised), into);
       } catch (error) {
-        throw notQuantised(base.tensors.get(partsOf(name)[0]!)!.file, name, error);
+        throw notQuantised(base.tensors.get(sources[0]!)!.file, name, error);
       } finally {
         weight.dispose();
       }

@@ -1,9 +1,8 @@
 import { z } from 'zod';
 import { describeIssues } from '../checkpoint/json-file.js';
 import { SdaError } from '../errors.js';
-
-/** transformers' default for the base of the rotary frequencies (Llama 1's value). */
-const DEFAULT_THETA = 10_000;
+import type { Family } from './family.js';
+import { rotaryDimOf } from './partial-rotation.js';
 
 /** The rotary position embedding of a model: its base and how its frequencies are scaled. */
 export type RopeConfig = { readonly theta: number } & (
@@ -33,7 +32,7 @@ export type RopeConfig = { readonly theta: number } & (
   | {
       readonly type: 'longrope';
       readonly factor: number;
-      /** Divisors of the frequencies up to the trained length, and beyond it: [headDim / 2] */
+      /** Divisors of the frequencies up to the trained length, and beyond it: [rotaryDim / 2] */
       readonly shortFactors: readonly number[];
       readonly longFactors: readonly number[];
       /** null: derived from factor. */
@@ -85,7 +84,7 @@ type RopeFields = z.infer<z.ZodObject<typeof ropeFields>>;
 
 /**
  * The rotary embedding from either form of config.json: `rope_theta` and `rope_scaling`
- * (transformers 4) or `rope_parameters` (transformers 5).
+ * (transformers 4) or `rope_parameters` (transformers 5); and the dimensions of a head that it rotates.
  * @throws SdaError `bad-config` where the forms contradict each other or a value is missing or out of
  *   range; `unsupported` for other kinds of scaling, partial rotation, or one per layer type.
  */
@@ -93,12 +92,13 @@ export function parseRope(
   config: RopeFields,
   options: {
     readonly file: string;
+    readonly family: Family;
     readonly maxPositionEmbeddings: number;
     /** undefined where it is not known: then the lengths of lists are not checked */
     readonly headDim: number | undefined;
   },
-): RopeConfig {
-  const { file, maxPositionEmbeddings, headDim } = options;
+): { readonly rope: RopeConfig; readonly rotaryDim: number } {
+  const { file, family, headDim } = options;
   const old = parseParameters(file, 'rope_scaling', config.rope_scaling);
   const current = parseParameters(file, 'rope_parameters', config.rope_parameters);
   const both: readonly Source[] = [
@@ -112,17 +112,26 @@ export function parseRope(
       },
     },
   ];
-  const value = <K extends keyof Parameters>(name: K) => agree(file, name, both);
+  const given = agree(file, 'partial_rotary_factor', both);
+  const rotaryDim = rotaryDimOf(file, given ?? 1, headDim, family);
+  const rope = scalingOf(config, both, { ...options, rotaryDim });
+  return { rope, rotaryDim: rotaryDim ?? 0 };
+}
 
-  const rotated = value('partial_rotary_factor') ?? 1;
-  if (rotated !== 1) {
-    throw new SdaError(
-      'unsupported',
-      `${file} has partial_rotary_factor ${rotated} where only 1 (every dimension of a head rotated) is supported.`,
-    );
-  }
-  const theta = value('rope_theta') ?? DEFAULT_THETA;
-  const type = ropeType(file, both);
+function scalingOf(
+  config: RopeFields,
+  both: readonly Source[],
+  options: {
+    readonly file: string;
+    readonly family: Family;
+    readonly maxPositionEmbeddings: number;
+    readonly rotaryDim: number | undefined;
+  },
+): RopeConfig {
+  const { file, family, maxPositionEmbeddings, rotaryDim } = options;
+  const value = <K extends keyof Parameters>(name: K) => agree(file, name, both);
+  const theta = value('rope_theta') ?? family.defaultRopeTheta;
+  const type = ropeType(file, both, family);
   const required = <K extends keyof Parameters>(name: K): NonNullable<Parameters[K]> => {
     const given = value(name);
     if (given != null) return given;
@@ -134,6 +143,7 @@ export function parseRope(
   const originalMaxPosition =
     config.original_max_position_embeddings ??
     value('original_max_position_embeddings') ??
+    family.defaultOriginalMaxPosition ??
     maxPositionEmbeddings;
 
   switch (type) {
@@ -188,7 +198,7 @@ export function parseRope(
         );
       }
       const factors = (name: 'short_factor' | 'long_factor') =>
-        checkFactors(file, name, required(name), headDim);
+        checkFactors(file, name, required(name), rotaryDim);
       return {
         type,
         theta,
@@ -229,12 +239,12 @@ function checkFactors(
   file: string,
   name: string,
   factors: readonly number[],
-  headDim: number | undefined,
+  rotaryDim: number | undefined,
 ): readonly number[] {
-  if (headDim === undefined || factors.length === headDim / 2) return factors;
+  if (rotaryDim === undefined || factors.length === rotaryDim / 2) return factors;
   throw new SdaError(
     'bad-config',
-    `${file} has ${factors.length} numbers in "${name}" where half the size of a head, ${headDim / 2}, is needed; correct it.`,
+    `${file} has ${factors.length} numbers in "${name}" where half the rotated dimensions of a head, ${rotaryDim / 2}, is needed; correct it.`,
   );
 }
 
@@ -301,9 +311,11 @@ function agree<K extends keyof Parameters>(
   return found?.value;
 }
 
-function ropeType(file: string, sources: readonly Source[]): RopeConfig['type'] {
-  const name = agree(file, 'rope_type', sources);
-  const legacy = agree(file, 'type', sources);
+function ropeType(file: string, sources: readonly Source[], family: Family): RopeConfig['type'] {
+  const known = (given: string | null | undefined) =>
+    given != null && family.longRopeNames.includes(given) ? 'longrope' : given;
+  const name = known(agree(file, 'rope_type', sources));
+  const legacy = known(agree(file, 'type', sources));
   if (name != null && legacy != null && name !== legacy) {
     throw new SdaError(
       'bad-config',
@@ -311,8 +323,8 @@ function ropeType(file: string, sources: readonly Source[]): RopeConfig['type'] 
     );
   }
   const type = name ?? legacy ?? 'default';
-  const known = ROPE_TYPES.find((candidate) => candidate === type);
-  if (known) return known;
+  const supported = ROPE_TYPES.find((candidate) => candidate === type);
+  if (supported) return supported;
   throw new SdaError(
     'unsupported',
     `${file} has rotary embeddings of type "${type}" where ${ROPE_TYPES.join(', ')} are supported.`,

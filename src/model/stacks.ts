@@ -1,20 +1,31 @@
-/** Linear layers that are stacked into one matrix, in this order. */
-export const QKV = ['q_proj', 'k_proj', 'v_proj'] as const;
-export const GATE_UP = ['gate_proj', 'up_proj'] as const;
+import type { ModelConfig } from './config.js';
 
-const STACKS = [
-  [new RegExp(`\\.(${QKV.join('|')})\\.`), '.qkv_proj.'],
-  [new RegExp(`\\.(${GATE_UP.join('|')})\\.`), '.gate_up_proj.'],
-] as const;
+/** Linear layers that are stacked into one matrix, in this order, and the name that some checkpoints have the stack by. */
+const QKV = { parts: ['q_proj', 'k_proj', 'v_proj'], stack: 'qkv_proj' };
+const GATE_UP = { parts: ['gate_proj', 'up_proj'], stack: 'gate_up_proj' };
 
-/** The name of the stack that a tensor is part of: the same for all of its parts; its own where it is alone. */
-export function stackedName(name: string): string {
-  return STACKS.reduce((stacked, [part, stack]) => stacked.replace(part, stack), name);
+/** The names under which a checkpoint has what is stacked. */
+export function stackedNames({ fusedProjections }: ModelConfig) {
+  const of = ({ parts, stack }: typeof QKV): readonly string[] =>
+    fusedProjections ? [stack] : parts;
+  return { qkv: of(QKV), gateUp: of(GATE_UP) };
 }
 
-/** The tensors that a stacked one is made of, by its name. */
-export function partsOf(name: string): readonly string[] {
-  const parts = name.includes('.qkv_proj.') ? QKV : name.includes('.gate_up_proj.') ? GATE_UP : [];
-  if (parts.length === 0) return [name];
-  return parts.map((part) => name.replace(/\.(qkv|gate_up)_proj\./, `.${part}.`));
+/** The name of the stack that a tensor is, or is part of; its own where it is alone. */
+export function stackedName(name: string): string {
+  return [QKV, GATE_UP].reduce(
+    (stacked, { parts, stack }) =>
+      stacked.replace(new RegExp(`\\.(${parts.join('|')})\\.`), `.${stack}.`),
+    name,
+  );
+}
+
+/** Whether a tensor is the stack of q, k and v. */
+export function isQkv(name: string): boolean {
+  return name.includes(`.${QKV.stack}.`);
+}
+
+/** Whether a tensor is the stack of gate and up. */
+export function isGateUp(name: string): boolean {
+  return name.includes(`.${GATE_UP.stack}.`);
 }

@@ -1,18 +1,22 @@
 import { GIBBERISH_FILTER } from '../evaluate/gibberish.js';
 import { answeredByAll, lackingItems } from '../experiment/comparisons.js';
 import { wordCount } from '../experiment/measures.js';
+import { shownRule } from '../experiment/method-rules.js';
 import {
   againstBase,
   type Pairing,
   type Response,
   type Row,
   type RowFailure,
+  type RuleTrace,
   type RunData,
   type RunHeader,
   type TokenTrace,
 } from '../experiment/rows.js';
 import { pairingName } from '../experiment/stages.js';
 import { type RunSummary, summarizeRun, unfinishedStages } from '../experiment/summary.js';
+import { statisticOf } from '../experiment/traces.js';
+import type { Traces } from './page-traces.js';
 
 /** What the page shows, as JSON. Traces are apart: most are never looked at. */
 export interface PageData {
@@ -106,38 +110,6 @@ export interface PageVerdict {
   readonly leftOut: string | null;
 }
 
-/**
- * A trace as the page has it: the texts, then JS, T, log P1, log P2 and log P' one after the other, as base64 of
- * little-endian 16-bit integers in units of 1 / SCALES; NO_NUMBER stands for null.
- */
-export type PageTrace = readonly [texts: readonly string[], numbers: string];
-const SCALES = [1e4, 1e3, 100, 100, 100] as const;
-const LARGEST = 32767;
-const NO_NUMBER = -32768;
-
-/** Gathers traces, one line each. */
-export class Traces {
-  readonly lines: string[] = [];
-  /** The largest temperature so far */
-  hottest = 0;
-
-  /** @returns the number of its line */
-  add({ text, js, temperature, logpBase, logpInstructed, logp }: TokenTrace): number {
-    const columns = [js, temperature, logpBase, logpInstructed, logp];
-    const numbers = Buffer.alloc(2 * columns.length * text.length);
-    columns.forEach((column, index) => {
-      column.forEach((value, token) => {
-        const units = Math.round((value ?? 0) * SCALES[index]!);
-        const held = Math.max(-LARGEST, Math.min(LARGEST, units));
-        numbers.writeInt16LE(value === null ? NO_NUMBER : held, 2 * (index * text.length + token));
-      });
-    });
-    for (const value of temperature) this.hottest = Math.max(this.hottest, value ?? 0);
-    const trace: PageTrace = [text, numbers.toString('base64')];
-    return this.lines.push(JSON.stringify(trace)) - 1;
-  }
-}
-
 /** A run as the page shows it. */
 export function pageRun(run: RunData, traces: Traces): PageRun {
   const { header, items, sessions } = run;
@@ -166,6 +138,9 @@ export function pageRun(run: RunData, traces: Traces): PageRun {
       ['Data set', `${header.dataSet.name}, ${header.dataSet.items} queries`],
       ['Core', header.core],
       ['Instruction', header.instruction],
+      ...Object.entries(header.rules ?? {}).map(
+        ([method, rule]) => [`Rule ${method}`, shownRule(rule)] as const,
+      ),
       ['Evaluator', header.evaluator],
       ['Judge', header.judge ?? 'none'],
       ['Seed', String(header.seed)],
@@ -242,7 +217,7 @@ export function pageResponse(
   { answer, thinking, tokens, finishReason, a, trace }: ShownResponse,
   traces: Traces,
 ): PageResponse {
-  const js = (trace?.js ?? []).filter((value) => value !== null);
+  const js = statisticOf(trace, 'js').filter((value) => value !== null);
   return {
     answer,
     thinking,
@@ -258,14 +233,17 @@ export function pageResponse(
 /** Positions are shown as long as at least so many answers reach them, or all of them do. */
 const LEAST_ANSWERS = 3;
 
-export function courseOf(method: string, traces: readonly TokenTrace[]): Course | undefined {
+export function courseOf(
+  method: string,
+  traces: readonly (TokenTrace | RuleTrace)[],
+): Course | undefined {
   if (traces.length === 0) return undefined;
   const least = Math.min(LEAST_ANSWERS, traces.length);
   const lengths = traces.map(({ text }) => text.length).sort((a, b) => b - a);
   const positions = Array.from({ length: lengths[least - 1]! }, (_, position) => position);
   const column = (name: 'js' | 'temperature') =>
     positions.map((position) => {
-      const values = traces.flatMap((trace) => trace[name][position] ?? []);
+      const values = traces.flatMap((trace) => statisticOf(trace, name)[position] ?? []);
       return values.length === 0 ? null : quartiles(Float64Array.from(values).sort());
     });
   return {

@@ -4,8 +4,9 @@ import { messageOf, SdaError } from '../errors.js';
 import { GIBBERISH_FILTER } from '../evaluate/gibberish.js';
 import type { RunData } from '../experiment/rows.js';
 import { readRun } from '../experiment/store/index.js';
-import { type PageRun, pageRun, Traces } from './data.js';
+import { type PageRun, pageRun } from './data.js';
 import { REPORT_MARK, renderPage } from './page.js';
+import { Traces } from './page-traces.js';
 import { traceRun } from './trace-file.js';
 
 export interface ReportOptions {

@@ -1,12 +1,11 @@
 import { basename } from 'node:path';
 import { z } from 'zod';
 import { badLine, readJsonLines } from '../evaluate/json-lines.js';
-import type { TokenTrace } from '../experiment/rows.js';
+import type { RuleTrace, TokenTrace } from '../experiment/rows.js';
+import { ruleTrace } from '../experiment/traces.js';
 import { splitReasoning } from '../text/reasoning.js';
-import { courseOf, type PageRun, pageResponse, type Traces } from './data.js';
-
-/** The version of the lines that `sda generate --trace` writes. */
-const TRACE_VERSION = 1;
+import { courseOf, type PageRun, pageResponse } from './data.js';
+import type { Traces } from './page-traces.js';
 
 const headerSchema = z.looseObject({
   type: z.literal('header'),
@@ -26,6 +25,20 @@ const stepSchema = z.looseObject({
   logp: finite,
 });
 type Step = z.infer<typeof stepSchema>;
+/** A step of another rule than SDA, with whatever numbers the rule says. */
+const ruleStepSchema = z.looseObject({
+  type: z.literal('step'),
+  text: z.string(),
+  logp: finite,
+  logps: z.record(z.string(), finite).optional(),
+});
+
+/** By the version of the lines that `sda generate --trace` writes */
+const FORMS = new Map<number, (steps: readonly unknown[], check: Check) => TokenTrace | RuleTrace>([
+  [1, (steps, check) => sdaTrace(check(steps, stepSchema))],
+  [2, (steps, check) => ruleTrace(check(steps, ruleStepSchema))],
+]);
+type Check = <T>(steps: readonly unknown[], schema: z.ZodType<T>) => T[];
 
 const ADVICE = 'give a file that "sda generate --trace" wrote';
 
@@ -42,31 +55,31 @@ export function traceRun(file: string, traces: Traces): PageRun {
   };
   const header = headerSchema.safeParse(first);
   if (!header.success) return fail(1, 'it is not the header of a trace');
-  if (header.data.trace_version !== TRACE_VERSION) {
-    fail(
+  const read = FORMS.get(header.data.trace_version);
+  if (!read) {
+    const known = [...FORMS.keys()].join(' and ');
+    return fail(
       1,
-      `it is of version ${header.data.trace_version}, but this release reads ${TRACE_VERSION}`,
+      `it is of version ${header.data.trace_version}, but this release reads ${known}`,
     );
   }
-  const steps = rest.map((value, index): Step => {
-    const step = stepSchema.safeParse(value);
-    if (step.success) return step.data;
-    const { path, message } = step.error.issues[0]!;
-    return fail(index + 2, `${path.join('.') || 'it'}: ${message}`);
-  });
-  const run = runOf(file, header.data, steps, traces);
+  const trace = read(rest, (steps, schema) =>
+    steps.map((value, index) => {
+      const step = schema.safeParse(value);
+      if (step.success) return step.data;
+      const { path, message } = step.error.issues[0]!;
+      return fail(index + 2, `${path.join('.') || 'it'}: ${message}`);
+    }),
+  );
+  const a = (rest[0] as { a?: number | null } | undefined)?.a ?? null;
+  const run = runOf(file, header.data, { trace, a }, traces);
   return end === 'half' ? { ...run, unfinished: ['the last line is half written'] } : run;
 }
 
-function runOf(
-  file: string,
-  header: z.infer<typeof headerSchema>,
-  steps: readonly Step[],
-  traces: Traces,
-): PageRun {
+function sdaTrace(steps: readonly Step[]): TokenTrace {
   const column = (name: 'js' | 'temperature' | 'logp_base' | 'logp_instructed' | 'logp') =>
     steps.map((step) => step[name]);
-  const trace: TokenTrace = {
+  return {
     text: steps.map(({ text }) => text),
     js: column('js'),
     temperature: column('temperature'),
@@ -74,11 +87,19 @@ function runOf(
     logpInstructed: column('logp_instructed'),
     logp: column('logp'),
   };
-  const mode = String(header.settings.mode ?? 'sda');
+}
+
+function runOf(
+  file: string,
+  header: z.infer<typeof headerSchema>,
+  { trace, a }: { readonly trace: TokenTrace | RuleTrace; readonly a: number | null },
+  traces: Traces,
+): PageRun {
+  const { length } = trace.text;
+  const mode = String(header.settings.rule ?? header.settings.mode ?? 'sda');
   const { thinking, answer } = splitReasoning(trace.text.join(''));
-  const a = steps[0]?.a ?? null;
-  const response = { thinking, answer, finishReason: null, tokens: steps.length, a, trace };
-  const course = courseOf(mode, steps.length === 0 ? [] : [trace]);
+  const response = { thinking, answer, finishReason: null, tokens: length, a, trace };
+  const course = courseOf(mode, length === 0 ? [] : [trace]);
   const told = ['sda_tfjs', 'node', 'tensorflow', 'device', 'machine'] as const;
   const model = basename(header.model);
   return {

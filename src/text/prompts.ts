@@ -14,24 +14,30 @@ export const PLACEMENTS = ['after-query', 'before-query', 'system'] as const;
 /** Where the alignment instruction stands. */
 export type Placement = (typeof PLACEMENTS)[number];
 
-/** Options of {@link buildPrompts}. */
+/** Options of {@link buildPrompt}. */
 export interface PromptOptions {
   readonly tokenizer: Tokenizer;
   /** null (no template) is an error here. */
   readonly template: ChatTemplate | null;
   /** Q. */
   readonly query: string;
-  /** I. */
-  readonly instruction: string;
+  /** I; null: none */
+  readonly instruction: string | null;
   readonly placement: Placement;
-  /** A system line for both prompts; default none, so that the template's own default applies. */
+  /** A system line; default none, so that the template's own default applies. */
   readonly system?: string | undefined;
   /** Put system text before the user's, with a blank line between, for templates without a system turn. */
   readonly foldSystem?: boolean | undefined;
-  /** What `strftime_now` of the template sees, in both prompts; default now. */
+  /** What `strftime_now` of the template sees; default now. */
   readonly date?: Date | undefined;
-  /** Further variables of the template, in both prompts. */
+  /** Further variables of the template. */
   readonly templateVariables?: TemplateVariables | undefined;
+}
+
+/** The prompt of one stream. */
+export interface Prompt {
+  readonly ids: number[];
+  readonly text: string;
 }
 
 /** The two contexts of SDA: given Q, and given Q and I. */
@@ -43,38 +49,57 @@ export interface Prompts {
 }
 
 /**
- * Builds both prompts through the chat template. With `after-query` the user turn is the query, or
- * query + newline + instruction, so the prompts share everything up to the end of the query.
+ * Builds a prompt through the chat template. With `after-query` the user turn is the query, or query + newline +
+ * instruction, so that prompts with and without the instruction share everything up to the end of the query.
  *
  * No special tokens are added to what a chat template writes (as transformers does it), so a beginning-of-
  * text token is never doubled; and control tokens that a user writes stay plain text.
  * @throws SdaError `bad-input` for an empty query or instruction, `no-chat-template`, `bad-template`
  *   with the template's own message, for example where it takes no system turn.
  */
-export function buildPrompts(options: PromptOptions): Prompts {
-  const { query, instruction, placement, system, tokenizer, template } = options;
+export function buildPrompt(options: PromptOptions): Prompt {
+  const { query, instruction, tokenizer, template } = options;
   requireText('query', query);
-  requireText('instruction', instruction);
+  if (instruction !== null) requireText('instruction', instruction);
   if (!template) throw noChatTemplate();
-  const fold = options.foldSystem === true;
-  const base = conversation(system, query, fold);
-  const instructed = {
-    'after-query': () => conversation(system, `${query}\n${instruction}`, fold),
-    'before-query': () => conversation(system, `${instruction}\n${query}`, fold),
-    system: () => conversation(system ? `${system}\n${instruction}` : instruction, query, fold),
-  }[placement]();
   const { date = new Date(), templateVariables: variables } = options;
   const lookAlikes = controlTokenPattern(tokenizer, template);
-  const render = (messages: readonly ChatMessage[]) =>
-    segments(template.render(marked(messages, lookAlikes), { date, variables }));
-  const [baseSegments, instructedSegments] = [render(base), render(instructed)];
+  const messages = marked(messagesOf(options), lookAlikes);
+  const rendered = segments(template.render(messages, { date, variables }));
   const start = template.plain ? beginning(tokenizer) : [];
+  return { ids: [...start, ...tokenizer.encodeSegments(rendered)], text: joined(rendered) };
+}
+
+/** Both prompts of SDA: see `buildPrompt`. */
+export function buildPrompts(options: PromptOptions & { readonly instruction: string }): Prompts {
+  requireText('query', options.query);
+  requireText('instruction', options.instruction);
+  const base = buildPrompt({ ...options, instruction: null });
+  const instructed = buildPrompt(options);
   return {
-    baseIds: [...start, ...tokenizer.encodeSegments(baseSegments)],
-    instructedIds: [...start, ...tokenizer.encodeSegments(instructedSegments)],
-    baseText: joined(baseSegments),
-    instructedText: joined(instructedSegments),
+    baseIds: base.ids,
+    instructedIds: instructed.ids,
+    baseText: base.text,
+    instructedText: instructed.text,
   };
+}
+
+function messagesOf({
+  query,
+  instruction,
+  placement,
+  system,
+  foldSystem = false,
+}: PromptOptions): ChatMessage[] {
+  if (instruction === null) return conversation(system, query, foldSystem);
+  switch (placement) {
+    case 'after-query':
+      return conversation(system, `${query}\n${instruction}`, foldSystem);
+    case 'before-query':
+      return conversation(system, `${instruction}\n${query}`, foldSystem);
+    case 'system':
+      return conversation(system ? `${system}\n${instruction}` : instruction, query, foldSystem);
+  }
 }
 
 /** The beginning-of-text token, where the tokenizer puts one before a text. */

@@ -59,9 +59,7 @@ describe('imports', () => {
     const seen = new Set(result.modules.map(({ source }) => source));
     expect(sources('src').filter((file) => !seen.has(file))).toEqual([]);
     const step = result.modules.find(({ source }) => source === 'src/method/step.ts');
-    expect(step?.dependencies.map(({ resolved }) => resolved)).toContain(
-      'kernels/sda-step/index.ts',
-    );
+    expect(step?.dependencies.map(({ resolved }) => resolved)).toContain('kernels/step/index.ts');
   });
 
   it('that go the wrong way are found', async () => {

@@ -225,6 +225,7 @@ inline double difference(const std::vector<float>& found, const std::vector<doub
 // The checks, one file each.
 void step();
 void sample();
+void cut();
 void linear();
 void linear_many();
 void decoder_layer();

@@ -8,8 +8,8 @@
 #include "../../kernels/decoder-layer/cuda.h"
 #include "../../kernels/embed/cuda.h"
 #include "../../kernels/sample/cuda.h"
-#include "../../kernels/sda-step/cuda.h"
 #include "linear.h"
+#include "step_oracle.h"
 
 namespace check {
 namespace {
@@ -66,12 +66,16 @@ struct Model {
   }
 };
 
+// Of two streams.
+constexpr int64_t kStatsWidth = sda::step_stats_width(2, false), kDrawWidth = sda::draw_width(2, kStatsWidth);
+constexpr int64_t kBad = sda::kStreams + 2 + sda::kBadStream;  // in a draw
+
 // What a step needs beside the model.
 struct Stepper {
   Model& model;
   int64_t R, B;
   Buffer<int32_t> rows;
-  Buffer<float> x, y, logits, strength, log_probs, stats, uniform;
+  Buffer<float> x, y, logits, numbers, log_probs, stats, settings, uniform;
   Buffer<unsigned char> step_scratch, sample_scratch;
 
   static std::vector<int32_t> up_to(int64_t n) {
@@ -79,10 +83,16 @@ struct Stepper {
     std::iota(numbers.begin(), numbers.end(), 0);
     return numbers;
   }
+  static std::vector<float> repeated(const std::vector<float>& line, int64_t n) {
+    std::vector<float> lines;
+    for (int64_t i = 0; i < n; i++) lines.insert(lines.end(), line.begin(), line.end());
+    return lines;
+  }
   explicit Stepper(Model& m)
       : model(m), R(m.R), B(R / 2), rows(up_to(R)), x(R * m.sizes.K), y(R * m.sizes.K), logits(R * m.sizes.V),
-        strength(std::vector<float>(B, 0.4f)), log_probs(B * m.sizes.V), stats(6 * B),
-        uniform(std::vector<float>(B, 0.7f)), step_scratch(sda::cuda::step_scratch_bytes(B, 2, m.sizes.V)),
+        numbers(repeated(numbers_line(0.6f, 0.01f, 0.2f, 0, {-0.4f, 0}, 1, -1e4f), B)), log_probs(B * m.sizes.V),
+        stats(kStatsWidth * B), settings(repeated({0, 0.95f, 0, 0}, B)), uniform(std::vector<float>(B, 0.7f)),
+        step_scratch(sda::cuda::step_scratch_bytes(B, 2, m.sizes.V, false)),
         sample_scratch(sda::cuda::sample_scratch_bytes(B, m.sizes.V)) {}
 
   // ids: a token a row, below 0 for those that `drawn` begins with; they stand at `position`. `given` takes the place of
@@ -90,7 +100,7 @@ struct Stepper {
   void run(const int32_t* ids, const float* drawn, const int32_t* position, int64_t longest, float* draw,
            unsigned char* scratch, const float* given) {
     const Sizes& s = model.sizes;
-    sda::cuda::embed(model.table, ids, drawn, sda::kDrawWidth, R, x.data(), nullptr);
+    sda::cuda::embed(model.table, ids, drawn, kDrawWidth, R, x.data(), nullptr);
     float *from = x.data(), *to = y.data();
     for (int64_t i = 0; i < s.layers; i++) {
       sda::cuda::decoder_layer(model.layers[i], tokens(i, position, longest), from, to, scratch, nullptr);
@@ -98,10 +108,11 @@ struct Stepper {
     }
     sda::cuda::linear(model.head, {from, R, model.norm, 1e-6f}, nullptr, nullptr, logits.data(), nullptr, nullptr);
     const float* seen = given ? given : logits.data();
-    sda::cuda::step({0.6f, 0.01f, 0.2f, 0, false}, seen, strength.data(), B, 2, s.V, log_probs.data(), stats.data(),
+    sda::cuda::step(sda_kinds(), seen, numbers.data(), nullptr, B, 2, s.V, log_probs.data(), stats.data(),
                     step_scratch.data(), nullptr);
-    sda::cuda::sample({0, 0.95f, 0, false}, log_probs.data(), seen, stats.data(), uniform.data(), B, 2, s.V, draw,
-                      sample_scratch.data(), nullptr);
+    sda::cuda::sample({false, sda::Greedy::kNone},
+                      {log_probs.data(), seen, stats.data(), settings.data(), uniform.data(), B, 2, s.V, kStatsWidth},
+                      draw, sample_scratch.data(), nullptr);
   }
 
   sda::cuda::Tokens tokens(int64_t layer, const int32_t* position, int64_t longest) {
@@ -120,10 +131,10 @@ void time_steps(const Sizes& sizes, int64_t R) {
     place.push_back(static_cast<int32_t>(r % 2 ? kPast : kPast - 40));
     token.push_back(static_cast<int32_t>(~(r / 2)));
   }
-  std::vector<float> before(8 * B);
-  for (int64_t q = 0; q < B; q++) before[8 * q] = static_cast<float>(q);
+  std::vector<float> before(kDrawWidth * B);
+  for (int64_t q = 0; q < B; q++) before[kDrawWidth * q] = static_cast<float>(q);
   Buffer<int32_t> position(place), ids(token);
-  Buffer<float> drawn(before), next(8 * B), logits(R * sizes.V);
+  Buffer<float> drawn(before), next(kDrawWidth * B), logits(R * sizes.V);
   fill(logits.data(), R * sizes.V, 3.0f);
   Buffer<unsigned char> scratch(sda::cuda::layer_scratch_bytes(model.layers[0], stepper.tokens(0, nullptr, kPast + 1)));
   const auto once = [&] {
@@ -136,7 +147,7 @@ void time_steps(const Sizes& sizes, int64_t R) {
   const std::vector<float> out = next.read("decode step");
   bool sound = true;
   for (float v : stepper.logits.read("decode step")) sound = sound && std::isfinite(v);
-  expect(sound && out[0] >= 0 && out[0] < sizes.V && out[6] < 0,
+  expect(sound && out[0] >= 0 && out[0] < sizes.V && out[kBad] < 0,
          std::string("decode step, ") + sizes.name + ", " + std::to_string(R) + " rows: finite logits, a token", number(out[0]));
 }
 
@@ -147,11 +158,11 @@ void decode_step() {
   Stepper stepper(small);
   Buffer<int32_t> position(std::vector<int32_t>{3, 5}), next(std::vector<int32_t>{4, 6});
   Buffer<unsigned char> scratch(sda::cuda::layer_scratch_bytes(small.layers[0], stepper.tokens(0, nullptr, 7)));
-  Buffer<float> first(8), fed(8), known(8);
+  Buffer<float> first(kDrawWidth), fed(kDrawWidth), known(kDrawWidth);
   Buffer<int32_t> ids(std::vector<int32_t>{17, 17}), from_device(std::vector<int32_t>{~0, ~0});
   stepper.run(ids.data(), nullptr, position.data(), 6, first.data(), scratch.data(), nullptr);
   const std::vector<float> drawn = first.read("decode step");
-  expect(drawn[0] >= 0 && drawn[0] < 301 && drawn[6] < 0, "decode step: a token", number(drawn[0]));
+  expect(drawn[0] >= 0 && drawn[0] < 301 && drawn[kBad] < 0, "decode step: a token", number(drawn[0]));
   const auto follow = [&](Buffer<int32_t>& tokens, Buffer<float>& draw) {
     stepper.run(tokens.data(), first.data(), next.data(), 7, draw.data(), scratch.data(), nullptr);
     return std::make_pair(draw.read("decode step"), stepper.logits.read("decode step"));

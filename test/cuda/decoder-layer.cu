@@ -12,6 +12,7 @@ using Values = std::vector<double>;
 struct Shape {
   int64_t H, G, D, K, I, window;
   bool bias, head_norms;
+  bool after = false, rotates = true;  // OLMo 2's norms: of what is added, and of all heads together
 };
 
 struct Batch {
@@ -24,13 +25,16 @@ struct HostLayer {
   Shape shape;
   HostWeights qkv, o, gate_up, down;
   std::vector<float> input_norm, post_norm, query_norm, key_norm, qkv_bias, o_bias, gate_up_bias, down_bias;
+  std::vector<float> attention_output_norm, mlp_output_norm;
   std::vector<std::unique_ptr<Buffer<float>>> buffers;
 
   HostLayer(const Shape& s, sda::cuda::WeightType type)
       : shape(s), qkv((s.H + 2 * s.G) * s.D, s.K, type), o(s.K, s.H * s.D, type),
-        gate_up(2 * s.I, s.K, type), down(s.K, s.I, type), input_norm(normal(s.K, 0.3f, 1)),
-        post_norm(normal(s.K, 0.3f, 1)) {
+        gate_up(2 * s.I, s.K, type), down(s.K, s.I, type) {
+    (s.after ? attention_output_norm : input_norm) = normal(s.K, 0.3f, 1);
+    (s.after ? mlp_output_norm : post_norm) = normal(s.K, 0.3f, 1);
     if (s.head_norms) query_norm = normal(s.D, 0.3f, 1), key_norm = normal(s.D, 0.3f, 1);
+    if (s.after) query_norm = normal(s.H * s.D, 0.3f, 1), key_norm = normal(s.G * s.D, 0.3f, 1);
     if (s.bias) {
       qkv_bias = normal(qkv.N, 0.5f);
       o_bias = normal(o.N, 0.5f);
@@ -48,7 +52,8 @@ struct HostLayer {
   sda::cuda::Layer on_device() {
     return {shape.H, shape.G, shape.D, shape.K, shape.I, shape.window, 1e-5f,
             at(input_norm), at(post_norm), qkv.on_device(), o.on_device(), gate_up.on_device(), down.on_device(),
-            at(qkv_bias), at(o_bias), at(query_norm), at(key_norm), at(gate_up_bias), at(down_bias)};
+            at(qkv_bias), at(o_bias), at(query_norm), at(key_norm), at(gate_up_bias), at(down_bias),
+            at(attention_output_norm), at(mlp_output_norm), shape.after, shape.rotates};
   }
 };
 
@@ -62,8 +67,9 @@ Values product(const HostWeights& w, const double* x, const std::vector<float>& 
   return y;
 }
 
-Values rms(const double* x, const std::vector<float>& norm) {
-  const int64_t K = static_cast<int64_t>(norm.size());
+// Without a norm: the K values as they are.
+Values rms(const double* x, int64_t K, const std::vector<float>& norm) {
+  if (norm.empty()) return Values(x, x + K);
   double squares = 0;
   for (int64_t k = 0; k < K; k++) squares += x[k] * x[k];
   Values y(K);
@@ -71,12 +77,8 @@ Values rms(const double* x, const std::vector<float>& norm) {
   return y;
 }
 
-// Head norm and rotary embedding in the half-split form.
-void turn(double* head, const std::vector<float>& norm, const float* rotation, int64_t D) {
-  if (!norm.empty()) {
-    const Values normed = rms(head, norm);
-    std::copy(normed.begin(), normed.end(), head);
-  }
+// Rotary embedding in the half-split form.
+void turn(double* head, const float* rotation, int64_t D) {
   for (int64_t d = 0; d < D / 2; d++) {
     const double a = head[d], b = head[d + D / 2], c = rotation[d], s = rotation[D / 2 + d];
     head[d] = a * c - b * s;
@@ -90,15 +92,19 @@ struct Expected {
 
 Expected by_hand(const HostLayer& layer, const Batch& batch, const std::vector<float>& x,
                  const std::vector<float>& rotation, Values keys, Values values) {
-  const auto& [H, G, D, K, I, window, bias, head_norms] = layer.shape;
+  const auto& [H, G, D, K, I, window, bias, head_norms, after, rotates] = layer.shape;
   const int64_t N = static_cast<int64_t>(batch.position.size());
   std::vector<Values> projected(N);
   for (int64_t n = 0; n < N; n++) {
     if (batch.position[n] < 0) continue;
     const Values line(x.begin() + n * K, x.begin() + (n + 1) * K);
-    projected[n] = product(layer.qkv, rms(line.data(), layer.input_norm).data(), layer.qkv_bias);
-    for (int64_t h = 0; h < H + G; h++)
-      turn(&projected[n][h * D], h < H ? layer.query_norm : layer.key_norm, &rotation[batch.position[n] * D], D);
+    projected[n] = product(layer.qkv, rms(line.data(), K, layer.input_norm).data(), layer.qkv_bias);
+    const int64_t count = after ? H : 1, together = after ? G : 1;  // heads that a norm takes
+    for (int64_t h = 0; h < H + G; h += h < H ? count : together) {
+      const Values normed = rms(&projected[n][h * D], (h < H ? count : together) * D, h < H ? layer.query_norm : layer.key_norm);
+      std::copy(normed.begin(), normed.end(), &projected[n][h * D]);
+    }
+    for (int64_t h = 0; h < H + G && rotates; h++) turn(&projected[n][h * D], &rotation[batch.position[n] * D], D);
     for (int64_t g = 0; g < G; g++) {
       const int64_t slot = ((batch.row[n / batch.T] * G + g) * batch.capacity + batch.position[n]) * D;
       std::copy_n(&projected[n][(H + g) * D], D, &keys[slot]);
@@ -124,12 +130,12 @@ Expected by_hand(const HostLayer& layer, const Batch& batch, const std::vector<f
       for (int64_t p = first; p <= last; p++)
         for (int64_t d = 0; d < D; d++) mixed[h * D + d] += weight[p - first] / sum * values[from + p * D + d];
     }
-    Values between = product(layer.o, mixed.data(), layer.o_bias);
+    Values between = rms(product(layer.o, mixed.data(), layer.o_bias).data(), K, layer.attention_output_norm);
     for (int64_t k = 0; k < K; k++) between[k] += x[n * K + k];
-    const Values both = product(layer.gate_up, rms(between.data(), layer.post_norm).data(), layer.gate_up_bias);
+    const Values both = product(layer.gate_up, rms(between.data(), K, layer.post_norm).data(), layer.gate_up_bias);
     Values active(I);
     for (int64_t i = 0; i < I; i++) active[i] = both[i] / (1 + std::exp(-both[i])) * both[I + i];
-    const Values down = product(layer.down, active.data(), layer.down_bias);
+    const Values down = rms(product(layer.down, active.data(), layer.down_bias).data(), K, layer.mlp_output_norm);
     for (int64_t k = 0; k < K; k++) out[n * K + k] = between[k] + down[k];
   }
   return {out, keys, values};
@@ -214,9 +220,15 @@ void decoder_layer() {
   check_layer("a window of one", {4, 2, 16, 32, 48, 1, false, false}, pair);
   check_layer("new tokens with padding", {6, 2, 16, 48, 80, 0, true, true}, prompt);
   check_layer("odd sizes", {2, 1, 10, 21, 13, 0, true, false}, prompt);
+  check_layer("smollm3, without rotation", {6, 2, 16, 48, 80, 0, false, false, false, false}, decode);
+  check_layer("without rotation, new tokens, head norms", {6, 2, 16, 48, 80, 0, true, true, false, false}, prompt);
+  check_layer("olmo2, norms after", {6, 2, 16, 48, 80, 0, false, false, true}, decode);
+  check_layer("norms after, one head each", {3, 3, 8, 24, 40, 0, true, false, true}, pair);
+  check_layer("norms after, new tokens, odd sizes", {2, 1, 10, 21, 13, 0, true, false, true}, prompt);
   Batch long_prompt = {{}, {1, 0}, 37, 2, 200};
   for (int i = 0; i < 74; i++) long_prompt.position.push_back(i < 37 ? 90 + i : std::max(-1, i - 39));
   check_layer("a long prompt, and one with padding", {6, 2, 16, 48, 80, 0, true, true}, long_prompt);
+  check_layer("a long prompt, norms after", {6, 2, 16, 48, 80, 0, true, false, true}, long_prompt);
   check_layer("a long prompt, a window", {5, 1, 12, 20, 10, 50, false, false}, long_prompt);
   check_layer("a long prompt, float32", {4, 2, 16, 32, 48, 0, true, false}, long_prompt, sda::cuda::WeightType::kFloat32);
   check_layer("float32", {4, 2, 16, 32, 48, 0, false, false}, pair, sda::cuda::WeightType::kFloat32);

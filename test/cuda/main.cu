@@ -98,7 +98,7 @@ void report(const std::string& name, double us, double bytes) {
 namespace {
 
 const std::vector<std::pair<const char*, void (*)()>> checks = {
-    {"upload", upload}, {"step", step}, {"sample", sample}, {"decode_step", decode_step}, {"linear", linear},
+    {"upload", upload}, {"step", step}, {"sample", sample}, {"cut", cut}, {"decode_step", decode_step}, {"linear", linear},
     {"linear_many", linear_many}, {"decoder_layer", decoder_layer}, {"embed", embed},
 };
 

@@ -1,12 +1,11 @@
 // Checks of kernels/sample/cuda.cu against a sort of the vocabulary in float64.
 
 #include "../../kernels/sample/cuda.h"
-#include "../../kernels/sda-step/cuda.h"
 
 #include <algorithm>
 #include <numeric>
 
-#include "check.h"
+#include "step_oracle.h"
 
 namespace check {
 namespace {
@@ -20,13 +19,31 @@ std::vector<float> log_probs_of(std::vector<float> x) {
   return x;
 }
 
+// The cuts of a query, in the order of its settings.
+struct Cuts {
+  int64_t top_k;
+  float top_p, min_p;
+  bool greedy;
+
+  std::vector<float> line() const { return {static_cast<float>(top_k), top_p, min_p, greedy ? 1.0f : 0.0f}; }
+};
+
+// As sampleSettings has them.
+sda::SampleKinds kinds_of(const std::vector<Cuts>& queries) {
+  const auto greedy = std::count_if(queries.begin(), queries.end(), [](const Cuts& cuts) { return cuts.greedy; });
+  const bool top_k = std::any_of(queries.begin(), queries.end(), [](const Cuts& cuts) { return cuts.top_k > 0; });
+  return {top_k, greedy == 0                                      ? sda::Greedy::kNone
+                 : greedy == static_cast<int64_t>(queries.size()) ? sda::Greedy::kAll
+                                                                  : sda::Greedy::kSome};
+}
+
 struct Draw {
   std::vector<double> edges;  // cumulative masses by id, as shares of the whole; kept tokens alone
   std::vector<int64_t> ids;
 };
 
 // What the cuts keep, in order of ids. `loose` widens (+1) or narrows (-1) every cut by its tolerance.
-Draw kept(const std::vector<float>& line, const sda::SampleSettings& cuts, double loose) {
+Draw kept(const std::vector<float>& line, const Cuts& cuts, double loose) {
   std::vector<int64_t> rank(line.size());
   std::iota(rank.begin(), rank.end(), 0);
   std::stable_sort(rank.begin(), rank.end(), [&](int64_t a, int64_t b) { return line[a] > line[b]; });
@@ -61,59 +78,97 @@ bool plausible(const Draw& draw, int64_t id, double u) {
   return u >= from - kCumulative && u <= draw.edges[i] + kCumulative;
 }
 
+// Draws of S streams a query: what is drawn from, and a look at the results.
+struct Draws {
+  int64_t S, V, width = sda::step_stats_width(S, false);
+  std::vector<std::vector<float>> lines = {};
+  std::vector<Cuts> cuts = {};
+  std::vector<float> u = {}, raw = {}, stats = {};
+
+  int64_t row() const { return sda::draw_width(S, width); }
+
+  void add(const std::vector<float>& line, const Cuts& cut, float uniform) {
+    lines.push_back(line);
+    cuts.push_back(cut);
+    u.push_back(uniform);
+    const std::vector<float> logits = normal(S * V, 2.0f);
+    raw.insert(raw.end(), logits.begin(), logits.end());
+    for (float v : {0.25f, 0.5f, -1.0f, -1.0f}) stats.push_back(v);
+    for (int64_t s = 0; s < S; s++) stats.push_back(1.5f + s);
+  }
+
+  // Of `count` queries from `first` on, from memory that begins `shift` floats into a buffer.
+  std::vector<float> drawn(const std::string& name, int64_t first, int64_t count, int64_t shift) const {
+    std::vector<float> all(shift, 0.0f), settings;
+    for (int64_t q = first; q < first + count; q++) {
+      all.insert(all.end(), lines[q].begin(), lines[q].end());
+      for (float v : cuts[q].line()) settings.push_back(v);
+    }
+    Buffer<float> log_probs(all), logits(raw), statistics(stats), numbers(settings), uniforms(u), draw(count * row());
+    Buffer<unsigned char> scratch(sda::cuda::sample_scratch_bytes(count, V));
+    const std::vector<Cuts> some(cuts.begin() + first, cuts.begin() + first + count);
+    sda::cuda::sample(kinds_of(some),
+                      {log_probs.data() + shift, logits.data() + first * S * V, statistics.data() + first * width,
+                       numbers.data(), uniforms.data() + first, count, S, V, width},
+                      draw.data(), scratch.data(), nullptr);
+    const std::vector<float> out = draw.read(name);
+    scratch.read(name);
+    return out;
+  }
+
+  void check(const std::string& name) const {
+    const int64_t B = static_cast<int64_t>(lines.size());
+    const std::vector<float> out = drawn(name, 0, B, 0);
+    expect(drawn(name, 0, B, 0) == out, name + ": the same again", "");
+    expect(drawn(name, B - 1, 1, 1) == std::vector<float>(out.end() - row(), out.end()), name + ": alone as among others",
+           "");
+    for (int64_t q = 0; q < B; q++) check_row(name, q, &out[q * row()]);
+  }
+
+  void check_row(const std::string& name, int64_t q, const float* found) const {
+    const std::vector<float>& line = lines[q];
+    const int64_t id = static_cast<int64_t>(found[sda::kId]);
+    const bool right = cuts[q].greedy ? id == std::max_element(line.begin(), line.end()) - line.begin()
+                                      : plausible(kept(line, cuts[q], 0), id, u[q]) ||
+                                            plausible(kept(line, cuts[q], 1), id, u[q]) ||
+                                            plausible(kept(line, cuts[q], -1), id, u[q]);
+    expect(right, name + ", u = " + number(u[q]), "id " + std::to_string(id));
+    bool told = id >= 0 && id < V && found[sda::kLogProb] == line[id];
+    for (int64_t s = 0; told && s < S; s++)
+      told = found[sda::kStreams + s] == raw[(q * S + s) * V + id] - stats[q * width + sda::kLogZ + s];
+    told = told && std::equal(&stats[q * width], &stats[q * width] + width, found + sda::kStreams + S);
+    expect(told, name + ": the row", number(found[1]) + ", " + number(found[2]));
+  }
+};
+
+float uniform_of(int64_t q) {
+  return q == 0 ? 0.0f : q == 1 ? 0.9999999f : std::generate_canonical<float, 20>(dice());
+}
+
 // Some queries, each with the line turned by a few tokens, drawn from twice.
-void check_draws(const std::string& name, const std::vector<float>& line, const sda::SampleSettings& cuts,
-                 int64_t B = 3) {
+void check_draws(const std::string& name, const std::vector<float>& line, const Cuts& cuts, int64_t B = 3, int64_t S = 2) {
   if (skipped()) return;
   const int64_t V = static_cast<int64_t>(line.size());
-  std::vector<float> u = {0.0f, 0.9999999f};
-  while (static_cast<int64_t>(u.size()) < B) u.push_back(std::generate_canonical<float, 20>(dice()));
-  std::vector<std::vector<float>> lines;
-  std::vector<float> all, raw = normal(2 * B * V, 2.0f);
+  Draws draws = {S, V};
   for (int64_t q = 0; q < B; q++) {
-    lines.push_back(line);
-    std::rotate(lines[q].begin(), lines[q].begin() + 5 * q % V, lines[q].end());
-    all.insert(all.end(), lines[q].begin(), lines[q].end());
+    std::vector<float> turned = line;
+    std::rotate(turned.begin(), turned.begin() + 5 * q % V, turned.end());
+    draws.add(turned, cuts, uniform_of(q));
   }
-  std::vector<float> stat = {0.25f, 0.5f, 1.5f, 2.5f, -1, -1}, stats;
-  for (int64_t q = 0; q < B; q++) stats.insert(stats.end(), stat.begin(), stat.end());
-  Buffer<float> log_probs(all), logits(raw), statistics(stats), uniforms(u), draw(B * 8);
-  Buffer<unsigned char> scratch(sda::cuda::sample_scratch_bytes(B, V));
-  const auto drawn = [&] {
-    sda::cuda::sample(cuts, log_probs.data(), logits.data(), statistics.data(), uniforms.data(), B, 2, V,
-                      draw.data(), scratch.data(), nullptr);
-    return draw.read(name);
-  };
-  const std::vector<float> out = drawn();
-  expect(drawn() == out, name + ": the same again", "");
-  // the last query alone, from memory that does not begin at a multiple of 16 bytes
-  std::vector<float> shifted(1 + V, 0.0f);
-  std::copy(lines[B - 1].begin(), lines[B - 1].end(), shifted.begin() + 1);
-  Buffer<float> alone(shifted), one(8);
-  sda::cuda::sample(cuts, alone.data() + 1, logits.data() + 2 * (B - 1) * V, statistics.data() + 6 * (B - 1),
-                    uniforms.data() + B - 1, 1, 2, V, one.data(), scratch.data(), nullptr);
-  expect(one.read(name) == std::vector<float>(out.end() - 8, out.end()), name + ": alone as among others", "");
-  scratch.read(name);
-  for (int64_t q = 0; q < B; q++) {
-    const std::vector<float>& mine = lines[q];
-    const float* row = &out[q * 8];
-    const int64_t id = static_cast<int64_t>(row[0]);
-    const bool right = cuts.greedy ? id == std::max_element(mine.begin(), mine.end()) - mine.begin()
-                                   : plausible(kept(mine, cuts, 0), id, u[q]) ||
-                                         plausible(kept(mine, cuts, 1), id, u[q]) ||
-                                         plausible(kept(mine, cuts, -1), id, u[q]);
-    expect(right, name + ", u = " + number(u[q]), "id " + std::to_string(id));
-    const bool told = id >= 0 && id < V && row[1] == mine[id] && row[2] == raw[2 * q * V + id] - 1.5f &&
-                      row[3] == raw[(2 * q + 1) * V + id] - 2.5f && row[4] == 0.25f && row[5] == 0.5f &&
-                      row[6] == -1 && row[7] == -1;
-    expect(told, name + ": the row", number(row[1]) + ", " + number(row[2]));
-  }
+  draws.check(name);
+}
+
+// Queries that each have other cuts.
+void check_mixed(const std::vector<std::pair<const char*, Cuts>>& settings, int64_t V, int64_t S) {
+  if (skipped()) return;
+  Draws draws = {S, V};
+  for (size_t i = 0; i < settings.size(); i++) draws.add(log_probs_of(normal(V, 3.0f)), settings[i].second, uniform_of(i + 2));
+  draws.check("all kinds at once, S = " + std::to_string(S) + ", V = " + std::to_string(V));
 }
 
 }  // namespace
 
 void sample() {
-  using Cuts = sda::SampleSettings;
   const std::vector<std::pair<const char*, Cuts>> settings = {
       {"no cut", {0, 1, 0, false}},         {"top-p 0.95", {0, 0.95f, 0, false}},
       {"top-p 0.5", {0, 0.5f, 0, false}},   {"top-p 0", {0, 0, 0, false}},
@@ -159,6 +214,11 @@ void sample() {
   }
   // so many that a block has several tiles, and that not all are drawn at a time
   check_draws("7 queries, top-p 0.9, V = 9000", log_probs_of(normal(9000, 1.0f)), {0, 0.9f, 0, false}, 7);
+  for (int64_t S : {1, 3, 8}) {
+    for (int64_t V : {1, 7, 2500}) check_mixed(settings, V, S);
+    check_draws("top-p 0.9, S = " + std::to_string(S), log_probs_of(normal(3000, 2.0f)), {0, 0.9f, 0, false}, 3, S);
+    check_draws("greedy, S = " + std::to_string(S), log_probs_of(normal(3000, 2.0f)), {0, 1, 0, true}, 3, S);
+  }
   if (!options.large) return;
   constexpr int64_t kLarge = 151936;
   for (const Cuts& cuts : {Cuts{0, 0.95f, 0, false}, Cuts{50, 0.9f, 0.01f, false}}) {
@@ -171,28 +231,40 @@ void sample() {
   Buffer<float> random(normal(2 * 8 * kLarge, 3.0f)), equal(std::vector<float>(2 * 8 * kLarge, 0.0f));
   for (int64_t V : {int64_t{49152}, kLarge}) {
     for (int64_t B : {1, 8}) {
-      Buffer<float> strength(std::vector<float>(B, 0.4f)), log_probs(B * V), stats(6 * B),
-          uniforms(std::vector<float>(B, 0.3f)), draw(8 * B);
-      Buffer<unsigned char> step_scratch(sda::cuda::step_scratch_bytes(B, 2, V)),
+      const int64_t width = sda::step_stats_width(2, false);
+      std::vector<float> lines;
+      for (int64_t q = 0; q < B; q++)
+        for (float v : numbers_line(0.6f, 0.01f, 0.2f, 0, {-0.4f, 0}, 1, -1e4f)) lines.push_back(v);
+      Buffer<float> numbers(lines), log_probs(B * V), stats(width * B), uniforms(std::vector<float>(B, 0.3f)),
+          draw(sda::draw_width(2, width) * B);
+      Buffer<unsigned char> step_scratch(sda::cuda::step_scratch_bytes(B, 2, V, false)),
           scratch(sda::cuda::sample_scratch_bytes(B, V));
       const auto step = [&](Buffer<float>& logits) {
-        sda::cuda::step({0.6f, 0.01f, 0.2f, 0, false}, logits.data(), strength.data(), B, 2, V, log_probs.data(),
-                        stats.data(), step_scratch.data(), nullptr);
+        sda::cuda::step(sda_kinds(), logits.data(), numbers.data(), nullptr, B, 2, V, log_probs.data(), stats.data(),
+                        step_scratch.data(), nullptr);
       };
-      const auto draws = [&](Buffer<float>& logits, const Cuts& cuts) {
-        sda::cuda::sample(cuts, log_probs.data(), logits.data(), stats.data(), uniforms.data(), B, 2, V, draw.data(),
-                          scratch.data(), nullptr);
+      const auto time = [&](const std::string& name, Buffer<float>& logits, const Cuts& cuts, bool steps) {
+        std::vector<float> each;
+        for (int64_t q = 0; q < B; q++)
+          for (float v : cuts.line()) each.push_back(v);
+        Buffer<float> settings(each);
+        step(logits);
+        report(name + ", " + std::to_string(B) + " queries, V = " + std::to_string(V), time_of([&] {
+                 if (steps) step(logits);
+                 sda::cuda::sample(kinds_of({cuts}),
+                                   {log_probs.data(), logits.data(), stats.data(), settings.data(), uniforms.data(), B, 2,
+                                    V, width},
+                                   draw.data(), scratch.data(), nullptr);
+               }),
+               (steps ? 12.0 : 4.0) * B * V);
       };
-      const std::string shape = ", " + std::to_string(B) + " queries, V = " + std::to_string(V);
       const Cuts exact = {0, 0.95f, 0, false};
-      report("step and sample" + shape, time_of([&] { step(random), draws(random, exact); }), 12.0 * B * V);
-      step(random);
-      report("sample, top-p 0.95" + shape, time_of([&] { draws(random, exact); }), 4.0 * B * V);
+      time("step and sample", random, exact, true);
+      time("sample, top-p 0.95", random, exact, false);
       if (V < kLarge) continue;
-      report("sample, top-k 50, top-p 0.9" + shape, time_of([&] { draws(random, {50, 0.9f, 0, false}); }), 4.0 * B * V);
-      report("sample, greedy" + shape, time_of([&] { draws(random, {0, 1, 0, true}); }), 4.0 * B * V);
-      step(equal);
-      report("sample, top-p 0.95, all equal" + shape, time_of([&] { draws(equal, exact); }), 4.0 * B * V);
+      time("sample, top-k 50, top-p 0.9", random, {50, 0.9f, 0, false}, false);
+      time("sample, greedy", random, {0, 1, 0, true}, false);
+      time("sample, top-p 0.95, all equal", equal, exact, false);
     }
   }
 }

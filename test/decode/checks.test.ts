@@ -56,13 +56,11 @@ const FAULTS: [string, Query[], string][] = [
       `maxTokens of query 1 must be a whole number of at least 1, but is ${maxTokens}.`,
     ],
   ),
-  ...[Number.NaN, Number.POSITIVE_INFINITY, undefined].map(
-    (amplification): [string, Query[], string] => [
-      `amplification ${amplification}`,
-      after({ amplification }),
-      `amplification of query 1 must be a finite number, but is ${amplification}.`,
-    ],
-  ),
+  ...[undefined, null, 1].map((settings): [string, Query[], string] => [
+    `settings ${settings}`,
+    after({ settings: settings as never }),
+    `settings of query 1 must be an object, but is ${settings}.`,
+  ]),
   ...[Number.NaN, 0.5, undefined].map((seed): [string, Query[], string] => [
     `seed ${seed}`,
     after({ seed }),
@@ -96,6 +94,24 @@ describe('checkBatch', () => {
       }),
     );
   });
+});
+
+test.each([
+  ['amplification', Number.NaN, 'a finite number'],
+  ['amplification', Number.POSITIVE_INFINITY, 'a finite number'],
+  ['k', 0, 'a number above 0'],
+  ['topP', 2, 'a number in 0..1'],
+])('the rule refuses %s %d before anything is on the device', async (name, value, expected) => {
+  const model = await loadDecoder(checkpointDir('tiny-llama'));
+  const queries = after({ settings: { [name]: value } });
+  const error = await expectNoLeak(() =>
+    errorOf(() => decode(model, queries, plainOptions({})).next()),
+  );
+  expect(error).toMatchObject({
+    code: 'bad-input',
+    message: `${name} of query 1 must be ${expected}, but is ${value}.`,
+  });
+  model.dispose();
 });
 
 test('decode refuses all of it before anything is on the device', async () => {

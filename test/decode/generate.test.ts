@@ -4,7 +4,7 @@ import { type DecodeOptions, decode } from '../../src/decode/generate.js';
 import type { Streams } from '../../src/decode/streams.js';
 import { SdaError } from '../../src/errors.js';
 import { resolveSettings, type SdaSettings } from '../../src/method/settings.js';
-import { type StepRule, sdaRule } from '../../src/method/step.js';
+import { type SdaStep, sdaRule } from '../../src/method/step.js';
 import { type LoadedDecoder, loadDecoder } from '../../src/model/load-model.js';
 import { CHECKPOINTS, checkpointDir, golden } from '../support/checkpoints.js';
 import { expectClose, expectNear } from '../support/close.js';
@@ -15,7 +15,7 @@ import { TOLERANCE } from '../support/tolerances.js';
 useTensorFlow();
 
 /** A rule that gathers the logits it is shown. */
-function watched(rule: StepRule, seen: number[][]): StepRule {
+function watched(rule: SdaStep, seen: number[][]): SdaStep {
   return (logits, draws) => {
     seen.push([...logits.dataSync()]);
     return rule(logits, draws);
@@ -79,7 +79,7 @@ describe.each([
         const alone: number[][] = [];
         let step = 0;
         // follows the tokens of the pair
-        const follow: StepRule = async () => {
+        const follow: SdaStep = async () => {
           const { choice } = both.events[0]![step++]!;
           return [choice];
         };
@@ -128,7 +128,7 @@ describe.each([
 
   test('the uniforms of small seeds are spread, from the first step on', async () => {
     const uniforms: number[][] = [];
-    const rule: StepRule = async (_, draws) => {
+    const rule: SdaStep = async (_, draws) => {
       uniforms.push([...draws.uniforms]);
       return draws.uniforms.map(() => ({
         id: 7,
@@ -192,7 +192,7 @@ describe.each([
     test('a waiting query takes the rows of one that ended', async () => {
       const batches: number[] = [];
       const rule = sdaRule(resolveSettings(SAMPLED));
-      const watch: StepRule = (logits, draws) => {
+      const watch: SdaStep = (logits, draws) => {
         batches.push(logits.shape[0]);
         return rule(logits, draws);
       };
@@ -345,7 +345,7 @@ describe.each([
     const failure = new Error('the rule failed');
     let calls = 0;
     const own = sdaRule(resolveSettings());
-    const rule: StepRule = async (logits: Tensor2D, draws) => {
+    const rule: SdaStep = async (logits: Tensor2D, draws) => {
       if (++calls === 3) throw failure;
       return own(logits, draws);
     };
@@ -356,7 +356,7 @@ describe.each([
   });
 
   test('a rule that throws before it gives a promise is told the same way', async () => {
-    const rule: StepRule = () => {
+    const rule: SdaStep = () => {
       throw new SdaError('bad-logits', 'the rule met a NaN.');
     };
     const error = await expectNoLeak(() =>
@@ -371,7 +371,7 @@ describe.each([
   test('unusable logits name step, stream, query and token', async () => {
     let calls = 0;
     const own = sdaRule(resolveSettings({ greedy: true }));
-    const rule: StepRule = async (logits, draws) => {
+    const rule: SdaStep = async (logits, draws) => {
       if (++calls < 3) return own(logits, draws);
       const values = logits.dataSync().slice();
       values[3 * V + 17] = Number.NaN;

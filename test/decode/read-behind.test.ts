@@ -3,8 +3,9 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type DecodeOptions, decode } from '../../src/decode/generate.js';
 import type { Streams } from '../../src/decode/streams.js';
 import { SdaError } from '../../src/errors.js';
+import { readDraw } from '../../src/method/rule.js';
 import { resolveSettings } from '../../src/method/settings.js';
-import { readDraw, type StepRule, sdaRule } from '../../src/method/step.js';
+import { type SdaStep, sdaRule } from '../../src/method/step.js';
 import { type LoadedDecoder, loadDecoder } from '../../src/model/load-model.js';
 import { checkpointDir, golden } from '../support/checkpoints.js';
 import { expectSameTexts, plainOptions, queryOf, run } from '../support/decoding.js';
@@ -25,7 +26,7 @@ beforeAll(async () => {
 afterAll(() => model.dispose());
 
 /** Notes each draw, and each event that comes out, in order. */
-async function orderOf(more: Partial<DecodeOptions>, wrap: (rule: StepRule) => StepRule) {
+async function orderOf(more: Partial<DecodeOptions>, wrap: (rule: SdaStep) => SdaStep) {
   const order: string[] = [];
   let draws = 0;
   const rule = wrap((logits, args) => {
@@ -58,10 +59,10 @@ test('the next step is drawn before the tokens of one are read, from the device'
 
 test('it is not where that is not asked for, as on a CPU, nor where the host chooses', async () => {
   expect(await orderOf({ readBehind: false }, (rule) => rule)).toEqual(AT_ONCE);
-  const onHost = (rule: StepRule): StepRule => {
+  const onHost = (rule: SdaStep): SdaStep => {
     return async (logits, args) => {
       const drawn = await rule(logits, args);
-      return Array.isArray(drawn) ? drawn : readDraw(drawn);
+      return 'lines' in drawn ? readDraw(drawn) : drawn;
     };
   };
   expect(await orderOf({ readBehind: true }, onHost)).toEqual(AT_ONCE);
@@ -85,7 +86,7 @@ test('texts that stop, and queries that take their rows, are to the bit the same
 });
 
 /** A rule that sees NaN in all logits of one query at one of its calls. */
-function damaging(call: number, query: number): StepRule {
+function damaging(call: number, query: number): SdaStep {
   const own = sdaRule(resolveSettings({ greedy: true }));
   let calls = 0;
   return (logits, draws) => {
@@ -109,7 +110,7 @@ test('what is drawn after a stop is dropped, unusable logits too', async () => {
   expect(greedy.indexOf(greedy[at]!)).toBe(at);
   const stopIds = new Set([greedy[at]!]);
   const queries = [queryOf(pair), queryOf([[20], [21, 22]], { maxTokens: 12 })];
-  const textsOf = async (rule: StepRule) => {
+  const textsOf = async (rule: SdaStep) => {
     const options = plainOptions({}, { rule, stopIds, readBehind: true });
     return (await expectNoLeak(() => run(model, queries, options))).ids;
   };
@@ -138,7 +139,7 @@ test('where a rule fails, the step before it is shown, and the error is of its o
   const shownUntil = async (call: number, readBehind: boolean) => {
     const own = sdaRule(resolveSettings({ greedy: true }));
     let calls = 0;
-    const rule: StepRule = (logits, draws) => {
+    const rule: SdaStep = (logits, draws) => {
       if (calls++ === call) throw new SdaError('bad-logits', 'the rule met a NaN.');
       return own(logits, draws);
     };
@@ -166,7 +167,7 @@ test('a rule that fails at what was drawn in vain is no error', async () => {
   const own = sdaRule(resolveSettings({ greedy: true }));
   for (const waiting of [[], [queryOf(pair, { maxTokens: 2 })]]) {
     let calls = 0;
-    const rule: StepRule = (logits, draws) => {
+    const rule: SdaStep = (logits, draws) => {
       if (calls++ === at + 1) throw new Error('in vain');
       return own(logits, draws);
     };

@@ -7,7 +7,8 @@ import { doneRow, failedRow, pairingName } from '../../src/experiment/stages.js'
 import { readRun } from '../../src/experiment/store/index.js';
 import { summarizeRun } from '../../src/experiment/summary.js';
 import { resultsTable, type TableFormat } from '../../src/experiment/table.js';
-import { pageRun, Traces } from '../../src/report/data.js';
+import { pageRun } from '../../src/report/data.js';
+import { Traces } from '../../src/report/page-traces.js';
 import { temporaryFolder } from '../support/folders.js';
 import { madeUpRun, writeRun } from '../support/runs.js';
 import { HEADER, response, smallRun, verdict } from './small-run.js';

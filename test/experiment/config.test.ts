@@ -7,10 +7,10 @@ import {
   type ExperimentConfig,
   instructionOf,
   itemSeed,
-  pairingsOf,
   parseConfig,
   readConfig,
 } from '../../src/experiment/config.js';
+import { pairingsOf } from '../../src/experiment/methods.js';
 import { INSTRUCTIONS } from '../../src/text/instructions.js';
 import { temporaryFolder } from '../support/folders.js';
 import { errorOf } from '../support/tensorflow.js';

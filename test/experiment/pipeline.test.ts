@@ -6,8 +6,8 @@ import { type ExperimentResult, runExperiment } from '../../src/experiment/pipel
 import type { RunData } from '../../src/experiment/rows.js';
 import { readRun } from '../../src/experiment/store/index.js';
 import { summarizeRun } from '../../src/experiment/summary.js';
+import { loadModel } from '../../src/generate/sda-model.js';
 import { amplify } from '../../src/method/amplification.js';
-import { loadModel } from '../../src/sda-model.js';
 import {
   everyFile,
   resultsOf,

@@ -64,7 +64,7 @@ describe('the table', () => {
   });
 
   test('names the filter of the refined set in CSV', () => {
-    expect(table('csv')).toContain(`,1,${GIBBERISH_FILTER},x`);
+    expect(table('csv')).toContain(`,1,${GIBBERISH_FILTER},x,`);
   });
 
   test('keeps a line a line, whatever a name holds', () => {

@@ -2,7 +2,7 @@ import { expect } from 'vitest';
 import { inspect } from '../../src/cli/inspect.js';
 import { inspectionText } from '../../src/cli/inspection.js';
 import { SdaError } from '../../src/errors.js';
-import { loadModel } from '../../src/sda-model.js';
+import { loadModel } from '../../src/generate/sda-model.js';
 
 /**
  * Expects of a folder that `sda inspect` says "ready to run" where all of it loads, and nowhere else.

@@ -100,7 +100,7 @@ function tweakNumbers(object: { [key: string]: Json }, dice: Dice): void {
 
 /** Holds accepted numbers to what the decoder needs of them, without the code that accepted them. */
 function expectUsable(config: ModelConfig) {
-  const { numHeads, numKeyValueHeads, headDim, numLayers } = config;
+  const { numHeads, numKeyValueHeads, headDim, rotaryDim, numLayers } = config;
   for (const size of [
     config.vocabSize,
     config.hiddenSize,
@@ -115,16 +115,21 @@ function expectUsable(config: ModelConfig) {
   }
   expect(numHeads % numKeyValueHeads).toBe(0);
   expect(headDim % 2).toBe(0);
+  expect(rotaryDim % 2 === 0 && rotaryDim > 0 && rotaryDim <= headDim).toBe(true);
   expect(config.slidingWindowLayers).toHaveLength(numLayers);
   expect(config.slidingWindowLayers.includes(true)).toBe(config.slidingWindow !== null);
-  const epsilon = Math.fround(config.rmsNormEps);
-  expect(epsilon > 0 && epsilon < Number.POSITIVE_INFINITY).toBe(true);
+  expect(config.rotatedLayers).toHaveLength(numLayers);
+  const { rmsNormEps, embeddingScale, logitsScale, attentionScale } = config;
+  for (const value of [rmsNormEps, embeddingScale, logitsScale, attentionScale ?? 1]) {
+    const single = Math.fround(value);
+    expect(single > 0 && single < Number.POSITIVE_INFINITY).toBe(true);
+  }
   for (const { id } of config.endings) expect(Number.isInteger(id) && id >= 0).toBe(true);
   if (headDim > 256) return;
   for (const length of [1, config.maxPositionEmbeddings, 2 ** 31]) {
     const { inverseFrequencies, attentionScaling } = ropeInverseFrequencies(
       config.rope,
-      headDim,
+      rotaryDim,
       length,
     );
     const unusable = (value: number) => !(value >= 0 && Number.isFinite(value * 2 ** 31));

@@ -4,7 +4,8 @@ import {
   type GenerateSummary,
   loadModel,
   SdaModel,
-  type StepRule,
+  type SdaSettings,
+  type SdaStep,
 } from '../../src/index.js';
 import { type MemoryPlan, planMemory } from '../../src/model/memory-plan.js';
 import { checkpointDir, golden } from '../support/checkpoints.js';
@@ -30,12 +31,12 @@ async function summariesOf(requests: readonly GenerateRequest[]): Promise<Genera
 }
 
 /** A rule that draws an end-of-text token at its third call, whatever the logits. */
-function endsAtThird(): StepRule {
+function endsAtThird(): SdaStep {
   let call = 0;
-  return (_, { amplifications }) => {
+  return (_, { settings }) => {
     const id = ++call === 3 ? model.config.endings[0]!.id : 40;
     const fields = { js: 0, temperature: 1, logpBase: 0, logpInstructed: 0, logp: 0 };
-    return amplifications.map(() => ({ id, ...fields }));
+    return settings.map(() => ({ id, ...fields }));
   };
 }
 
@@ -77,18 +78,29 @@ describe('each request of a batch', () => {
     }
   });
 
-  test('has the settings of all, amplification aside', async () => {
-    const requests = [{ k: 1 }, { k: 1, amplification: 0.5 }, { k: 2 }].map((settings) => ({
+  test('has settings of its own, with the text that it has alone', async () => {
+    const settings: Partial<SdaSettings>[] = [
+      { k: 1 },
+      { k: 3, amplification: 0.5, t0: 1.2, topP: 0.7 },
+      { mode: 'base', topK: 3 },
+      { mode: 'steering', plausibility: 0.2, t0: 0.9 },
+      { mode: 'instructed', minP: 0.3 },
+      { mode: 'scaling', sigma: 0.2, tMin: 0.1 },
+      { greedy: true, k: 1.5 },
+      { t0: 0 },
+    ];
+    const requests = [...settings, ...settings].map((each, seed) => ({
       prompts,
-      maxTokens: 2,
-      settings,
+      maxTokens: 12,
+      settings: each,
+      seed,
     }));
-    expect(await summariesOf(requests.slice(0, 2))).toHaveLength(2);
-    expect(await errorOf(() => summariesOf(requests))).toMatchObject({
-      code: 'bad-input',
-      message:
-        'Request 2 of the batch has other settings than request 0: of the settings only amplification may differ.',
-    });
+    const together = await summariesOf(requests);
+    for (const [index, request] of requests.entries()) {
+      const [alone] = await summariesOf([request]);
+      const { timing: _, ...expected } = alone!;
+      expect(together[index]).toMatchObject(expected);
+    }
   });
 });
 

@@ -1,7 +1,7 @@
 import { renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { type GenerateSummary, loadModel, type StepRule } from '../../src/index.js';
+import { type GenerateSummary, loadModel, type SdaStep } from '../../src/index.js';
 import { copyOf, editJson } from '../support/folders.js';
 import { useTensorFlow } from '../support/tensorflow.js';
 import { addTokenizer, TINY_TEMPLATE } from '../support/tiny-tokenizer.js';
@@ -9,12 +9,12 @@ import { addTokenizer, TINY_TEMPLATE } from '../support/tiny-tokenizer.js';
 useTensorFlow();
 
 /** A rule that draws the given ids, whatever the logits. */
-function draws(ids: readonly number[]): StepRule {
+function draws(ids: readonly number[]): SdaStep {
   let step = 0;
-  return async (_, { amplifications }) => {
+  return async (_, { settings }) => {
     const id = ids[step++]!;
     const fields = { js: 0, temperature: 1, logpBase: 0, logpInstructed: 0, logp: 0 };
-    return amplifications.map(() => ({ id, ...fields }));
+    return settings.map(() => ({ id, ...fields }));
   };
 }
 

@@ -6,7 +6,7 @@ import {
   loadModel,
   resolveSettings,
   type SdaModel,
-  type StepRule,
+  type SdaStep,
   sdaRule,
 } from '../../src/index.js';
 import { checkpointDir, golden } from '../support/checkpoints.js';
@@ -25,7 +25,7 @@ beforeAll(async () => {
 afterAll(() => model.dispose());
 
 interface Making {
-  readonly rule?: StepRule | undefined;
+  readonly rule?: SdaStep | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -62,7 +62,7 @@ async function advance(generator: Made, count: number): Promise<void> {
 }
 
 /** A rule whose call number `call` fails. */
-function failing(call: number, fail: () => never | Promise<never>): StepRule {
+function failing(call: number, fail: () => never | Promise<never>): SdaStep {
   const own = sdaRule(resolveSettings());
   let calls = 0;
   return (logits, draws) => (calls++ === call ? fail() : own(logits, draws));

@@ -6,7 +6,7 @@ import {
   loadModel,
   resolveSettings,
   type SdaModel,
-  type StepRule,
+  type SdaStep,
   sdaRule,
 } from '../../src/index.js';
 import { copyOf } from '../support/folders.js';
@@ -20,13 +20,13 @@ const END = 2;
 const idOf = (character: string) => character.charCodeAt(0) - 32 + 6;
 
 /** A rule that writes a text, whatever the logits, and then ends. */
-function writes(text: string): StepRule {
+function writes(text: string): SdaStep {
   const ids = [...[...text].map(idOf), END];
   let step = 0;
-  return async (_, { amplifications }) => {
+  return async (_, { settings }) => {
     const id = ids[step++]!;
     const fields = { js: 0, temperature: 1, logpBase: 0, logpInstructed: 0, logp: 0 };
-    return amplifications.map(() => ({ id, ...fields }));
+    return settings.map(() => ({ id, ...fields }));
   };
 }
 

@@ -19,7 +19,8 @@ test('ids of the vocabulary that have no token are never drawn', async () => {
     const ids: number[] = [];
     const request = {
       prompts: { baseIds: sda.base, instructedIds: sda.instructed },
-      settings: { amplification: 0.5, t0: 2, tMin: 2, seed: 3 },
+      settings: { amplification: 0.5, t0: 2, tMin: 2 },
+      seed: 3,
       maxTokens: 60,
       ignoreEos: true,
     };

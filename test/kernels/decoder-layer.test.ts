@@ -41,7 +41,13 @@ interface Heads {
 /** The part of a configuration that a cache and a rotation need. */
 function configOf(heads: Heads): ModelConfig {
   const rope = { type: 'default', theta: 10_000 };
-  return { ...heads, numLayers: 1, rope } as unknown as ModelConfig;
+  return {
+    ...heads,
+    rotaryDim: heads.headDim,
+    attentionScale: null,
+    numLayers: 1,
+    rope,
+  } as unknown as ModelConfig;
 }
 
 /** One call: the new positions of each cache row that takes part, in the order of `rows`. */
@@ -92,6 +98,9 @@ function realLines(values: number[], call: Call, width: number): number[] {
 interface Options {
   readonly window?: number;
   readonly headNorms?: boolean;
+  /** Norms of what is added, and of all heads together, in place of those of the inputs */
+  readonly normsAfter?: boolean;
+  readonly rotates?: boolean;
   readonly biases?: boolean;
   readonly dtype?: DeviceDtype;
 }
@@ -102,19 +111,26 @@ const INTERMEDIATE = 53;
 /** Random weights. The caller disposes them (use a tidy). */
 function weightsOf(heads: Heads, random: Random, options: Options): LayerTensors {
   const { numHeads, numKeyValueHeads, headDim } = heads;
-  const { headNorms = false, biases = false, dtype = 'float32' } = options;
+  const { headNorms = false, normsAfter = false, biases = false, dtype = 'float32' } = options;
   const width = (numHeads + 2 * numKeyValueHeads) * headDim;
   const scale = 2 / Math.sqrt(HIDDEN);
   const bias = (size: number) => (biases ? random.vector(size) : undefined);
+  const norm = (after: boolean) => (after === normsAfter ? random.vector(HIDDEN) : undefined);
+  const headNorm = (heads: number) => {
+    if (normsAfter) return random.vector(heads * headDim);
+    return headNorms ? random.vector(headDim) : undefined;
+  };
   return {
-    inputNorm: random.vector(HIDDEN),
+    inputNorm: norm(false),
+    attentionOutputNorm: norm(true),
     qkvProj: random.matrix(width, HIDDEN, scale, dtype),
     qkvBias: bias(width),
-    queryNorm: headNorms ? random.vector(headDim) : undefined,
-    keyNorm: headNorms ? random.vector(headDim) : undefined,
+    queryNorm: headNorm(numHeads),
+    keyNorm: headNorm(numKeyValueHeads),
     oProj: random.matrix(HIDDEN, numHeads * headDim, 1 / Math.sqrt(headDim), dtype),
     oBias: bias(HIDDEN),
-    postAttentionNorm: random.vector(HIDDEN),
+    mlpNorm: norm(false),
+    mlpOutputNorm: norm(true),
     gateUpProj: random.matrix(2 * INTERMEDIATE, HIDDEN, scale, dtype),
     gateUpBias: bias(2 * INTERMEDIATE),
     // a layer may mix types
@@ -123,8 +139,8 @@ function weightsOf(heads: Heads, random: Random, options: Options): LayerTensors
   };
 }
 
-function shapeOf(heads: Heads, window = 0): LayerShape {
-  return { ...heads, window, epsilon: 1e-6 };
+function shapeOf(heads: Heads, window = 0, rotates = true): LayerShape {
+  return { ...heads, window, rotates, epsilon: 1e-6 };
 }
 
 /** Random inputs of one call of a layer. The caller disposes them (use a tidy). */
@@ -143,6 +159,8 @@ function inputsOf(call: Call, heads: Heads, random: Random) {
 }
 
 const absent = {
+  attentionOutputNorm: undefined,
+  mlpOutputNorm: undefined,
   qkvBias: undefined,
   queryNorm: undefined,
   keyNorm: undefined,
@@ -201,6 +219,10 @@ const OPTIONS: readonly Options[] = [
   { headNorms: true, biases: true },
   { headNorms: true, window: 1, dtype: 'float16' },
   { biases: true, dtype: 'bfloat16' },
+  { rotates: false },
+  { rotates: false, headNorms: true, window: 3 },
+  { normsAfter: true, dtype: 'bfloat16' },
+  { normsAfter: true, biases: true, rotates: false },
 ];
 
 describe.each(HEADS)(
@@ -213,7 +235,8 @@ describe.each(HEADS)(
         const [own, reference] = [0, 1].map(() => new KvCache(configOf(heads), 3, 9, 9));
         tidy(() => {
           const tensors = weightsOf(heads, random, options);
-          const layer = makeDecoderLayer(tensors, shapeOf(heads, options.window));
+          const shape = shapeOf(heads, options.window, options.rotates);
+          const layer = makeDecoderLayer(tensors, shape);
           for (const call of CALLS) {
             const args = { ...inputsOf(call, heads, random), layer, cache: own!.layer(0) };
             const found = decoderLayer(args);
@@ -275,7 +298,7 @@ describe('decoderLayers', () => {
             ...absent,
             ...noMlp(),
             inputNorm: ones,
-            postAttentionNorm: ones,
+            mlpNorm: ones,
             qkvProj: tensor2d([...nothing, ...Array(4).fill([Math.SQRT1_2, 0])]),
             oProj: tensor2d([[1, ...Array(7).fill(0)], Array(8).fill(0)]),
           } as LayerTensors,
@@ -302,7 +325,7 @@ describe('decoderLayers', () => {
           {
             ...absent,
             inputNorm: one,
-            postAttentionNorm: one,
+            mlpNorm: one,
             qkvProj: zeros([16, 1]),
             oProj: zeros([1, 8]),
             gateUpProj: tensor2d([[0], [1], [200], [-200], [5], [3], [2], [7]]),
@@ -396,7 +419,9 @@ describe('decoderLayers', () => {
     ['keyNorm', [1], '[4], but has [1].'],
     ['oProj', [1, 1], '[37, 8], but has [1, 1].'],
     ['oBias', [1], '[37], but has [1].'],
-    ['postAttentionNorm', [1], '[37], but has [1].'],
+    ['attentionOutputNorm', [2], '[37], but has [2].'],
+    ['mlpNorm', [1], '[37], but has [1].'],
+    ['mlpOutputNorm', [3], '[37], but has [3].'],
     ['downProj', [3, 5], '[37, any], but has [3, 5].'],
     ['gateUpProj', [5, 37], '[106, 37], but has [5, 37].'],
     ['gateUpBias', [3], '[106], but has [3].'],
@@ -411,6 +436,20 @@ describe('decoderLayers', () => {
     expect(error).toMatchObject({
       code: 'bad-tensor',
       message: `makeDecoderLayer: ${name} must have the shape ${message}`,
+    });
+  });
+
+  test('names a key norm of each head beside a query norm of all', async () => {
+    const four = { numHeads: 4, numKeyValueHeads: 2, headDim: 4 };
+    const error = await errorOf(() =>
+      tidy(() => {
+        const tensors = weightsOf(four, new Random(1), { normsAfter: true });
+        makeDecoderLayer({ ...tensors, keyNorm: zeros([4]) }, shapeOf(four));
+      }),
+    );
+    expect(error).toMatchObject({
+      code: 'bad-tensor',
+      message: 'makeDecoderLayer: keyNorm must have the shape [8], but has [4].',
     });
   });
 

@@ -1,8 +1,15 @@
 import { tensor1d, tensor2d } from '@tensorflow/tfjs-core';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { DRAW, DRAW_WIDTH, type SampleArgs, sample } from '../../kernels/sample/index.js';
+import {
+  type Cuts,
+  DRAW,
+  drawStats,
+  type SampleArgs,
+  sample,
+  sampleSettings,
+} from '../../kernels/sample/index.js';
 import { sampleReference } from '../../kernels/sample/reference.js';
-import { STEP_STATS_WIDTH, sdaStep } from '../../kernels/sda-step/index.js';
+import { step, stepNumbers, stepStatsWidth } from '../../kernels/step/index.js';
 import { expectClose } from '../support/close.js';
 import { WITHOUT_NATIVE } from '../support/native.js';
 import { Random } from '../support/random.js';
@@ -11,15 +18,20 @@ import { TOLERANCE } from '../support/tolerances.js';
 
 useTensorFlow();
 
-type Cuts = Pick<SampleArgs, 'topK' | 'topP' | 'minP' | 'greedy'>;
 const ALL: Cuts = { topK: 0, topP: 1, minP: 0, greedy: false };
 const NEARLY_ONE = 1 - 2 ** -24;
 
-/** Draws one id for each uniform from one distribution, as a batch of queries. */
+/** What `sample` takes of the cuts of queries: a tensor and their kinds. */
+function settingsOf(queries: readonly Partial<Cuts>[]) {
+  const { values, kinds } = sampleSettings(queries.map((cuts) => ({ ...ALL, ...cuts })));
+  return { settings: tensor2d(values, [queries.length, 4]), ...kinds };
+}
+
+/** Draws one id for each uniform from one distribution, as a batch of queries; `cuts` of all, or of each. */
 function draws(
   probs: readonly number[],
   uniforms: readonly number[],
-  cuts: Partial<Cuts>,
+  cuts: Partial<Cuts> | readonly Partial<Cuts>[],
 ): number[] {
   const V = probs.length;
   const B = uniforms.length;
@@ -28,12 +40,15 @@ function draws(
     Float32Array.from({ length: B * V }, (_, i) => line[i % V]!),
     [B, V],
   );
-  const stats = tensor2d(new Float32Array(B * STEP_STATS_WIDTH), [B, STEP_STATS_WIDTH]);
+  const W = stepStatsWidth(1, false);
+  const stats = tensor2d(new Float32Array(B * W), [B, W]);
   const us = tensor1d([...uniforms], 'float32');
-  const draw = sample({ logProbs, logits: logProbs, stats, uniforms: us, ...ALL, ...cuts });
-  for (const tensor of [logProbs, stats, us]) tensor.dispose();
+  const each = settingsOf(uniforms.map((_, query) => ('at' in cuts ? cuts[query]! : cuts)));
+  const draw = sample({ logProbs, logits: logProbs, stats, uniforms: us, ...each });
+  const width = draw.shape[1];
+  for (const tensor of [logProbs, stats, us, each.settings]) tensor.dispose();
   const values = valuesOf(draw);
-  return uniforms.map((_, query) => values[query * DRAW_WIDTH + DRAW.id]!);
+  return uniforms.map((_, query) => values[query * width + DRAW.id]!);
 }
 
 /** The ids that can be drawn: those of a fine comb of uniforms. */
@@ -140,15 +155,26 @@ describe('sample', () => {
   });
 });
 
+test('queries of one call have cuts of their own, the same draws as alone', () => {
+  const probs = [0.1, 0.4, 0.05, 0.25, 0.2];
+  const cuts: Partial<Cuts>[] = [{}, { topK: 2 }, { topP: 0.5 }, { greedy: true }, { minP: 0.6 }];
+  const uniforms = [0.95, 0.99, 0.1, 0.99, 0.99];
+  const together = draws(probs, uniforms, cuts);
+  expect(together).toEqual([4, 3, 1, 1, 3]);
+  expect(cuts.map((cut, query) => draws(probs, [uniforms[query]!], cut)[0])).toEqual(together);
+});
+
 describe.each([1, 7, 1000, 32_003, 151_936])('sample is its reference, V = %i', (V) => {
   beforeEach(({ skip }) => skip(...WITHOUT_NATIVE));
   test.each([
     [1, 2],
     [1, 1],
     [3, 2],
-  ])('%i queries of %i streams', async (queries, streams) => {
+    [2, 3],
+    [2, 8],
+  ])('%i queries of %i streams', async (queries, S) => {
     const random = new Random(V + queries);
-    const values = random.normals(queries * streams * V, 4);
+    const values = random.normals(queries * S * V, 4);
     if (V > 3) values[2] = Number.NEGATIVE_INFINITY;
     const cuts: Partial<Cuts>[] = [
       {},
@@ -159,51 +185,87 @@ describe.each([1, 7, 1000, 32_003, 151_936])('sample is its reference, V = %i', 
       { topK: 50, minP: 0.1 },
       { minP: 0.3 },
     ];
-    for (const cut of cuts) {
+    for (const [index, cut] of cuts.entries()) {
       await expectNoLeak(() => {
-        const logits = tensor2d(values, [queries * streams, V]);
-        const strength = tensor1d(new Float32Array(queries).fill(0.4));
-        const step = { t0: 0.6, sigma: 1, tMin: 0.2, plausibility: 0, base: false };
-        const { logProbs, stats } = sdaStep({ logits, strength, ...step });
+        const tensors = stepOf(values, queries, S, V, index % 2 === 0);
         const uniforms = tensor1d(Float32Array.from({ length: queries }, () => random.uniform()));
-        const attrs = { ...ALL, ...cut };
-        const found = sample({ logProbs, logits, stats, uniforms, ...attrs });
-        const [expected] = sampleReference({ logProbs, logits, stats, uniforms }, attrs);
-        expect(found.shape).toEqual([queries, DRAW_WIDTH]);
-        for (const tensor of [logits, strength, logProbs, stats, uniforms]) tensor.dispose();
-        const [line, reference] = [valuesOf(found), valuesOf(expected!)];
+        // each query has another cut where there are several
+        const { settings, ...kinds } = settingsOf(
+          Array.from({ length: queries }, (_, q) =>
+            q === 0 ? cut : cuts[(index + q) % cuts.length]!,
+          ),
+        );
+        const found = sample({ ...tensors, settings, uniforms, ...kinds });
+        const [expected] = sampleReference({ ...tensors, settings, uniforms }, kinds);
+        const W = tensors.stats.shape[1]!;
+        expect(found.shape).toEqual([queries, 2 + S + W]);
+        const stats = valuesOf(tensors.stats);
+        for (const tensor of [tensors.logits, tensors.logProbs, settings, uniforms])
+          tensor.dispose();
+        const [lines, references] = [valuesOf(found), valuesOf(expected!)];
         for (let query = 0; query < queries; query++) {
-          const at = query * DRAW_WIDTH;
-          expect(line[at + DRAW.id]).toBe(reference[at + DRAW.id]);
-          expectClose(
-            line.slice(at + 1, at + DRAW_WIDTH),
-            reference.slice(at + 1, at + DRAW_WIDTH),
-            TOLERANCE.kernel,
-          );
+          const row = lines.slice(query * (2 + S + W), (query + 1) * (2 + S + W));
+          const reference = references.slice(query * (2 + S + W), (query + 1) * (2 + S + W));
+          expect(row[DRAW.id]).toBe(reference[DRAW.id]);
+          expect(row.slice(drawStats(S))).toEqual(stats.slice(query * W, (query + 1) * W));
+          expectClose(row.slice(1), reference.slice(1), TOLERANCE.kernel);
         }
       });
     }
   });
 });
 
+/** Logits with a step's distribution and statistics. */
+function stepOf(values: Float32Array, queries: number, S: number, V: number, details: boolean) {
+  const weights = Array.from({ length: S }, (_, s) => (s === S - 1 ? 0 : -0.4));
+  const numbers = stepNumbers(Array(queries).fill({ weights, t0: 0.6 }), S);
+  const logits = tensor2d(values, [queries * S, V]);
+  const lines = tensor2d(numbers, [queries, numbers.length / queries]);
+  const found = step({ logits, numbers: lines, anchor: S - 1, pair: [0, S - 1], details });
+  lines.dispose();
+  return { logits, ...found };
+}
+
 test('sample names wrong shapes', async () => {
   const logits = tensor2d(new Float32Array(8), [2, 4]);
   const narrow = tensor2d(new Float32Array(6), [2, 3]);
+  const nine = tensor2d(new Float32Array(36), [9, 4]);
   const logProbs = tensor2d(new Float32Array(4), [1, 4]);
   const stats = tensor2d(new Float32Array(6), [1, 6]);
   const uniforms = tensor1d([0.5]);
   const two = tensor1d([0.5, 0.5]);
+  const each = settingsOf([{}]);
   const messageOf = async (wrong: Partial<SampleArgs>) =>
-    errorOf(() => sample({ logProbs, logits, stats, uniforms, ...ALL, ...wrong }));
+    errorOf(() => sample({ logProbs, logits, stats, uniforms, ...each, ...wrong }));
   const expected = (message: string) => ({ code: 'bad-tensor', message });
   expect(await messageOf({ logits: narrow })).toMatchObject(
     expected('sample: logits must have the shape [any, 4], but has [2, 3].'),
+  );
+  expect(await messageOf({ logits: nine })).toMatchObject(
+    expected(
+      'sample: logits must have 1 to 8 lines for each of 1 queries, but have the shape [9, 4].',
+    ),
   );
   expect(await messageOf({ uniforms: two })).toMatchObject(
     expected('sample: uniforms must have the shape [1], but has [2].'),
   );
   expect(await messageOf({ stats: logProbs })).toMatchObject(
-    expected('sample: stats must have the shape [1, 6], but has [1, 4].'),
+    expected('sample: stats must have the shape [1, 13], but has [1, 4].'),
   );
-  for (const tensor of [logits, narrow, logProbs, stats, uniforms, two]) tensor.dispose();
+  expect(await messageOf({ settings: stats })).toMatchObject(
+    expected('sample: settings must have the shape [1, 4], but has [1, 6].'),
+  );
+  for (const tensor of [logits, narrow, nine, logProbs, stats, uniforms, two, each.settings]) {
+    tensor.dispose();
+  }
+});
+
+test.each([
+  [{ topK: -1 }, 'topK of query 1 must be a whole number in 0..16777216, but is -1'],
+  [{ topK: 2.5 }, 'topK of query 1 must be a whole number in 0..16777216, but is 2.5'],
+  [{ topP: 1.2 }, 'topP of query 1 must be a number in 0..1, but is 1.2'],
+  [{ minP: Number.NaN }, 'minP of query 1 must be a number in 0..1, but is NaN'],
+])('sampleSettings names what is out of its range: %j', async (wrong, message) => {
+  const error = await errorOf(() => sampleSettings([ALL, { ...ALL, ...wrong }]));
+  expect(error).toMatchObject({ code: 'bad-input', message: `sample: ${message}.` });
 });

@@ -1,10 +1,11 @@
 import { tensor2d } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { STEP_STATS } from '../../kernels/sda-step/index.js';
+import { STEP_STATS } from '../../kernels/step/index.js';
 import { conformanceStep } from '../../src/method/conformance.js';
+import { readDraw } from '../../src/method/rule.js';
 import { resolveSettings, type SdaSettings } from '../../src/method/settings.js';
-import { readDraw, sdaDistribution, sdaRule } from '../../src/method/step.js';
+import { sdaDistribution, sdaRule } from '../../src/method/step.js';
 import modes from '../fixtures/method/step.json' with { type: 'json' };
 import fixture from '../fixtures/sda_step.json' with { type: 'json' };
 import { expectNear } from '../support/close.js';
@@ -48,7 +49,7 @@ async function draw(base: number[], instructed: number[], partial: Partial<SdaSe
   const settings = resolveSettings(partial);
   const logits = tensor2d([...base, ...instructed], [2, base.length], 'float32');
   try {
-    const draws = { amplifications: [settings.amplification], uniforms: [u] };
+    const draws = { settings: [{}], uniforms: [u] };
     return (await readDraw(sdaRule(settings)(logits, draws)))[0]!;
   } finally {
     logits.dispose();
@@ -302,7 +303,10 @@ describe('sdaRule', () => {
     const amplifications = [0.9, -0.3];
     const uniforms = [0.2, 0.8];
     const logits = tensor2d(rows);
-    const draws = { amplifications, uniforms };
+    const draws = {
+      settings: amplifications.map((amplification) => ({ amplification })),
+      uniforms,
+    };
     const together = await readDraw(sdaRule(resolveSettings({ sigma: 1 }))(logits, draws));
     logits.dispose();
     expect(together).toHaveLength(2);
@@ -320,7 +324,7 @@ describe('sdaRule', () => {
 
   test('one stream a query is both: JS 0 and T = T0', async () => {
     const logits = tensor2d([[1, 2, 3]]);
-    const draws = { amplifications: [0.5], uniforms: [0.5] };
+    const draws = { settings: [{ amplification: 0.5 }], uniforms: [0.5] };
     const [choice] = await readDraw(sdaRule(resolveSettings({ greedy: true }))(logits, draws));
     logits.dispose();
     expect(choice).toMatchObject({ id: 2, js: 0, temperature: Math.fround(0.6) });
@@ -357,7 +361,7 @@ describe('sdaRule', () => {
       [0, 1],
       [nan, 0],
     ]);
-    const draws = { amplifications: [0, 0], uniforms: [0, 0] };
+    const draws = { settings: [{ amplification: 0 }, { amplification: 0 }], uniforms: [0, 0] };
     const error = await errorOf(() => readDraw(sdaRule(resolveSettings())(logits, draws)));
     logits.dispose();
     expect(error).toMatchObject({

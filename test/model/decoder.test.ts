@@ -5,6 +5,7 @@ import { chunks, PREFILL_CHUNK } from '../../src/decode/streams.js';
 import { type DecoderModel, forward } from '../../src/model/decoder.js';
 import type { WeightDtype } from '../../src/model/load.js';
 import { type LoadedDecoder, loadDecoder } from '../../src/model/load-model.js';
+import { hasNativeKernel } from '../../src/runtime/native.js';
 import {
   batchOf,
   CHECKPOINTS,
@@ -60,6 +61,14 @@ describe.each(CHECKPOINTS)('%s has the logits of transformers', (name) => {
       expected.forced.rows.forEach(({ logits }, row) => {
         expectSteps(rows[row]!, logits, tolerance);
       });
+    });
+
+    test('each row of a batch to the bit as it is alone', ({ skip }) => {
+      skip(!hasNativeKernel('SdaLinear'), 'TensorFlow’s own products depend on the batch');
+      const rows = stepsTogether(model, expected);
+      const { ids } = expected.forced;
+      const alone = expected.forced.rows.map(({ prompt }) => stepsAlone(model, prompt, ids));
+      expect(rows).toEqual(alone);
     });
   });
 });

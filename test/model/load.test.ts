@@ -33,14 +33,14 @@ const matricesOf = ({ weights }: LoadedDecoder) => [
     layer.downProj,
   ]),
 ];
-const vectorsOf = ({ weights }: LoadedDecoder) => [
-  weights.norm,
-  ...weights.layers.flatMap(({ tensors: layer }) => [
-    layer.inputNorm,
-    layer.postAttentionNorm,
-    ...[layer.qkvBias, layer.queryNorm, layer.keyNorm].filter((tensor) => tensor !== undefined),
-  ]),
-];
+const vectorsOf = ({ weights }: LoadedDecoder) =>
+  [
+    weights.norm,
+    ...weights.layers.flatMap(({ tensors: layer }) => [
+      ...[layer.inputNorm, layer.attentionOutputNorm, layer.mlpNorm, layer.mlpOutputNorm],
+      ...[layer.qkvBias, layer.queryNorm, layer.keyNorm],
+    ]),
+  ].filter((tensor) => tensor !== undefined);
 
 describe('loadDecoder', () => {
   test.each<[CheckpointName, 'auto' | 'float32' | 'bfloat16' | 'float16', string]>([
@@ -51,6 +51,9 @@ describe('loadDecoder', () => {
     ['tiny-qwen2', 'float32', 'float32'],
     ['tiny-qwen3', 'float16', 'float16'],
     ['tiny-llama', 'bfloat16', 'bfloat16'],
+    ['tiny-phi3', 'auto', 'bfloat16'],
+    ['tiny-granite', 'auto', 'bfloat16'],
+    ['tiny-olmo2', 'float16', 'float16'],
   ])('%s with dtype %s: matrices are %s, vectors float32', async (name, dtype, expected) => {
     await expectNoLeak(async () => {
       const model = await loadDecoder(checkpointDir(name), { dtype });

@@ -2,9 +2,12 @@ import { cpSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { chunks, PREFILL_CHUNK, prefill } from '../../src/decode/streams.js';
+import { loadModel, type SdaModel } from '../../src/generate/sda-model.js';
+import type { GenerateRequest } from '../../src/generate/types.js';
 import { forward } from '../../src/model/decoder.js';
-import { loadModel, type SdaModel } from '../../src/sda-model.js';
+import { hasNativeKernel } from '../../src/runtime/native.js';
 import { batchOf, MISTRAL_DIR } from '../support/checkpoints.js';
+import { expectClose } from '../support/close.js';
 import { editJson, temporaryFolder } from '../support/folders.js';
 import { cacheOf, expectSteps, stepsAlone } from '../support/steps.js';
 import { expectNoLeak, useTensorFlow, valuesOf } from '../support/tensorflow.js';
@@ -85,4 +88,41 @@ describe.each(Object.entries(cases))('%s beyond the trained length', (_, golden)
       expectSteps(steps, golden.border, TOLERANCE.logits);
     });
   });
+
+  test('and beside others, shorter and longer, what it has alone', async () => {
+    await withModel(golden, async (model) => {
+      const requests = [
+        [20, 40],
+        [border, trained + 20],
+        [trained + 20, trained + 30],
+        [trained - 2, trained - 1],
+      ].map(
+        ([base, instructed], seed): GenerateRequest => ({
+          prompts: { baseIds: idsOf(base!), instructedIds: [4, ...idsOf(instructed!)] },
+          maxTokens: 12,
+          ignoreEos: true,
+          settings: { k: 1, t0: 1, sigma: 1 },
+          seed,
+        }),
+      );
+      const together = await stepsOf(model, requests);
+      for (const [index, request] of requests.entries()) {
+        const [alone] = await stepsOf(model, [request]);
+        if (hasNativeKernel('SdaDecoderLayers')) expect(together[index]).toEqual(alone);
+        else expectClose(together[index]!.flat(), alone!.flat(), TOLERANCE.sameModel);
+      }
+    });
+  });
 });
+
+/** Ids and statistics of each request's tokens. */
+async function stepsOf(model: SdaModel, requests: readonly GenerateRequest[]) {
+  const found: number[][][] = requests.map(() => []);
+  for await (const batch of model.generateBatch(requests)) {
+    for (const { query, step } of batch) {
+      const { id, js, logp, logpBase, logpInstructed } = step;
+      found[query]!.push([id, js, logp, logpBase, logpInstructed]);
+    }
+  }
+  return found;
+}

@@ -5,7 +5,7 @@ import { expectClose } from '../support/close.js';
 import { TOLERANCE } from '../support/tolerances.js';
 
 function configOf(rope: object): ModelConfig {
-  return { headDim: 4, rope } as unknown as ModelConfig;
+  return { headDim: 4, rotaryDim: 4, attentionScale: null, rope } as unknown as ModelConfig;
 }
 
 /** The angles of some positions. */

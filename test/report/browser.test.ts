@@ -3,9 +3,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Browser, chromium, type Page } from 'playwright-core';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { type PageItem, pageRun, Traces } from '../../src/report/data.js';
+import type { RunData } from '../../src/experiment/rows.js';
+import { type PageItem, pageRun } from '../../src/report/data.js';
 import { writeReport } from '../../src/report/index.js';
 import { renderPage } from '../../src/report/page.js';
+import { Traces } from '../../src/report/page-traces.js';
 import { AWKWARD, madeUpRun, writeRun } from '../support/runs.js';
 
 const executablePath = (process.env.PATH ?? '')
@@ -55,6 +57,12 @@ describe('the report in a browser', () => {
     const begun = join(dir, 'begun.jsonl');
     writeFileSync(begun, TRACE.split('\n')[0]!);
     files.begun = (await writeReport([begun])).file;
+    const ruleTrace = join(dir, 'rule.jsonl');
+    writeFileSync(ruleTrace, RULE_TRACE);
+    files.rule = (await writeReport([ruleTrace])).file;
+    const rules = join(dir, 'rules');
+    writeRun(rules, runWithRule());
+    files.rules = (await writeReport([rules])).file;
     browser = await launching;
   });
   afterAll(async () => {
@@ -319,6 +327,64 @@ describe('the report in a browser', () => {
       expect(await page.locator('#numbers').textContent()).toContain('JS 0.1000   T 0.400');
     }));
 
+  test('shows a trace of a rule, shaded by what the rule says', () =>
+    open('rule', async (page) => {
+      const labels = await page.locator('#item .shade label').allTextContents();
+      expect(labels.map((label) => label.trim())).toEqual([
+        ...['JS (1)', 'T (2)', 'surprise (3)', 'details.scoreEntropy (4)'],
+      ]);
+      const colours = () =>
+        page
+          .locator('#item .tokens')
+          .evaluate((box) =>
+            [...box.children].map((span) => (span as HTMLElement).style.backgroundColor),
+          );
+      const seen = [await colours()];
+      for (const key of ['2', '3', '4']) {
+        await page.keyboard.press(key);
+        seen.push(await colours());
+      }
+      expect(new Set(seen.map(String)).size).toBe(4);
+      expect(seen[3]![1]).toBe('transparent'); // the second token has no such number
+      await page.keyboard.press('t');
+      expect(await page.locator('#numbers').textContent()).toBe(
+        [
+          'token 1 of 2 "Hello"   JS 0.1000   T 0.400   surprise 30   details.scoreEntropy 1.5',
+          "log P(told) -0.50   log P(untold) -1.00   log P' none",
+        ].join('   '),
+      );
+      expect(await page.locator('#about').textContent()).toContain('"rule": "mine"');
+    }));
+
+  test('shows a rule beside the base model, under its name and with its settings', () =>
+    open(
+      'rules',
+      async (page) => {
+        expect(await page.locator('#item .answer h3').allTextContents()).toEqual(['base', 'mine']);
+        const labels = await page.locator('#item .shade label').allTextContents();
+        expect(labels.map((label) => label.trim())).toEqual([
+          ...['JS (1)', 'T (2)', 'shift (3)', 'surprise (4)'],
+        ]);
+        const shaded = (answer: number) =>
+          page
+            .locator('#item .answer')
+            .nth(answer)
+            .locator('.tokens')
+            .last()
+            .evaluate((box) =>
+              [...box.children].some(
+                (span) => (span as HTMLElement).style.backgroundColor !== 'transparent',
+              ),
+            );
+        await page.keyboard.press('4'); // of the rule alone
+        expect([await shaded(0), await shaded(1)]).toEqual([false, true]);
+        await page.keyboard.press('1');
+        expect([await shaded(0), await shaded(1)]).toEqual([true, true]);
+        expect(await page.locator('#about').textContent()).toContain('cfg: weight 1.5');
+      },
+      { hash: '#item=item-1&method=mine' },
+    ));
+
   test('shows a trace that has no token yet', () =>
     open('begun', async (page) => {
       expect(await page.locator('#curves').isVisible()).toBe(false);
@@ -353,6 +419,26 @@ function largePage(): Promise<string> {
   return renderPage(data, Array.from({ length: 20 }, () => traces.lines).flat());
 }
 
+/** A made-up run with a method that is a rule. */
+function runWithRule(): RunData {
+  const settings = { weight: 1.5, temperature: 0.6 };
+  const methods = ['base', 'mine'];
+  const rules = { mine: { rule: 'cfg', settings } };
+  const run = madeUpRun({ items: 5, methods, header: { rules } });
+  const rows = [...run.responses.get('mine')!].map(([id, row]) => {
+    if (row.status !== 'done' || !row.value.trace || !('js' in row.value.trace)) return [id, row];
+    const { text, js, temperature, logp, logpBase: told } = row.value.trace;
+    const statistics = { js, temperature, surprise: js.map((_, i) => 3 * i) };
+    const value = {
+      ...row.value,
+      ...rules.mine,
+      trace: { text, logp, logps: { told }, statistics },
+    };
+    return [id, { ...row, value }];
+  });
+  return { ...run, responses: new Map([...run.responses, ['mine', new Map(rows as never)]]) };
+}
+
 function fail(): never {
   throw new Error('there is no trace');
 }
@@ -385,4 +471,20 @@ const TRACE = [
   step(0, 'Hello', 0.1),
   step(1, ' there', 0.2),
   '{"type": "step", "step": 2, "te',
+].join('\n');
+const RULE_TRACE = [
+  JSON.stringify({
+    type: 'header',
+    trace_version: 2,
+    model: 'some/model',
+    settings: { rule: 'mine', weight: 2 },
+  }),
+  JSON.stringify({
+    ...{ type: 'step', step: 0, id: 1, text: 'Hello', logp: null, js: 0.1, temperature: 0.4 },
+    ...{ surprise: 30, logps: { told: -0.5, untold: -1 }, details: { scoreEntropy: 1.5 } },
+  }),
+  JSON.stringify({
+    ...{ type: 'step', step: 1, id: 2, text: ' there', logp: -1, js: 0.3, temperature: 0.2 },
+    ...{ surprise: 10, logps: { told: -2, untold: null }, details: {} },
+  }),
 ].join('\n');

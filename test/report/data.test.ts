@@ -1,8 +1,9 @@
 import { expect, test } from 'vitest';
 import type { RunData, TokenTrace } from '../../src/experiment/rows.js';
 import { summarizeRun } from '../../src/experiment/summary.js';
-import { courseOf, pageRun, Traces } from '../../src/report/data.js';
+import { courseOf, pageRun } from '../../src/report/data.js';
 import { embedded } from '../../src/report/page.js';
+import { Traces } from '../../src/report/page-traces.js';
 import { AWKWARD, madeUpRun } from '../support/runs.js';
 
 const trace = (js: (number | null)[], temperature: (number | null)[]): TokenTrace => ({
@@ -70,6 +71,42 @@ test('a trace keeps its numbers to the digits that are shown, and what is missin
   ]);
   expect(numbers(traces.lines[1]!)[2]).toBe(-32767); // the lowest that is held
   expect(traces.hottest).toBe(0.5996);
+});
+
+test('a trace of a rule keeps its columns by name, each with a scale that holds it', () => {
+  const traces = new Traces();
+  traces.add({
+    text: ['a', 'b'],
+    logp: [-0.5, null],
+    logps: { told: [-1.25, -2], untold: [null, -3] },
+    statistics: { js: [0.2, 0.1], temperature: [0.9, 0.7], surprise: [-500, 250] },
+  });
+  const [texts, numbers, columns] = JSON.parse(traces.lines[0]!) as [
+    string[],
+    string,
+    [string, number][],
+  ];
+  const bytes = Buffer.from(numbers, 'base64');
+  const read = Object.fromEntries(
+    columns.map(([name, scale], column) => [
+      name,
+      texts.map((_, i) => {
+        const units = bytes.readInt16LE(2 * (column * texts.length + i));
+        return units === -32768 ? null : units / scale;
+      }),
+    ]),
+  );
+  expect(read).toEqual({
+    js: [0.2, 0.1],
+    temperature: [0.9, 0.7],
+    surprise: [expect.closeTo(-500, 9), expect.closeTo(250, 1)], // in units of 500 / 32767
+    'log P(told)': [-1.25, -2],
+    'log P(untold)': [null, -3],
+    "log P'": [-0.5, null],
+  });
+  expect(traces.hottest).toBe(0.9);
+  const other = { text: ['a'], logp: [-1], logps: {}, statistics: {} };
+  expect(courseOf('mine', [other])).toMatchObject({ js: [null], temperature: [null] });
 });
 
 test('names the stages that are unfinished, where the summary says that some are', () => {

@@ -4,7 +4,16 @@ import { fileURLToPath } from 'node:url';
 import type { TokenBatch } from '../../src/model/decoder.js';
 
 /** The tiny random checkpoints; see the README beside them. */
-export const CHECKPOINTS = ['tiny-llama', 'tiny-llama-tied', 'tiny-qwen2', 'tiny-qwen3'] as const;
+export const CHECKPOINTS = [
+  'tiny-llama',
+  'tiny-llama-tied',
+  'tiny-qwen2',
+  'tiny-qwen3',
+  'tiny-phi3',
+  'tiny-smollm3',
+  'tiny-granite',
+  'tiny-olmo2',
+] as const;
 export type CheckpointName = (typeof CHECKPOINTS)[number];
 
 const FIXTURES = fileURLToPath(new URL('../fixtures', import.meta.url));

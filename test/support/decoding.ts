@@ -15,8 +15,11 @@ import { TOLERANCE } from './tolerances.js';
 
 export const MAX_CONTEXT = 128;
 
-export function queryOf(streams: Streams, more: Partial<Query> = {}): Query {
-  return { streams, amplification: 0.5, seed: 1, maxTokens: 16, ...more };
+export function queryOf(
+  streams: Streams,
+  { amplification = 0.5, ...more }: Partial<Query> & { amplification?: number } = {},
+): Query {
+  return { streams, settings: { amplification }, seed: 1, maxTokens: 16, ...more };
 }
 
 export function plainOptions(

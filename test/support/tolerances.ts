@@ -7,6 +7,8 @@ export const TOLERANCE = {
   js: 1e-6,
   /** T, relative: 0.5^(JS / sigma) multiplies an error of JS of 1e-7 by ln 2 / sigma, 69 at sigma = 0.01 */
   temperature: 1e-5,
+  /** Entropies, nats, absolute: sums of V float32 terms, times up to ln V */
+  entropy: 1e-5,
   /** P', absolute, against float64 */
   probability: 1e-6,
   /** log P', relative to its magnitude and at least 1: float32 rounding of logits, times strength / T */

@@ -6,7 +6,6 @@ import { checkedLines, readJsonLines } from '../../evaluate/json-lines.js';
 import {
   againstBase,
   type Item,
-  METHODS,
   ROW_SCHEMA,
   type Row,
   type RunData,
@@ -144,13 +143,22 @@ const sessionSchema = z.looseObject({
   options: z.record(z.string(), z.unknown()),
 }) satisfies z.ZodType<RunSession>;
 
+// a part of file names
+const methodName = z.string().regex(/^[\w.-]{1,64}$/);
+
 const headerSchema = z.looseObject({
   schema: z.int(),
   name: z.string(),
   config: z.record(z.string(), z.unknown()),
   configHash: z.string(),
-  methods: z.array(z.enum(METHODS)),
-  comparisons: z.array(z.object({ method: z.enum(METHODS), against: z.enum(METHODS) })).optional(),
+  methods: z.array(methodName),
+  rules: z
+    .record(
+      methodName,
+      z.looseObject({ rule: z.string(), settings: z.record(z.string(), z.unknown()) }),
+    )
+    .optional(),
+  comparisons: z.array(z.object({ method: methodName, against: methodName })).optional(),
   judge: z.string().nullable(),
 });
 

@@ -3,9 +3,9 @@ import { dirname, join } from 'node:path';
 import { type Checkpoint, readWeightMap, type TensorInfo } from '../../checkpoint/checkpoint.js';
 import { DTYPE_BITS } from '../../checkpoint/dtype.js';
 import { listSome } from '../../checkpoint/json-file.js';
+import { openFile } from '../../checkpoint/open-file.js';
 import { readFully } from '../../checkpoint/safetensors.js';
 import { SdaError } from '../../errors.js';
-import { openFile } from '../open-file.js';
 import { type LocatedTensor, readPickledFile } from './file.js';
 import { copyStrided, isRowMajor, spannedElements, swapBytes } from './strided.js';
 

@@ -108,15 +108,13 @@ report.browser = (runs) => {
     if (event.ctrlKey || event.metaKey || event.altKey || by('keys').open) return;
     if (/^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName) && event.target.type !== 'radio')
       return;
-    const shade = Object.keys(report.SHADES)[Number(event.key) - 1];
     if (event.key === 'j') list.move(1);
     else if (event.key === 'k') list.move(-1);
     else if (event.key === 'm') nextView();
     else if (event.key === 't') pane.toTokens();
     else if (event.key === '/') by('search').focus();
     else if (event.key === '?') by('keys').showModal();
-    else if (shade) pane.reshade(shade);
-    else return;
+    else if (!/^[1-9]$/.test(event.key) || !pane.shadeBy(Number(event.key) - 1)) return;
     event.preventDefault();
   });
   window.addEventListener('hashchange', () => {

@@ -1,7 +1,10 @@
 /** The item that is chosen: the two sides of a view side by side, with each token shaded. */
 report.itemPane = (pane, onLeave) => {
   const { make } = report;
-  let shade = 'js';
+  /** By its name, which is kept from item to item where that has it */
+  let shade = report.SHADES.js.name;
+  let shades = [];
+  const chosen = () => shades.find(({ name }) => name === shade) ?? shades[0];
 
   function show(item, view) {
     if (!item) {
@@ -11,6 +14,8 @@ report.itemPane = (pane, onLeave) => {
     const methods = [...new Set([view.against, view.method])].filter(
       (each) => item.responses[each],
     );
+    const traces = methods.flatMap((each) => report.traceOf(item.responses[each].trace) ?? []);
+    shades = report.shadesOf(traces);
     const answers = make(
       'div',
       { class: methods.length > 1 ? 'answers' : 'answers single' },
@@ -27,7 +32,7 @@ report.itemPane = (pane, onLeave) => {
         ),
       item.query && make('div', { class: 'query', dir: 'auto' }, item.query),
       verdictOf(item, view),
-      answers.querySelector('.tokens') && shadeBar(),
+      answers.querySelector('.tokens') && shades.length > 0 && shadeBar(),
       answers,
     ];
     pane.replaceChildren(...parts.filter(Boolean));
@@ -56,11 +61,11 @@ report.itemPane = (pane, onLeave) => {
   }
 
   function shadeBar() {
-    const choices = Object.entries(report.SHADES).map(([key, { name }], index) => {
-      const input = make('input', { type: 'radio', name: 'shade', value: key });
-      input.checked = key === shade;
-      input.addEventListener('change', () => reshade(key));
-      return make('label', {}, input, ` ${name} (${index + 1})`);
+    const choices = shades.map(({ name }, index) => {
+      const input = make('input', { type: 'radio', name: 'shade', value: name });
+      input.checked = name === chosen().name;
+      input.addEventListener('change', () => reshade(name));
+      return make('label', {}, input, index < 9 ? ` ${name} (${index + 1})` : ` ${name}`);
     });
     const numbers = make(
       'div',
@@ -71,7 +76,7 @@ report.itemPane = (pane, onLeave) => {
       'div',
       { class: 'shade' },
       make('span', { role: 'radiogroup', 'aria-label': 'Shade by' }, 'Shade by ', ...choices),
-      report.legend(shade),
+      report.legend(chosen()),
       numbers,
     );
   }
@@ -114,7 +119,7 @@ report.itemPane = (pane, onLeave) => {
   }
 
   function tokensOf(trace, range) {
-    const box = report.tokens(trace, range, shade);
+    const box = report.tokens(trace, range, chosen());
     box.addEventListener('mouseover', ({ target }) => {
       if (target.dataset.i) point(box, Number(target.dataset.i) - box.from);
     });
@@ -146,15 +151,23 @@ report.itemPane = (pane, onLeave) => {
 
   function reshade(name) {
     shade = name;
-    for (const box of pane.querySelectorAll('.tokens')) report.shade(box, shade);
-    pane.querySelector('.legend')?.replaceWith(report.legend(shade));
+    const now = chosen();
+    if (!now) return;
+    for (const box of pane.querySelectorAll('.tokens')) report.shade(box, now);
+    pane.querySelector('.legend')?.replaceWith(report.legend(now));
     for (const input of pane.querySelectorAll('input[name="shade"]'))
-      input.checked = input.value === shade;
+      input.checked = input.value === now.name;
   }
 
   return {
     show,
-    reshade: (name = shade) => reshade(name),
+    reshade: () => reshade(shade),
+    /** By the place of a way to shade; false where there is none. */
+    shadeBy(place) {
+      const found = shades[place];
+      if (found) reshade(found.name);
+      return found !== undefined;
+    },
     /** To the tokens of the method, else of base; folded ones are opened. */
     toTokens() {
       const box = [...pane.querySelectorAll('.tokens')].at(-1);

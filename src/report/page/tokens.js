@@ -9,26 +9,32 @@ report.make = (tag, attributes = {}, ...children) => {
   return element;
 };
 
-const COLUMNS = ['js', 'temperature', 'logpBase', 'logpInstructed', 'logp'];
-const SCALES = [1e4, 1e3, 100, 100, 100];
+/** Of SDA; other rules name theirs. */
+const COLUMNS = [
+  ['js', 1e4],
+  ['temperature', 1e3],
+  ['log P1', 100],
+  ['log P2', 100],
+  ["log P'", 100],
+];
 const NO_NUMBER = -32768;
 
-/** A trace, read when it is looked at: `texts`, and columns of numbers or null. */
+/** A trace, read when it is looked at: `texts`, and `columns` of numbers or null by name. */
 let traceLines;
 report.traceOf = (line) => {
   if (line === null || line === undefined) return null;
   traceLines ??= document.getElementById('traces').textContent.split('\n');
-  const [texts, numbers] = JSON.parse(traceLines[line]);
+  const [texts, numbers, named = COLUMNS] = JSON.parse(traceLines[line]);
   const bytes = Uint8Array.from(atob(numbers), (letter) => letter.charCodeAt(0));
   const view = new DataView(bytes.buffer);
-  const trace = { texts };
-  COLUMNS.forEach((name, column) => {
-    trace[name] = texts.map((_, token) => {
+  const columns = {};
+  named.forEach(([name, scale], column) => {
+    columns[name] = texts.map((_, token) => {
       const units = view.getInt16(2 * (column * texts.length + token), true);
-      return units === NO_NUMBER ? null : units / SCALES[column];
+      return units === NO_NUMBER ? null : units / scale;
     });
   });
-  return trace;
+  return { texts, columns };
 };
 
 /** The first token of the answer; null where the answer is no end of the text. */
@@ -65,8 +71,8 @@ report.tokens = (trace, [from, to], shade) => {
   return box;
 };
 
-report.shade = (box, name) => {
-  const { read, place, colour } = report.SHADES[name];
+report.shade = (box, shade) => {
+  const { read, place, colour } = shade;
   for (const span of box.children) {
     const value = read(box.trace, Number(span.dataset.i));
     span.classList.toggle('unknown', value === null);
@@ -75,27 +81,32 @@ report.shade = (box, name) => {
 };
 
 const shown = (value, digits) => (value === null ? 'none' : value.toFixed(digits));
+const signed = (value) => (value > 0 ? '+' : '') + shown(value, 2);
+
+/** A number of a trace as its name and value. */
+function told(name, value) {
+  if (name === 'js') return `JS ${shown(value, 4)}`;
+  if (name === 'temperature') return `T ${shown(value, 3)}`;
+  if (name.startsWith('log P')) return `${name} ${shown(value, 2)}`;
+  return `${name} ${value === null ? 'none' : Number(value.toPrecision(4))}`;
+}
 
 /** The numbers of one token as one line. */
 report.numbersOf = (trace, i) => {
-  const shift = report.SHADES.shift.read(trace, i);
+  const { shift } = report.SHADES;
   return [
     `token ${i + 1} of ${trace.texts.length} ${JSON.stringify(trace.texts[i])}`,
-    `JS ${shown(trace.js[i], 4)}`,
-    `T ${shown(trace.temperature[i], 3)}`,
-    `log P1 ${shown(trace.logpBase[i], 2)}`,
-    `log P2 ${shown(trace.logpInstructed[i], 2)}`,
-    `log P' ${shown(trace.logp[i], 2)}`,
-    `shift ${shift === null ? 'none' : (shift > 0 ? '+' : '') + shift.toFixed(2)}`,
+    ...Object.entries(trace.columns).map(([name, column]) => told(name, column[i])),
+    ...(shift.of(trace) ? [`shift ${signed(shift.read(trace, i))}`] : []),
   ].join('   ');
 };
 
 /** The scale as steps of colour with the numbers under them. */
-report.legend = (name) => {
-  const { stops, beyond, colour, told } = report.SHADES[name];
+report.legend = (shade) => {
+  const { stops, beyond, colour, told } = shade;
   const number = (value, index) => {
     const sign = beyond && index === 0 ? '≤ ' : beyond && index === stops.length - 1 ? '≥ ' : '';
-    return sign + Number(value.toFixed(2));
+    return sign + Number(Math.abs(value) < 100 ? value.toFixed(2) : value.toPrecision(3));
   };
   const steps = stops.map((value, index) => {
     const step = report.make('span', { class: 'step' }, number(value, index));

@@ -3,13 +3,14 @@
 
 #define SDA_CUDA_EMULATE  // the checks' buffers are the host's memory
 
+#include "../../../kernels/cut/cuda.h"
 #include "../../../kernels/decoder-layer/cuda.h"
 #include "../../../kernels/embed/cuda.h"
 #include "../../../kernels/linear/few.h"
 #include "../../../kernels/linear/many.h"
 #include "../../../kernels/math.h"
 #include "../../../kernels/sample/cuda.h"
-#include "../../../kernels/sda-step/cuda.h"
+#include "../../../kernels/step/cuda.h"
 #include "../../../kernels/upload/cuda.h"
 #include "stand_in.h"
 
@@ -60,7 +61,7 @@ void copy_variable(const Tensor& handle, float* to) {
 
 size_t linear_scratch_bytes(const Weights&, int64_t) { return 0; }
 size_t layer_scratch_bytes(const Layer&, const Tokens&) { return 0; }
-size_t step_scratch_bytes(int64_t, int64_t, int64_t) { return 0; }
+size_t step_scratch_bytes(int64_t, int64_t, int64_t, bool) { return 0; }
 size_t sample_scratch_bytes(int64_t, int64_t) { return 0; }
 
 // There are no tensor cores, whose results may be further off.
@@ -93,36 +94,48 @@ void gated_linear(const Weights& weights, const Rows& rows, const float* bias, f
   }
 }
 
-void step(const StepSettings& settings, const float* logits, const float* strength, int64_t B, int64_t S, int64_t V,
-          float* log_probs, float* stats, void*, cudaStream_t) {
-  const auto& [t0, sigma, t_min, plausibility, base] = settings;
+void step(const StepKinds& kinds, const float* logits, const float* numbers, const float* least, int64_t B, int64_t S,
+          int64_t V, float* log_probs, float* stats, void*, cudaStream_t) {
+  const std::vector<double> list = {1.0 * kinds.anchor,          1.0 * kinds.pair[0],
+                                    1.0 * kinds.pair[1],         1.0 * kinds.js_weights,
+                                    1.0 * static_cast<int>(kinds.mask), 1.0 * kinds.mask_stream,
+                                    1.0 * static_cast<int>(kinds.temperature), 1.0 * kinds.details};
   const auto out = execute(
-      "SdaStep", {{"t0", t0}, {"sigma", sigma}, {"t_min", t_min}, {"plausibility", plausibility}, {"base", base}},
-      {tensor_of(logits, {S * B, V}), tensor_of(strength, {B})});
+      "SdaStep", {{"kinds", list}},
+      {tensor_of(logits, {S * B, V}), tensor_of(numbers, {B, step_numbers_width(S)}), vector_of(least, B)});
   copy_out(out[0], log_probs);
   copy_out(out[1], stats);
 }
 
-void sample(const SampleSettings& settings, const float* log_probs, const float* logits, const float* stats,
-            const float* uniforms, int64_t B, int64_t S, int64_t V, float* draw, void*, cudaStream_t) {
-  const auto& [top_k, top_p, min_p, greedy] = settings;
-  const auto out = execute(
-      "SdaSample", {{"top_k", top_k}, {"top_p", top_p}, {"min_p", min_p}, {"greedy", greedy}},
-      {tensor_of(log_probs, {B, V}), tensor_of(logits, {S * B, V}), tensor_of(stats, {B, kStatsWidth}),
-       tensor_of(uniforms, {B})});
+void sample(const SampleKinds& kinds, const SampleInput& in, float* draw, void*, cudaStream_t) {
+  const auto& [log_probs, logits, stats, settings, uniforms, B, S, V, width] = in;
+  const std::vector<double> list = {1.0 * kinds.top_k, 1.0 * static_cast<int>(kinds.greedy)};
+  const auto out = execute("SdaSample", {{"kinds", list}},
+                           {tensor_of(log_probs, {B, V}), tensor_of(logits, {S * B, V}), tensor_of(stats, {B, width}),
+                            tensor_of(settings, {B, kSampleSettings}), tensor_of(uniforms, {B})});
   copy_out(out[0], draw);
+}
+
+void cut(const float* logits, const float* settings, int64_t B, int64_t apart, int64_t V, float* least, cudaStream_t) {
+  std::vector<float> lines;
+  for (int64_t q = 0; q < B; q++) lines.insert(lines.end(), logits + q * apart, logits + q * apart + V);
+  const auto out = execute("SdaCut", {{"stream", 0}},
+                           {tensor_of(lines.data(), {B, V}), tensor_of(settings, {B, kCutSettings})});
+  copy_out(out[0], least);
 }
 
 void decoder_layer(const Layer& layer, const Tokens& tokens, const float* x, float* y, void*, cudaStream_t) {
   const auto& [H, G, D, K, I, window, epsilon, input_norm, post_norm, qkv, o, gate_up, down, qkv_bias, o_bias, query_norm,
-               key_norm, gate_up_bias, down_bias] = layer;
+               key_norm, gate_up_bias, down_bias, attention_output_norm, mlp_output_norm, norms_all_heads, rotates] = layer;
   const tensorflow::Attributes facts = {{"num_heads", H}, {"num_key_value_heads", G}, {"head_dim", D},
-                                        {"window", window}, {"epsilon", epsilon}};
+                                        {"window", window}, {"rotates", rotates}, {"epsilon", epsilon}};
+  const int64_t queries = norms_all_heads ? H * D : D, each_key = norms_all_heads ? G * D : D;
   const auto handle = execute("SdaDecoderLayerWeights", facts,
                               {vector_of(input_norm, K), tensor_of(qkv), vector_of(qkv_bias, qkv.N),
-                               vector_of(query_norm, D), vector_of(key_norm, D), tensor_of(o), vector_of(o_bias, K),
+                               vector_of(query_norm, queries), vector_of(key_norm, each_key), tensor_of(o), vector_of(o_bias, K),
                                vector_of(post_norm, K), tensor_of(gate_up), vector_of(gate_up_bias, 2 * I),
-                               tensor_of(down), vector_of(down_bias, K)});
+                               tensor_of(down), vector_of(down_bias, K), vector_of(attention_output_norm, K),
+                               vector_of(mlp_output_norm, K)});
   const int64_t R = tokens.N / tokens.T;
   const TensorShape cache = {1 + *std::max_element(tokens.row, tokens.row + R), G, tokens.capacity, D};
   const Tensor keys = variable(tokens.keys, cache), values = variable(tokens.values, cache);

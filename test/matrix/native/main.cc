@@ -17,7 +17,8 @@ void attend(const Layer&, const Tokens&, float*, float*, float*, cudaStream_t) {
 }  // namespace sda::cuda
 
 int main() {
-  for (void (*checks)() : {check::upload, check::embed, check::step, check::sample, check::linear, check::decoder_layer})
+  for (void (*checks)() : {check::upload, check::embed, check::step, check::sample, check::cut, check::linear,
+                           check::decoder_layer})
     checks();
   std::printf("%d passed, %d failed\n", check::passed, check::failed);
   return check::failed == 0 ? 0 : 1;

@@ -25,7 +25,7 @@ const operations = readdirSync(join(root, 'kernels'), { withFileTypes: true })
     readdirSync(join(root, 'kernels', name)).map((file) => join(root, 'kernels', name, file)),
   )
   .filter((file) => file.endsWith('.cc') && !file.endsWith('op_gpu.cc'));
-const checks = ['upload', 'embed', 'sda-step', 'sample', 'linear', 'decoder-layer'].map((name) =>
+const checks = ['upload', 'embed', 'step', 'sample', 'cut', 'linear', 'decoder-layer'].map((name) =>
   join(root, 'test', 'cuda', `${name}.cu`),
 );
 const own = ['launches.cc', 'main.cc', 'stand_in.cc'].map((file) => join(here, file));

@@ -226,7 +226,18 @@ struct Device {
   std::string name() const { return "CPU"; }
 };
 
-using Attributes = std::map<std::string, double>;
+// A number, or a list of them.
+struct Attribute {
+  std::vector<double> numbers;
+  Attribute(double number) : numbers{number} {}
+  Attribute(std::vector<double> list) : numbers(std::move(list)) {}
+
+  template <typename T>
+  void give(T* value) const { *value = static_cast<T>(numbers.at(0)); }
+  template <typename T>
+  void give(std::vector<T>* value) const { value->assign(numbers.begin(), numbers.end()); }
+};
+using Attributes = std::map<std::string, Attribute>;
 
 class OpKernelConstruction {
  public:
@@ -235,7 +246,7 @@ class OpKernelConstruction {
   absl::Status GetAttr(const char* name, T* value) const {
     const auto found = attributes_.find(name);
     if (found == attributes_.end()) return absl::Status(absl::StrCat("there is no attribute ", name));
-    *value = static_cast<T>(found->second);
+    found->second.give(value);
     return absl::OkStatus();
   }
   void fail(const absl::Status& status) { status_ = status; }

@@ -44,11 +44,13 @@ struct InferenceContext {
   ShapeHandle input(int) { return {}; }
   DimensionHandle Dim(ShapeHandle, int) { return {}; }
   DimensionHandle UnknownDim() { return {}; }
-  ShapeHandle Vector(DimensionHandle) { return {}; }
+  template <typename Size>
+  ShapeHandle Vector(const Size&) { return {}; }
   template <typename Rows, typename Columns>
   ShapeHandle Matrix(const Rows&, const Columns&) { return {}; }
   ShapeHandle Scalar() { return {}; }
   ShapeHandle UnknownShape() { return {}; }
+  DimensionHandle UnknownDim() { return {}; }
   void set_output(int, ShapeHandle) {}
 };
 
