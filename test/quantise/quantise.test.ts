@@ -4,10 +4,13 @@ import { describe, expect, it, test } from 'vitest';
 import { openCheckpoint } from '../../src/checkpoint/checkpoint.js';
 import { importModel } from '../../src/import/import.js';
 import { loadModel } from '../../src/index.js';
+import { loadConfig } from '../../src/model/config.js';
+import { expectedTensors } from '../../src/model/families.js';
 import type { WeightDtype } from '../../src/model/load.js';
 import { loadDecoder } from '../../src/model/load-model.js';
 import type { MemoryPlan } from '../../src/model/memory-plan.js';
-import { partsOf } from '../../src/model/stacks.js';
+import { type Reorder, rowOrderOf } from '../../src/model/partial-rotation.js';
+import { isQkv, stackedName } from '../../src/model/stacks.js';
 import { quantiseModel } from '../../src/quantise/quantise.js';
 import { dequantise, isQuantised, weightDtype } from '../../src/runtime/quantised.js';
 import { CHECKPOINTS, type CheckpointName, checkpointDir, golden } from '../support/checkpoints.js';
@@ -40,9 +43,21 @@ async function steps(dir: string, name: CheckpointName, dtype: WeightDtype): Pro
   }
 }
 
+/** Rows as they were before they were reordered. */
+function inFirstOrder(values: Float32Array, columns: number, reorder: Reorder): Float32Array {
+  const sources = Uint32Array.from({ length: values.length / columns }, (_, row) => row);
+  reorder(new Uint8Array(sources.buffer), sources.length);
+  const ordered = new Float32Array(values.length);
+  for (const [row, source] of sources.entries()) {
+    ordered.set(values.subarray(row * columns, (row + 1) * columns), source * columns);
+  }
+  return ordered;
+}
+
 /** A copy of a checkpoint in float32 whose matrices are those that quantised ones stand for. */
 async function dequantisedCopy(name: CheckpointName, made: string): Promise<string> {
   const dir = copyOf(name);
+  const config = await loadConfig(dir);
   const source = await openCheckpoint(dir);
   const checkpoint = await openCheckpoint(made);
   const tensors: Stored[] = [];
@@ -52,8 +67,11 @@ async function dequantisedCopy(name: CheckpointName, made: string): Promise<stri
       tensors.push({ name: stacked, dtype: info.dtype, shape: info.shape, bytes });
       continue;
     }
+    const reorder = isQkv(stacked) ? rowOrderOf(config) : undefined;
     let values = dequantise(bytes);
-    for (const part of partsOf(stacked)) {
+    if (reorder) values = inFirstOrder(values, config.hiddenSize, reorder);
+    const parts = expectedTensors(config).filter((spec) => stackedName(spec.name) === stacked);
+    for (const { name: part } of parts) {
       const { shape } = source.tensors.get(part)!;
       const own = values.slice(0, shape[0]! * shape[1]!);
       values = values.subarray(own.length);

@@ -1,3 +1,4 @@
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   parseJson,
@@ -26,6 +27,7 @@ export interface TokenizerFiles {
  * where a tokenizer.json could not give the same tokens; all name the file
  */
 export async function tokenizerFiles(dir: string): Promise<TokenizerFiles> {
+  await requireVocabulary(dir);
   const settings = await loadSettings(dir);
   const kind = tokenizerClass(settings);
   const made =
@@ -53,6 +55,16 @@ export async function tokenizerFiles(dir: string): Promise<TokenizerFiles> {
       }),
     },
   };
+}
+
+/** A folder without a vocabulary has no tokenizer, of whatever class. */
+async function requireVocabulary(dir: string): Promise<void> {
+  const names = await readdir(dir);
+  if (names.includes('tokenizer.model') || names.includes('vocab.json')) return;
+  throw new SdaError(
+    'file-missing',
+    `${dir} has no tokenizer: neither tokenizer.json nor tokenizer.model or vocab.json; download it as well.`,
+  );
 }
 
 /** All of a tokenizer.json that depends on the kind of its vocabulary. */

@@ -164,10 +164,13 @@ describe('refuses', () => {
   });
 
   it('a folder without a vocabulary', async () => {
-    await expect(imported({})).rejects.toThrow('has neither tokenizer.json nor tokenizer.model');
-    await expect(
-      imported({ 'tokenizer_config.json': '{"tokenizer_class": "GPT2Tokenizer"}' }),
-    ).rejects.toThrow('has neither tokenizer.json nor vocab.json');
+    const settings = { 'tokenizer_config.json': '{"tokenizer_class": "GPT2Tokenizer"}' };
+    const missing = 'neither tokenizer.json nor tokenizer.model or vocab.json';
+    await expect(imported({})).rejects.toThrow(missing);
+    await expect(imported(settings)).rejects.toThrow(missing);
+    await expect(imported({ ...settings, 'tokenizer.model': new Uint8Array(0) })).rejects.toThrow(
+      'has neither tokenizer.json nor vocab.json',
+    );
   });
 
   it.each([
