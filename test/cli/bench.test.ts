@@ -112,7 +112,7 @@ describe('sda bench', () => {
     ['one token', ['--tokens', '1'], 2, /--tokens.*at least 2/],
     ['no round', ['--repeats', '0'], 2, /--repeats.*at least 1/],
     ['a fraction', ['--prompt-tokens', '2.5'], 2, /--prompt-tokens.*whole number/],
-    ['an unknown dtype', ['--dtype', 'int8'], 2, /--dtype.*bfloat16/],
+    ['an unknown dtype', ['--dtype', 'float64'], 2, /--dtype.*bfloat16/],
     ['a chart in no folder', ['--chart', '/nowhere/at/all/c.svg'], 2, /--chart .*existing folder/],
     ['more than the context holds', ['--tokens', '200'], 1, /take 248 positions.*holds 128/],
   ])('refuses %s', async (_, options, exitCode, message) => {
