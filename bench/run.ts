@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { describeEnvironment } from '../src/bench/environment.js';
 import { messageOf } from '../src/errors.js';
 import { packageRoot } from '../src/runtime/paths.js';
+import { alignColumns } from '../src/text/columns.js';
 import { type BenchRow, type KernelBench, runCase } from './harness.js';
 
 const KERNELS = [
@@ -34,24 +35,10 @@ async function main(args: readonly string[]): Promise<void> {
   const rows: BenchRow[] = [];
   for (const kernel of wanted.length > 0 ? wanted : KERNELS) {
     const { bench } = (await import(`./kernels/${kernel}.bench.js`)) as { bench: KernelBench };
-    print(line('', 'variant', 'median ms', '+-%', 'ratio', 'GB/s'));
     for (const make of quick ? bench.cases.slice(0, 2) : bench.cases) {
       const measured = await runCase(bench.kernel, make, quick ? 0.2 : 0.6);
       rows.push(...measured);
-      measured.forEach((row, i) => {
-        const title = i === 0 ? `${row.kernel} ${row.case}` : '';
-        const { medianMs, marginPercent, ratio, gigabytesPerSecond } = row;
-        print(
-          line(
-            title,
-            row.variant,
-            medianMs.toFixed(3),
-            marginPercent.toFixed(0),
-            ratio.toFixed(2),
-            gigabytesPerSecond.toFixed(2),
-          ),
-        );
-      });
+      print(table(measured));
     }
   }
   const folder = join(packageRoot(), 'bench', 'results');
@@ -61,8 +48,18 @@ async function main(args: readonly string[]): Promise<void> {
   print(`\nwritten to ${file}`);
 }
 
-function line(title: string, variant: string, ...numbers: string[]): string {
-  return `${title.padEnd(44)}${variant.padEnd(12)}${numbers.map((n) => n.padStart(11)).join('')}`;
+/** The variants of one case, the first what others are held against. */
+function table(rows: readonly BenchRow[]): string {
+  const [first] = rows;
+  const lines = rows.map((row) => [
+    `  ${row.variant}`,
+    row.medianMs.toFixed(3),
+    row.marginPercent.toFixed(0),
+    row.ratio.toFixed(2),
+    row.gigabytesPerSecond.toFixed(2),
+  ]);
+  const header = [`${first!.kernel} ${first!.case}`, 'median ms', '+-%', 'ratio', 'GB/s'];
+  return alignColumns([header, ...lines], [1, 2, 3, 4]).join('\n');
 }
 
 function print(text: string): void {

@@ -1,3 +1,7 @@
+import { alignColumns } from '../../dist/src/text/columns.js';
+
+/** Columns that hold numbers. */
+const NUMBERS = [4, 5, 6, 7, 8];
 /** The results of run.mjs as text. */
 const LOOPS = {
   'this project sda': 'SDA, both streams in one forward',
@@ -43,7 +47,7 @@ export function decodeTable({ rows, tokens, prompts, machine, repeats }) {
     `${machine.cpu}, prompts of ${prompts.base} and ${prompts.instructed} tokens, ${tokens} tokens, ${repeats} rounds in turn; median (p20-p80)`,
     '"here": how many times faster this project decodes with SDA; "same tokens": leading greedy tokens as here',
     '',
-    ...align([header, ...lines], 4),
+    ...alignColumns([header, ...lines], NUMBERS),
   ].join('\n');
 }
 
@@ -61,7 +65,8 @@ export function prefillTable({ rows, longPrompts }) {
       spread(row.prefillMs),
       times(row),
     ]);
-  return align([['system', 'prefill', 'dtype', 'threads', 'ms', 'here'], ...lines], 4).join('\n');
+  const header = ['system', 'prefill', 'dtype', 'threads', 'ms', 'here'];
+  return alignColumns([header, ...lines], NUMBERS).join('\n');
 }
 
 function same(a, b) {
@@ -74,17 +79,4 @@ function times({ ratio }) {
 
 function spread({ median, p20, p80 }) {
   return `${median.toFixed(1)} (${p20.toFixed(1)}-${p80.toFixed(1)})`;
-}
-
-/** Columns from `firstNumber` on to the right. */
-function align(rows, firstNumber) {
-  const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
-  return rows.map((row) =>
-    row
-      .map((cell, column) =>
-        column >= firstNumber ? cell.padStart(widths[column]) : cell.padEnd(widths[column]),
-      )
-      .join('  ')
-      .trimEnd(),
-  );
 }

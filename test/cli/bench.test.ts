@@ -1,9 +1,8 @@
-import { spawn } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { checkpointDir } from '../support/checkpoints.js';
-import { MAIN, NODE_VERSION, sda, sdaJson } from '../support/cli.js';
+import { NODE_VERSION, sda, sdaJson } from '../support/cli.js';
 import { copyOf, temporaryFolder } from '../support/folders.js';
 import { addTokenizer, TINY_TEMPLATE } from '../support/tiny-tokenizer.js';
 
@@ -92,17 +91,7 @@ describe('sda bench', () => {
 
   it('ends by Ctrl-C with 130 and says so', async () => {
     const options = ['--model', checkpointDir('tiny-llama'), '--tokens', '60', '--repeats', '500'];
-    const child = spawn(process.execPath, [MAIN, 'bench', ...options]);
-    let stderr = '';
-    let stdout = '';
-    child.stdout.setEncoding('utf8').on('data', (text: string) => {
-      stdout += text;
-    });
-    child.stderr.setEncoding('utf8').on('data', (text: string) => {
-      if (stderr === '') child.kill('SIGINT');
-      stderr += text;
-    });
-    const code = await new Promise((resolve) => child.on('close', resolve));
+    const { code, stdout, stderr } = await sda(['bench', ...options], { interruptAfterError: /./ });
     expect(stderr).toMatch(/^measuring .*\nerror: The benchmark was stopped\.\n$/);
     expect(stdout).toBe('');
     expect(code).toBe(130);

@@ -1,5 +1,6 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { join } from 'node:path';
+import { stripVTControlCharacters } from 'node:util';
 import { packageRoot } from '../../src/runtime/paths.js';
 
 export const MAIN = join(packageRoot(), 'dist', 'src', 'cli', 'main.js');
@@ -28,8 +29,7 @@ export interface CliOptions {
 
 /** Runs the built `sda` by `NODE` and waits for its end. */
 export function sda(args: readonly string[], options: CliOptions = {}): Promise<CliResult> {
-  const { NO_COLOR: _, FORCE_COLOR: __, ...env } = process.env;
-  const child = spawn(NODE, [MAIN, ...args], { env: { ...env, ...options.env } });
+  const child = spawn(NODE, [MAIN, ...args], { env: { ...process.env, ...options.env } });
   child.stdin.end(options.stdin ?? '');
   return new Promise((resolve, reject) => {
     let stdout = '';
@@ -50,7 +50,11 @@ export function sda(args: readonly string[], options: CliOptions = {}): Promise<
       if (interruptAfterError?.test(stderr)) interrupt();
     });
     child.on('error', reject);
-    child.on('close', (code) => resolve({ code, stdout, stderr }));
+    child.on('close', (code) => {
+      // where colours are forced on all that runs here, what is said in them is the same
+      const plain = process.env.FORCE_COLOR ? stripVTControlCharacters : String;
+      resolve({ code, stdout: plain(stdout), stderr: plain(stderr) });
+    });
   });
 }
 
