@@ -82,9 +82,9 @@ export interface DecodingReport {
   };
 }
 
-const SEED = 0;
+export const SEED = 0;
 
-interface Run {
+export interface Run {
   readonly prefillMs: number;
   readonly decodeMs: number;
   readonly tokenIds: readonly number[];
@@ -175,21 +175,9 @@ async function runRound(
   turn: () => void,
 ): Promise<Round> {
   const { baseIds, instructedIds } = prompts;
-  const product = async (overrides: Partial<SdaSettings>, singleStream: boolean): Promise<Run> => {
+  const product = (variant: 'plain' | 'sda') => {
     turn();
-    const answer = model.generate({
-      prompts: { baseIds, instructedIds },
-      settings: { ...settings, ...overrides },
-      singleStream,
-      maxTokens: tokens,
-      seed: SEED,
-      ignoreEos: true,
-      signal,
-    });
-    for (;;) {
-      const { value, done } = await answer.next();
-      if (done) return { ...value.timing, tokenIds: value.tokenIds };
-    }
+    return decodeOnce(model, variant, { prompts, tokens, settings, signal });
   };
   const tokenizer = await model.tokenizer().catch(() => null);
   const logitBias = tokenizer ? model.logitBias(tokenizer) : undefined;
@@ -202,15 +190,38 @@ async function runRound(
     const loop = { settings, seed: SEED, tokens, logitBias, beforeForward };
     return composedLoop(model.decoder, passes, loop);
   };
-  const plain = await product({ mode: 'base' }, true);
-  const sda = await product({}, false);
+  const plain = await product('plain');
+  const sda = await product('sda');
   const sequential = await byHand([[baseIds], [instructedIds]]);
   const composed = await byHand([[baseIds, instructedIds]]);
   stopIfAborted(signal);
   return { plain, sda, sequential, composed, phases: composed.phases };
 }
 
-function reportVariant(
+/** A run of the product itself. */
+export async function decodeOnce(
+  model: SdaModel,
+  variant: 'plain' | 'sda',
+  run: Pick<DecodingOptions, 'prompts' | 'tokens' | 'signal'> & { readonly settings: SdaSettings },
+): Promise<Run> {
+  const { prompts, tokens, settings, signal } = run;
+  const plain = variant === 'plain';
+  const answer = model.generate({
+    prompts: { baseIds: prompts.baseIds, instructedIds: prompts.instructedIds },
+    settings: plain ? { ...settings, mode: 'base' } : settings,
+    singleStream: plain,
+    maxTokens: tokens,
+    seed: SEED,
+    ignoreEos: true,
+    signal,
+  });
+  for (;;) {
+    const { value, done } = await answer.next();
+    if (done) return { ...value.timing, tokenIds: value.tokenIds };
+  }
+}
+
+export function reportVariant(
   runs: readonly Run[],
   bytesPerStep: number,
   bytesPerSecond: number,
@@ -239,7 +250,7 @@ function summarisePhases(steps: readonly StepPhases[]): DecodingReport['phases']
   };
 }
 
-function summariseProbes(rounds: readonly ProbeResults[]) {
+export function summariseProbes(rounds: readonly ProbeResults[]) {
   const names = Object.keys(rounds[0] ?? {}) as ProbeName[];
   return Object.fromEntries(
     names.map((name) => [name, summarise(rounds.map((round) => round[name]!))]),
@@ -257,7 +268,8 @@ function agreement(rounds: readonly Round[], variant: 'composed' | 'sequential')
   );
 }
 
-function checkLength(model: SdaModel, prompts: BenchPrompts, tokens: number): void {
+/** @throws SdaError `context-exceeded` where prompt and tokens do not fit the model */
+export function checkLength(model: SdaModel, prompts: BenchPrompts, tokens: number): void {
   const needed = Math.max(prompts.baseIds.length, prompts.instructedIds.length) + tokens;
   if (needed <= model.maxContext) return;
   throw new SdaError(
@@ -266,6 +278,6 @@ function checkLength(model: SdaModel, prompts: BenchPrompts, tokens: number): vo
   );
 }
 
-function stopIfAborted(signal: AbortSignal | undefined): void {
+export function stopIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw new SdaError('aborted', 'The benchmark was stopped.');
 }

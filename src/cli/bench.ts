@@ -7,11 +7,16 @@ import type { Summary } from '../bench/statistics.js';
 import { messageOf, SdaError } from '../errors.js';
 import { formatBytes } from '../setup/report.js';
 import { alignColumns } from '../text/columns.js';
+import { measureDtypes } from './bench-dtypes.js';
+import { machineLine, percent, spread } from './bench-format.js';
 import { colours } from './colours.js';
 import { openModel, requireModelDir, withInterrupt } from './load.js';
 import {
   addLoadOptions,
   addModelOption,
+  dtypeList,
+  LOAD_DTYPES,
+  type LoadDtypeName,
   loadOptions,
   type ModelOptions,
   modelDir,
@@ -20,12 +25,15 @@ import {
 import { note, print, printJson } from './output.js';
 import { LiveLine } from './terminal.js';
 
-interface Options extends ModelOptions {
+export interface BenchCliOptions extends ModelOptions {
   readonly tokens: number;
   readonly promptTokens?: number;
   readonly repeats: number;
   readonly greedy?: boolean;
   readonly chart?: string;
+  readonly dtypes?: readonly LoadDtypeName[];
+  readonly text?: string;
+  readonly textTokens: number;
   readonly json?: boolean;
 }
 
@@ -44,6 +52,13 @@ export function register(program: Command): void {
     .option('--repeats <n>', 'measured rounds', wholeNumber(1), 5)
     .option('--greedy', 'take the likeliest token instead of sampling with top-p')
     .option('--chart <file>', 'write a bar chart as SVG')
+    .option(
+      '--dtypes <list>',
+      `compare these types of the weights in turn, such as bfloat16,int8,int4: speed, and how far each is from the first (of ${LOAD_DTYPES.join(', ')})`,
+      dtypeList,
+    )
+    .option('--text <file>', 'the text by which --dtypes compares (default: the README)')
+    .option('--text-tokens <n>', 'its tokens; 0: speed alone', wholeNumber(0), 512)
     .option('--json', 'print one JSON object with every sample instead of the table')
     .addHelpText(
       'after',
@@ -55,14 +70,16 @@ SDA_KERNELS=reference measures the forms without native kernels, TF_NUM_INTRAOP_
 Examples:
   sda bench
   sda bench --model path/to/model --dtype bfloat16 --tokens 128 --repeats 9 --chart bench.svg
+  sda bench --dtypes bfloat16,int8,int4
   sda bench --prompt-tokens 512 --tokens 16 --json`,
     )
-    .action((options: Options) => withInterrupt((signal) => run(options, signal)));
+    .action((options: BenchCliOptions) => withInterrupt((signal) => run(options, signal)));
 }
 
-async function run(options: Options, signal: AbortSignal): Promise<void> {
+async function run(options: BenchCliOptions, signal: AbortSignal): Promise<void> {
   const dir = modelDir(options);
   requireModelDir(dir);
+  if (options.dtypes) return measureDtypes(dir, options.dtypes, options, signal);
   const chart = options.chart === undefined ? null : openChart(options.chart);
   try {
     const report = await measure(dir, options, signal);
@@ -81,7 +98,11 @@ async function run(options: Options, signal: AbortSignal): Promise<void> {
   }
 }
 
-async function measure(dir: string, options: Options, signal: AbortSignal): Promise<BenchReport> {
+async function measure(
+  dir: string,
+  options: BenchCliOptions,
+  signal: AbortSignal,
+): Promise<BenchReport> {
   const { tokens, promptTokens, repeats, greedy = false } = options;
   const [{ bench }, { peakRssBytes }, { startTensorFlow }] = await Promise.all([
     import('../bench/report.js'),
@@ -229,20 +250,6 @@ function phaseRows({ phases }: BenchReport): string[][] {
   ]);
 }
 
-function machineLine({ machine, versions, kernels }: BenchReport): string {
-  const threads = `${machine.threads} ${machine.threads === 1 ? 'thread' : 'threads'}`;
-  const gpu = machine.gpu === null ? '' : ` and ${machine.gpu.name}`;
-  return `${machine.cpu}, ${threads}${gpu}; TensorFlow ${versions.tensorflow}, ${kernels} kernels, Node ${versions.node}`;
-}
-
-function spread({ median, p20, p80 }: Pick<Summary, 'median' | 'p20' | 'p80'>, digits: number) {
-  return `${median.toFixed(digits)} (${p20.toFixed(digits)}-${p80.toFixed(digits)})`;
-}
-
 function scale({ median, p20, p80 }: Summary, factor: number) {
   return { median: median * factor, p20: p20 * factor, p80: p80 * factor };
-}
-
-function percent(share: number): string {
-  return `${(100 * share).toFixed(1)}%`;
 }

@@ -79,6 +79,18 @@ export function wholeNumber(least: number) {
   );
 }
 
+/** Parses `bfloat16,int8`. */
+export function dtypeList(text: string): LoadDtypeName[] {
+  const names = text.split(',').map((name) => name.trim());
+  const known = names.filter((name): name is LoadDtypeName =>
+    LOAD_DTYPES.some((dtype) => dtype === name),
+  );
+  if (known.length === names.length && new Set(names).size === names.length) return known;
+  throw new InvalidArgumentError(
+    `Expected different ones of ${LOAD_DTYPES.join(', ')}, such as bfloat16,int8.`,
+  );
+}
+
 /** Parses `"1 2 3"` or `"1,2,3"`. */
 export function tokenIds(text: string): number[] {
   const parts = text.split(/[\s,]+/).filter((part) => part !== '');

@@ -102,6 +102,20 @@ describe('sda bench', () => {
     ['no round', ['--repeats', '0'], 2, /--repeats.*at least 1/],
     ['a fraction', ['--prompt-tokens', '2.5'], 2, /--prompt-tokens.*whole number/],
     ['an unknown dtype', ['--dtype', 'float64'], 2, /--dtype.*bfloat16/],
+    ['a type twice', ['--dtypes', 'int8,int8'], 2, /--dtypes.*different ones of auto/],
+    ['an unknown type among several', ['--dtypes', 'int8,int7'], 2, /different ones of auto/],
+    [
+      'types and a type',
+      ['--dtypes', 'int8', '--dtype', 'int4'],
+      2,
+      /--dtype and --dtypes exclude/,
+    ],
+    [
+      'a text that is not there',
+      ['--dtypes', 'int8', '--text', '/no/t'],
+      2,
+      /--text \/no\/t cannot/,
+    ],
     ['a chart in no folder', ['--chart', '/nowhere/at/all/c.svg'], 2, /--chart .*existing folder/],
     ['more than the context holds', ['--tokens', '200'], 1, /take 248 positions.*holds 128/],
   ])('refuses %s', async (_, options, exitCode, message) => {
@@ -110,6 +124,38 @@ describe('sda bench', () => {
     expect(stderr).toMatch(/^(measuring .*\n)?error: [^\n]+\n/);
     expect(stdout).toBe('');
     expect(code).toBe(exitCode);
+  });
+
+  it('--dtypes compares types of weights', async () => {
+    const dir = copyOf('tiny-llama');
+    addTokenizer(dir);
+    const options = [
+      'bench',
+      '--model',
+      dir,
+      '--tokens',
+      '3',
+      '--repeats',
+      '2',
+      '--text-tokens',
+      '9',
+    ];
+    const { code, stdout, stderr } = await sda([...options, '--dtypes', 'float32,int8,int4']);
+    expect(stderr).toBe('measuring 3 rounds, the first of them to warm up\n');
+    expect(stdout).toMatch(/\nfloat32 +[\d.]+ kB .*\nint8 +[\d.]+ kB .*x .*\nint4 /);
+    expect(stdout).toMatch(
+      /\nagainst float32, 9 tokens of text .*\nint8 +0\.0\d+ .*\nint4 +0\.\d+ /,
+    );
+    expect(code).toBe(0);
+    const { dtypes } = await sdaJson<{ dtypes: { dtype: string; times_first: Summary | null }[] }>([
+      ...options,
+      '--dtypes',
+      'auto,int8',
+      '--text-tokens',
+      '0',
+    ]);
+    expect(dtypes.map(({ dtype }) => dtype)).toEqual(['float32', 'int8']);
+    expect(dtypes[1]!.times_first!.samples).toHaveLength(2);
   });
 
   it('leaves no chart behind where there is no model', async () => {
