@@ -61,7 +61,7 @@ const weightsSchema = z.object({
   strategy: z.string().nullish(),
   group_size: groupSize,
   symmetric: z.boolean().nullish(),
-  block_structure: z.unknown(),
+  block_structure: z.unknown().optional(),
 });
 const compressedSchema = z.object({
   format: z.string().nullish(),
