@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import type { WeightDtype } from '../../src/model/load.js';
 import { openFolder } from '../../src/model/folder.js';
 import { carriedCheckpoint } from '../../src/model/hub/carried.js';
+import type { WeightDtype } from '../../src/model/load.js';
 import { loadDecoder } from '../../src/model/load-model.js';
 import { rowOrderOf } from '../../src/model/partial-rotation.js';
 import { isQkv, stackedName } from '../../src/model/stacks.js';

@@ -72,13 +72,16 @@ function moduleOf(name: string): string {
   return name.replace(/\.weight$/, '');
 }
 
+/** Parts of which a matrix that is not plain has one at least. */
+const PARTS = ['qweight', 'qzeros', 'weight_packed', 'weight_scale', 'weight_scale_inv'];
+
 /** Whether a checkpoint has a matrix in another form than floats. */
 function isPacked({ name, shape }: TensorSpec, { tensors }: Checkpoint): boolean {
   if (shape.length !== 2) return false;
   const module = moduleOf(name);
   const weight = tensors.get(name);
   if (weight) return /^(F8_E4M3|I8|U8)$/.test(weight.dtype);
-  return tensors.has(`${module}.qweight`) || tensors.has(`${module}.weight_packed`);
+  return PARTS.some((part) => tensors.has(`${module}.${part}`));
 }
 
 async function matrixOf(parts: Parts, settings: HubSettings): Promise<HubMatrix> {
