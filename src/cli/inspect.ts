@@ -74,7 +74,7 @@ export async function inspect(options: InspectOptions): Promise<Inspection> {
   const alone = options.config !== undefined;
   if (!alone) requireModelDir(dir);
   const found = alone ? await examineConfig(dir) : await examineFolder(dir, options);
-  const { config, checkpoint, checked, hub } = found;
+  const { config, checkpoint, checked, hub, settings } = found;
   await checkpoint?.close();
   const text = alone ? null : await inspectText(dir, config);
   const { kvBytesPerToken } = await import('../model/kv-cache.js');
@@ -87,12 +87,14 @@ export async function inspect(options: InspectOptions): Promise<Inspection> {
   const { available, device } = await modelMemory();
   const loaded = checked && checkpoint && { checked, checkpoint };
   const { carriedCheckpoint } = await import('../model/hub/carried.js');
+  const { carriedBytes } = await import('../model/hub/describe.js');
   const carried = config && loaded && hub ? carriedCheckpoint(config, hub, loaded.checked) : loaded;
+  const floatBytes = config?.dtype === 'float32' ? 4 : 2;
   const weights =
     config &&
     (carried
       ? plannedWeights(carried.checked, carried.checkpoint.tensors, 'auto')
-      : weightBytes(config, config.dtype === 'float32' ? 4 : 2));
+      : weightBytes(config, floatBytes, (settings && carriedBytes(settings)) ?? floatBytes));
   const needs = {
     weights: weights ?? 0,
     available,

@@ -5,7 +5,7 @@ import type { SdaError } from '../errors.js';
 import { loadConfig, loadConfigFile, type ModelConfig } from './config.js';
 import { type CheckedTensors, checkTensors } from './families.js';
 import { type HubWeights, openHub } from './hub/open.js';
-import { hubSettings } from './hub/settings.js';
+import { type HubSettings, hubSettings } from './hub/settings.js';
 import { Problems } from './problems.js';
 import { refuseQuantisedConfig } from './quantised.js';
 
@@ -22,6 +22,8 @@ export interface ModelFolder {
   readonly checkpoint: Checkpoint | null;
   /** These weights; null where there are none */
   readonly hub: HubWeights | null;
+  /** What a config.json alone says of them */
+  readonly settings: HubSettings | null;
   readonly checked: CheckedTensors | null;
   /** What is odd but harmless, each a sentence for people. */
   readonly warnings: readonly string[];
@@ -38,6 +40,7 @@ const NOTHING: ModelFolder = {
   config: null,
   checkpoint: null,
   hub: null,
+  settings: null,
   checked: null,
   warnings: [],
   problems: [],
@@ -71,6 +74,7 @@ export async function examineFolder(
     config: config ?? null,
     checkpoint: checkpoint ?? null,
     hub: hub ?? null,
+    settings: null,
     checked: checked ?? null,
     warnings: [...(checkpoint?.warnings ?? []), ...(checked?.warnings ?? [])],
     problems: problems.all,
@@ -81,14 +85,20 @@ export async function examineFolder(
 export async function examineConfig(file: string): Promise<ModelFolder> {
   const problems = new Problems();
   const config = await problems.attemptAsync(() => loadConfigFile(file));
-  if (config) {
-    problems.attempt(() => {
-      const { quantisation: method, quantisationConfig: raw } = config;
-      const read = method !== null && raw !== null && hubSettings(method, raw, file) !== null;
-      if (!read) refuseQuantisedConfig(method, file);
-    });
-  }
-  return { ...NOTHING, config: config ?? null, problems: problems.all };
+  const settings = config && problems.attempt(() => settingsOf(config, file));
+  return {
+    ...NOTHING,
+    config: config ?? null,
+    settings: settings ?? null,
+    problems: problems.all,
+  };
+}
+
+function settingsOf(config: ModelConfig, file: string): HubSettings | null {
+  const { quantisation: method, quantisationConfig: raw } = config;
+  const settings = method !== null && raw !== null ? hubSettings(method, raw, file) : null;
+  if (!settings) refuseQuantisedConfig(method, file);
+  return settings;
 }
 
 /**

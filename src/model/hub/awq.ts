@@ -1,5 +1,5 @@
 import { distinct } from './gptq.js';
-import { type Integers, neighbours, weightsOf } from './integers.js';
+import { type Integers, neighbours, unpacked, weightsOf } from './integers.js';
 import { describeGroups, type HubMatrix } from './matrix.js';
 import { type Parts, SCALE_DTYPES } from './parts.js';
 import type { HubSettings } from './settings.js';
@@ -7,8 +7,8 @@ import type { HubSettings } from './settings.js';
 type Settings = Extract<HubSettings, { format: 'AWQ' }>;
 
 const BITS = 4;
-/** Where in a word each of eight outputs stands, in numbers of 4 bits from the lowest on. */
-const PLACES = [0, 4, 1, 5, 2, 6, 3, 7] as const;
+/** By how many bits each of eight outputs is shifted in a word. */
+const SHIFTS = [0, 16, 4, 20, 8, 24, 12, 28] as const;
 
 /**
  * A matrix of AWQ in the layout "gemm": `qweight` int32 [K, N / 8] and `qzeros` int32 [G, N / 8], packed along N with the
@@ -35,7 +35,7 @@ export async function awqMatrix(parts: Parts, settings: Settings): Promise<HubMa
       columns: ofColumns,
       scales: await parts.scales('scales'),
       scaleDtype,
-      zeros: inOrder(await parts.words('qzeros')),
+      zeros: unpacked(await parts.words('qzeros'), SHIFTS),
       scaleAt: { ofRow: 1, ofItem: rows },
     };
   };
@@ -55,23 +55,28 @@ export async function awqMatrix(parts: Parts, settings: Settings): Promise<HubMa
 function packedAlongColumns(words: Uint32Array, rows: number, columns: number): Uint32Array {
   const width = rows / 8;
   const made = new Uint32Array(Math.ceil(columns / 8) * rows);
-  for (let k = 0; k < columns; k++) {
-    const left = (k % 8) * BITS;
-    const to = Math.floor(k / 8) * rows;
+  const eight = new Uint32Array(8);
+  for (let k = 0; k < columns; k += 8) {
+    const to = (k / 8) * rows;
     for (let i = 0; i < width; i++) {
-      const word = words[k * width + i]!;
-      for (let n = 0; n < 8; n++) {
-        made[to + 8 * i + n]! |= ((word >>> (PLACES[n]! * BITS)) & 15) << left;
-      }
+      for (let j = 0; j < 8; j++) eight[j] = k + j < columns ? words[(k + j) * width + i]! : 0;
+      transpose(eight);
+      for (let n = 0; n < 8; n++) made[to + 8 * i + n] = eight[SHIFTS[n]! / BITS]!;
     }
   }
   return made;
 }
 
-/** Zero points, a byte each. */
-function inOrder(words: Uint32Array): Uint8Array {
-  return Uint8Array.from(
-    { length: words.length * 8 },
-    (_, i) => (words[Math.floor(i / 8)]! >>> (PLACES[i % 8]! * BITS)) & 15,
-  );
+/** Eight words of eight numbers: number i of word j becomes number j of word i. Halves, quarters, then single ones swap. */
+function transpose(eight: Uint32Array): void {
+  for (let i = 0; i < 4; i++) swap(eight, i, 4, 16, 0x0000ffff);
+  for (const i of [0, 1, 4, 5]) swap(eight, i, 2, 8, 0x00ff00ff);
+  for (let i = 0; i < 8; i += 2) swap(eight, i, 1, 4, 0x0f0f0f0f);
+}
+
+/** The upper numbers of word i with the lower ones of the word `apart` after it. */
+function swap(eight: Uint32Array, i: number, apart: number, shift: number, mask: number): void {
+  const differ = ((eight[i]! >>> shift) ^ eight[i + apart]!) & mask;
+  eight[i + apart]! ^= differ;
+  eight[i]! ^= differ << shift;
 }

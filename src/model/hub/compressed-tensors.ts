@@ -5,6 +5,7 @@ import {
   type Columns,
   gathered,
   type Integers,
+  inSequence,
   neighbours,
   ordered,
   unpacked,
@@ -113,7 +114,7 @@ function zeroPoints(parts: Parts, bits: QuantisedBits, groups: number) {
 /** Words [N b / 32, G] of neighbours along N -> [N, G]. */
 function packedZeros(words: Uint32Array, rows: number, groups: number, bits: QuantisedBits) {
   const inWord = 32 / bits;
-  const single = unpacked(words, bits); // [N / inWord, G, inWord]
+  const single = unpacked(words, inSequence(bits)); // [N / inWord, G, inWord]
   return Uint8Array.from({ length: rows * groups }, (_, i) => {
     const [n, g] = [Math.floor(i / groups), i % groups];
     return single[(Math.floor(n / inWord) * groups + g) * inWord + (n % inWord)]!;

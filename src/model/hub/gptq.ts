@@ -3,6 +3,7 @@ import {
   type Columns,
   gathered,
   type Integers,
+  inSequence,
   neighbours,
   ordered,
   unpacked,
@@ -107,7 +108,7 @@ async function zerosOf(
   const words = await parts.words('qzeros');
   const ones = stored === 'v2' ? 0 : bits === 4 ? 0x11111111 : 0x01010101;
   for (let i = 0; i < words.length; i++) words[i]! += ones;
-  return unpacked(words, bits);
+  return unpacked(words, inSequence(bits));
 }
 
 /** What is called symmetric tells whether v1 or v2 is: a wrong name of one for the other would shift all weights. */

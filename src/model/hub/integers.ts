@@ -66,28 +66,37 @@ export function ordered(
 ): Pick<Integers, 'words' | 'wordAt'> {
   const inWord = 32 / bits;
   const mask = 2 ** bits - 1;
-  const width = Math.ceil(order.length / inWord);
-  const made = new Uint32Array(rows * width);
-  for (let place = 0; place < order.length; place++) {
-    const column = order[place]!;
-    const from = Math.floor(column / inWord) * ofItem;
-    const to = Math.floor(place / inWord) * rows;
-    const [right, left] = [(column % inWord) * bits, (place % inWord) * bits];
+  const made = new Uint32Array(rows * Math.ceil(order.length / inWord));
+  for (let first = 0; first < order.length; first += inWord) {
+    const columns = order.subarray(first, first + inWord);
+    const from = columns.map((column) => Math.floor(column / inWord) * ofItem);
+    const shifts = columns.map((column) => (column % inWord) * bits);
+    const to = (first / inWord) * rows;
     for (let n = 0; n < rows; n++) {
-      made[to + n]! |= ((words[from + n * ofRow]! >>> right) & mask) << left;
+      let word = 0;
+      for (let i = 0; i < from.length; i++) {
+        word |= ((words[from[i]! + n * ofRow]! >>> shifts[i]!) & mask) << (i * bits);
+      }
+      made[to + n] = word;
     }
   }
   return { words: made, wordAt: { ofRow: 1, ofItem: rows } };
 }
 
-/** Numbers of `bits` bits from words that have the first of them in the lowest bits. */
-export function unpacked(words: Uint32Array, bits: number): Uint8Array {
-  const inWord = 32 / bits;
-  const mask = 2 ** bits - 1;
-  return Uint8Array.from(
-    { length: words.length * inWord },
-    (_, i) => (words[Math.floor(i / inWord)]! >>> ((i % inWord) * bits)) & mask,
-  );
+/** Numbers of words that have them at some bits, those of a word in the order of `shifts`. */
+export function unpacked(words: Uint32Array, shifts: readonly number[]): Uint8Array {
+  const mask = 2 ** (32 / shifts.length) - 1;
+  const numbers = new Uint8Array(words.length * shifts.length);
+  let to = 0;
+  for (const word of words) {
+    for (const shift of shifts) numbers[to++] = (word >>> shift) & mask;
+  }
+  return numbers;
+}
+
+/** Of numbers whose first is in the lowest bits. */
+export function inSequence(bits: QuantisedBits): readonly number[] {
+  return Array.from({ length: 32 / bits }, (_, i) => i * bits);
 }
 
 /** The scales as float32, which holds all of them exactly. */

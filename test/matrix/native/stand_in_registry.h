@@ -50,7 +50,6 @@ struct InferenceContext {
   ShapeHandle Matrix(const Rows&, const Columns&) { return {}; }
   ShapeHandle Scalar() { return {}; }
   ShapeHandle UnknownShape() { return {}; }
-  DimensionHandle UnknownDim() { return {}; }
   void set_output(int, ShapeHandle) {}
 };
 
