@@ -211,6 +211,15 @@ function changed(name: HubName, changes: object): string {
 }
 const group = (weights: object) => ({ config_groups: { g: { targets: ['Linear'], weights } } });
 
+it('weights of a format that config.json does not describe', async () => {
+  const dir = hubCopy('awq');
+  editJson(join(dir, 'config.json'), { quantization_config: undefined });
+  expect(await errorOf(() => loadDecoder(dir))).toMatchObject({
+    code: 'unsupported',
+    message: expect.stringContaining('put the quantization_config that describes them into'),
+  });
+});
+
 describe('what is not read is refused by name', () => {
   it.each<[HubName, object, string]>([
     ['gptq-v1', { bits: 3 }, 'GPTQ in 3 bits where 4 or 8 bits can be read'],

@@ -1,7 +1,6 @@
-import { distinct } from './gptq.js';
 import { type Integers, neighbours, unpacked, weightsOf } from './integers.js';
 import { describeGroups, type HubMatrix } from './matrix.js';
-import { type Parts, SCALE_DTYPES } from './parts.js';
+import { distinct, type Parts, SCALE_DTYPES } from './parts.js';
 import type { HubSettings } from './settings.js';
 
 type Settings = Extract<HubSettings, { format: 'AWQ' }>;

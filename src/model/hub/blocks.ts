@@ -35,7 +35,10 @@ export function writeBlocks(
   const layout = blockLayout(shape);
   const widened = form!.scales === 'float32';
   const sources = matrices.map((matrix): Source => {
-    return { ...matrix, stored: widened ? wideScales(matrix) : matrix.scales };
+    return {
+      ...matrix,
+      stored: widened ? wideScales(matrix.scales, matrix.scaleDtype) : matrix.scales,
+    };
   });
   const all = sources.flatMap((source) =>
     Array.from({ length: source.rows }, (_, n): Row => ({ source, n })),

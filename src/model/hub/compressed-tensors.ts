@@ -1,6 +1,6 @@
 import type { QuantisedBits } from '../../runtime/quantised.js';
 import { fp8Matrix } from './fp8.js';
-import { distinct, soundGroups } from './gptq.js';
+import { soundGroups } from './gptq.js';
 import {
   type Columns,
   gathered,
@@ -12,7 +12,7 @@ import {
   weightsOf,
 } from './integers.js';
 import { describeGroups, type HubMatrix } from './matrix.js';
-import { type Parts, SCALE_DTYPES } from './parts.js';
+import { distinct, type Parts, SCALE_DTYPES } from './parts.js';
 import type { HubSettings, Variant } from './settings.js';
 
 type Settings = Extract<HubSettings, { format: 'compressed-tensors' }>;

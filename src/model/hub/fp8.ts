@@ -1,8 +1,6 @@
-import type { WeightDtype } from '../../checkpoint/dtype.js';
-import { widen } from '../../checkpoint/widen.js';
-import { distinct } from './gptq.js';
+import { wideScales } from './integers.js';
 import type { HubMatrix } from './matrix.js';
-import { type Parts, SCALE_DTYPES } from './parts.js';
+import { distinct, type Parts, SCALE_DTYPES } from './parts.js';
 
 export interface Fp8Scales {
   /** Part that has them: a weight is its number times its scale */
@@ -31,7 +29,7 @@ export async function fp8Matrix(parts: Parts, { scale, blocks }: Fp8Scales): Pro
 
   const floats = async () => {
     const numbers = await parts.read('weight');
-    const scales = await wideScales(parts, scale, stored.dtype as WeightDtype);
+    const scales = wideScales(await parts.scales(scale), SCALE_DTYPES[stored.dtype]!);
     const weights = new Float32Array(rows * columns);
     for (let n = 0; n < rows; n++) {
       const line = Math.floor(n / tall) * across;
@@ -57,15 +55,6 @@ export async function fp8Matrix(parts: Parts, { scale, blocks }: Fp8Scales): Pro
     integers: null,
     floats,
   };
-}
-
-async function wideScales(parts: Parts, part: string, dtype: WeightDtype): Promise<Float32Array> {
-  const stored = await parts.scales(part);
-  if (stored instanceof Float32Array) return stored;
-  const wide = new Float32Array(stored.length);
-  const bytes = new Uint8Array(stored.buffer, stored.byteOffset, stored.byteLength);
-  widen(bytes, dtype, new Uint8Array(wide.buffer));
-  return wide;
 }
 
 /** Of each byte: a sign, four bits of exponent with bias 7, three of fraction; no infinity, and all ones is NaN. */

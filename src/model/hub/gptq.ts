@@ -10,7 +10,7 @@ import {
   weightsOf,
 } from './integers.js';
 import { describeGroups, type HubMatrix } from './matrix.js';
-import { type Parts, SCALE_DTYPES } from './parts.js';
+import { distinct, type Parts, SCALE_DTYPES } from './parts.js';
 import type { HubSettings, Variant } from './settings.js';
 
 type Settings = Extract<HubSettings, { format: 'GPTQ' }>;
@@ -71,10 +71,6 @@ export async function gptqMatrix(parts: Parts, settings: Settings): Promise<HubM
 
 function groupCount({ groupSize }: Variant, columns: number): number {
   return Math.ceil(columns / (groupSize ?? columns));
-}
-
-export function distinct(shapes: readonly (readonly number[])[]): readonly (readonly number[])[] {
-  return [...new Map(shapes.map((shape) => [shape.join(), shape])).values()];
 }
 
 /** Some writers leave `g_idx` out, or full of zeros, where groups are of neighbours. */

@@ -99,12 +99,12 @@ export function inSequence(bits: QuantisedBits): readonly number[] {
   return Array.from({ length: 32 / bits }, (_, i) => i * bits);
 }
 
-/** The scales as float32, which holds all of them exactly. */
-export function wideScales({ scales, scaleDtype }: Integers): Float32Array {
+/** Scales as float32, which holds all of them exactly. */
+export function wideScales(scales: Uint16Array | Float32Array, dtype: ScaleDtype): Float32Array {
   if (scales instanceof Float32Array) return scales;
   const wide = new Float32Array(scales.length);
   const bytes = new Uint8Array(scales.buffer, scales.byteOffset, scales.byteLength);
-  widen(bytes, scaleDtype === 'float16' ? 'F16' : 'BF16', new Uint8Array(wide.buffer));
+  widen(bytes, dtype === 'float16' ? 'F16' : 'BF16', new Uint8Array(wide.buffer));
   return wide;
 }
 
@@ -112,7 +112,7 @@ export function wideScales({ scales, scaleDtype }: Integers): Float32Array {
 export function weightsOf(integers: Integers): Float32Array {
   const { rows, bits, words, wordAt, columns, zeros, scaleAt } = integers;
   const { groups, order } = columns;
-  const scales = wideScales(integers);
+  const scales = wideScales(integers.scales, integers.scaleDtype);
   const inWord = 32 / bits;
   const mask = 2 ** bits - 1;
   const out = new Float32Array(rows * groups.length);

@@ -108,3 +108,8 @@ export class Parts {
 function shapeText(shape: readonly number[]): string {
   return `[${shape.join(', ')}]`;
 }
+
+/** Shapes, each once. */
+export function distinct(shapes: readonly (readonly number[])[]): readonly (readonly number[])[] {
+  return [...new Map(shapes.map((shape) => [shape.join(), shape])).values()];
+}
