@@ -84,11 +84,11 @@ export async function inspect(options: InspectOptions): Promise<Inspection> {
   );
   const dtypes = checkpoint ? byDtype(hub ?? { base: checkpoint, matrices: new Map() }) : {};
   const { context, batch, streams } = options;
-  const { available, device } = await modelMemory();
   const loaded = checked && checkpoint && { checked, checkpoint };
-  const { carriedCheckpoint } = await import('../model/hub/carried.js');
+  const { available, device } = await modelMemory();
+  const { hubToLoad } = await import('../model/hub/carried.js');
   const { carriedBytes } = await import('../model/hub/describe.js');
-  const carried = config && loaded && hub ? carriedCheckpoint(config, hub, loaded.checked) : loaded;
+  const carried = config && loaded && hub ? hubToLoad(config, hub, loaded, device !== null) : loaded;
   const floatBytes = config?.dtype === 'float32' ? 4 : 2;
   const weights =
     config &&

@@ -1,5 +1,4 @@
 import { type AdapterSource, withAdapters } from '../checkpoint/adapter/merge.js';
-import { castCheckpoint } from '../checkpoint/cast.js';
 import { SdaError } from '../errors.js';
 import { matrixProduct } from '../runtime/matrix-product.js';
 import { hostMemory, modelMemory } from '../runtime/memory.js';
@@ -7,7 +6,7 @@ import { gpuFallback, startTensorFlow } from '../runtime/tensorflow.js';
 import type { ModelConfig } from './config.js';
 import type { DecoderModel } from './decoder.js';
 import { openFolder } from './folder.js';
-import { carriedCheckpoint, fallbackDtype } from './hub/carried.js';
+import { hubToLoad } from './hub/carried.js';
 import { describeHub } from './hub/describe.js';
 import { type LoadProgress, loadWeights, type WeightDtype } from './load.js';
 import { checkMemory, type MemoryPlan, planMemory, plannedWeights } from './memory-plan.js';
@@ -40,7 +39,10 @@ export interface LoadedDecoder extends DecoderModel {
   readonly config: ModelConfig;
   readonly warnings: readonly string[];
   readonly loadMs: number;
-  /** How the checkpoint has quantised weights, such as `GPTQ, groups of 128`; null where it has none of another maker. */
+  /**
+   * How the checkpoint has quantised weights, such as `GPTQ, groups of 128`; null where it has none of another maker, and
+   * where they are quantised anew.
+   */
   readonly quantisedBy: string | null;
   dispose(): void;
 }
@@ -73,13 +75,8 @@ export async function loadDecoder(
       ({ checkpoint, checked } = quantisedCheckpoint(config, checkpoint, checked, dtype));
       dtype = 'auto';
     } else if (hub && dtype === 'auto') {
-      // an adapter changes weights, and a GPU has no kernels for quantised ones
-      const changed = (options.adapters ?? []).length > 0 || memory.place === 'device';
-      if (changed)
-        checkpoint = castCheckpoint(checkpoint, fallbackDtype(config), (name) =>
-          hub.matrices.has(name),
-        );
-      else ({ checkpoint, checked } = carriedCheckpoint(config, hub, checked));
+      const asFloats = (options.adapters ?? []).length > 0 || memory.place === 'device';
+      ({ checkpoint, checked } = hubToLoad(config, hub, { checkpoint, checked }, asFloats));
     }
     const needs = {
       weights: plannedWeights(checked, checkpoint.tensors, dtype),
@@ -101,7 +98,8 @@ export async function loadDecoder(
       ...(fallback === '' ? [] : [fallback]),
       ...new Set([...folder.warnings, ...checkpoint.warnings]),
     ];
-    const quantisedBy = hub && describeHub(hub);
+    const anew = isQuantisedDtype(options.dtype ?? 'auto');
+    const quantisedBy = hub && !anew ? describeHub(hub) : null;
     return { config, weights, warnings, quantisedBy, loadMs: performance.now() - start, dispose };
   } finally {
     await checkpoint.close();

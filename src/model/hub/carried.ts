@@ -1,3 +1,4 @@
+import { castCheckpoint } from '../../checkpoint/cast.js';
 import type { Checkpoint, TensorInfo } from '../../checkpoint/checkpoint.js';
 import { derivedCheckpoint } from '../../checkpoint/derived.js';
 import type { WeightDtype } from '../../checkpoint/dtype.js';
@@ -14,7 +15,7 @@ import type { IntegerFormat } from './matrix.js';
 import type { HubWeights } from './open.js';
 
 /** The dtype of what the kernels do not take as it is: that of the model, in which transformers computes with it, too. */
-export function fallbackDtype({ dtype }: ModelConfig): WeightDtype {
+function fallbackDtype({ dtype }: ModelConfig): WeightDtype {
   if (dtype === 'float16') return 'F16';
   return dtype === 'float32' ? 'F32' : 'BF16';
 }
@@ -63,6 +64,25 @@ export function carriedCheckpoint(
     },
   });
   return { checkpoint, checked: { ...checked, specs } };
+}
+
+/**
+ * What is loaded of a folder whose weights are quantised as others do it, where no type is asked for.
+ *
+ * @param plain with plain matrices
+ * @param asFloats where kernels for whole numbers are of no use: on a GPU, and where adapters have changed weights
+ */
+export function hubToLoad(
+  config: ModelConfig,
+  hub: HubWeights,
+  plain: Quantised,
+  asFloats: boolean,
+): Quantised {
+  if (!asFloats) return carriedCheckpoint(config, hub, plain.checked);
+  const checkpoint = castCheckpoint(plain.checkpoint, fallbackDtype(config), (name) =>
+    hub.matrices.has(name),
+  );
+  return { ...plain, checkpoint };
 }
 
 /** The form that holds all matrices of a stack exactly; null where there is none. */
