@@ -18,7 +18,8 @@ inline QuantisedShape quantised_shape(const Tensor& weight) {
   QuantisedHeader header;
   std::memcpy(&header, quantised_bytes(weight), sizeof(header));
   return {static_cast<int>(header.bits), static_cast<int64_t>(header.rows), static_cast<int64_t>(header.columns),
-          static_cast<int64_t>(header.parts)};
+          static_cast<int64_t>(header.parts), static_cast<ScaleType>(header.scales),
+          static_cast<ZeroPoints>(header.zeros), header.ordered == 1};
 }
 
 inline int64_t rows_of(const Tensor& weight) {
@@ -37,7 +38,14 @@ inline bool is_sound(const Tensor& weight) {
   if (std::memcmp(header.magic, kQuantisedMagic, sizeof(header.magic))) return false;
   if ((header.bits != 8 && header.bits != 4) || header.rows > kMost || header.columns > kMost) return false;
   if (header.parts < 1 || header.rows % header.parts) return false;
-  return quantised_shape(weight).bytes() == weight.NumElements() * 4;
+  if (header.scales >= kScaleTypes || header.zeros > kHalfRange || header.ordered > 1) return false;
+  const QuantisedShape shape = quantised_shape(weight);
+  if (shape.bytes() != weight.NumElements() * 4) return false;
+  for (int64_t k = 0; shape.ordered && k < shape.K; k++) {
+    const int64_t column = column_at(shape, quantised_bytes(weight), k);
+    if (column < 0 || column >= shape.K) return false;
+  }
+  return true;
 }
 
 // As check_shape for a matrix of weights; -1 stands for any number. A quantised one must have `parts` parts.

@@ -32,6 +32,7 @@ struct PackedRows {
   int64_t stride;                       // floats of a row, K rounded up; what is beyond K is zero
   int64_t (*index)(int64_t k);          // where value k of a row goes
   const QuantisedForm* form;            // how quantised weights are met; null for others
+  const uint8_t* order;                 // for each place of quantised weights, which column it has: int32; null: the same
   SplitMemory split;
   Tensor memory;
   float* row(int64_t m) const { return const_cast<float*>(memory.flat<float>().data()) + m * stride; }
@@ -46,15 +47,36 @@ struct PackedRows {
     form = is_quantised(weight) ? &quantised_form() : nullptr;
     stride = round_up(K, form ? kQuantGroup : kStep);
     index = &Float32Weights::packed_index;
-    if (form) split.allocate(rows, K);
-    else index = with_weights(weight, [](auto format, const auto*) { return &decltype(format)::packed_index; });
+    order = nullptr;
+    if (form) {
+      const QuantisedShape shape = quantised_shape(weight);
+      split.allocate(rows, shape);
+      if (shape.ordered) order = quantised_bytes(weight) + shape.order_at();
+    } else index = with_weights(weight, [](auto format, const auto*) { return &decltype(format)::packed_index; });
     return ctx->allocate_temp(DT_FLOAT, TensorShape({M, stride}), &memory);
   }
 
   // Groups begin..end-1 of all rows, counted row by row.
   void split_groups(int64_t begin, int64_t end) {
-    for (int64_t at = begin; at < end; at++)
-      split.split(at, row(at / split.groups()) + at % split.groups() * kQuantGroup, form->bytes);
+    for (int64_t at = begin; at < end; at++) {
+      const float* x = row(at / split.groups());
+      const int64_t k = at % split.groups() * kQuantGroup;
+      if (order) split_gathered(at, x, k);
+      else split.split(at, x + k, form->bytes);
+    }
+  }
+
+ private:
+  // Of the values of a row that places k to k + 31 meet.
+  void split_gathered(int64_t at, const float* x, int64_t k) {
+    float gathered[kQuantGroup] = {};
+    const int64_t count = std::min(kQuantGroup, K - k);
+    for (int64_t i = 0; i < count; i++) {
+      int32_t column;
+      std::memcpy(&column, order + 4 * (k + i), sizeof(column));
+      gathered[i] = x[column];
+    }
+    split.split(at, gathered, form->bytes);
   }
 };
 

@@ -35,13 +35,12 @@ Phase quantised_phase(const Tensor& weight, const PackedRows& packed, const Emit
               const int64_t first = item * group, last = std::min(first + group, shape.part_blocks());
               for (int64_t m = 0; m < M; m += kQuantisedMost) {
                 const int64_t rows = std::min<int64_t>(kQuantisedMost, M - m);
-                const DotBlock dot = packed.form->dot[shape.bits == 8 ? 0 : 1][rows - 1];
+                const DotBlock dot = packed.form->dot[shape.scales][shape.bits == 8 ? 0 : 1][shape.has_zeros()][rows - 1];
                 const SplitRows x = packed.split.rows(m);
                 for (int64_t b = first; b < last; b++) {
                   for (int64_t p = 0; p < shape.parts; p++) {
                     const uint8_t* block = matrix + shape.block_at(p, b * kQuantRows);
-                    dot({shape.groups(), reinterpret_cast<const uint16_t*>(block), block + shape.zeros_at(),
-                         block + shape.values_at(), M <= kQuantisedMost},
+                    dot({shape.groups(), block, block + shape.zeros_at(), block + shape.values_at(), M <= kQuantisedMost},
                         x, products.data() + ((b - first) * shape.parts + p) * ofBlock + m * kQuantRows, kQuantRows);
                   }
                 }

@@ -3,6 +3,12 @@
 //   8 bits: w = s (u - 128);   4 bits: w = s (u - z / 16), z a byte: the zero point in sixteenths.   s is bfloat16.
 //   Bytes of a group: 34 (8.5 bits a weight) and 19 (4.75 bits).
 //
+// That is what ../quantise makes. Checkpoints of other makers bring scales in float16 or float32 as well, whole zero points
+// (w = s (u - z)) or none (z = 128 or 8), and groups of columns that are no neighbours: the header says so, and columns
+// then stand in the order of a list behind the blocks. So their weights are carried as they are, to the bit. Scales keep
+// their type, as time goes by bytes: instructions of a group, counted in the binary for AVX-512 VNNI, 4 bits and 2 rows, are
+// 128 with bfloat16 and zero points, 127 with float16, 125 with float32 (a tenth more bytes), and 118 without zero points.
+//
 // Arithmetic. A row of x becomes whole numbers of 16 bits with one scale for each group (split_rows.h), so that a group's
 // product is a sum of whole numbers, which is exact in int32 in any order: every form of the kernels, on every processor,
 // and for any number of rows of x, adds the same numbers. Groups are then added in float32 in their order.
@@ -10,7 +16,7 @@
 // Layout. 16 rows of weights are a block, and a lane of the kernel's vectors is a row: nothing is summed across lanes, and
 // the scales of a group are one load. In a block:
 //
-//   scales  [G][16] bfloat16; with 4 bits then zero points [G][16] bytes; padded to a whole cache line
+//   scales  [G][16]; then zero points, where there are any, [G][16] bytes (8 bits: z - 128); padded to a whole cache line
 //   values  [G] groups of 8 lines of 64 bytes (4 bits: 4 lines). Line j has for each row the 4 columns 4 j to 4 j + 3;
 //           with 4 bits the low halves of its bytes are columns 8 j to 8 j + 3, the high ones 8 j + 4 to 8 j + 7
 //
@@ -38,13 +44,22 @@ constexpr int64_t kQuantGroup = 32;
 constexpr int64_t kQuantRows = 16;
 constexpr int64_t kQuantLine = 64;
 
+// The type of scales.
+enum ScaleType : uint32_t { kBfloat16Scale, kFloat16Scale, kFloat32Scale };
+constexpr int kScaleTypes = 3;
+// What is taken from u: of 8 bits 128 and of 4 bits a byte in sixteenths; a whole number of the group; half of the range.
+enum ZeroPoints : uint32_t { kOwnZeros, kWholeZeros, kHalfRange };
+
 // Stands before the blocks of a matrix, in one line.
 struct QuantisedHeader {
   char magic[8];  // kQuantisedMagic
   uint32_t bits;  // 8 or 4
   uint32_t parts;
   uint64_t rows, columns;
-  uint8_t zeros[32];
+  uint32_t scales;   // ScaleType
+  uint32_t zeros;    // ZeroPoints
+  uint32_t ordered;  // 1: behind the blocks stands, for each place of a row, which column it has: [columns] int32
+  uint8_t rest[20];
 };
 static_assert(sizeof(QuantisedHeader) == kQuantLine, "a line");
 constexpr char kQuantisedMagic[8] = {'S', 'D', 'A', 'Q', '3', '2', '.', '1'};
@@ -56,14 +71,20 @@ inline int64_t lines_up(int64_t bytes) { return (bytes + kQuantLine - 1) / kQuan
 struct QuantisedShape {
   int bits;
   int64_t N, K, parts;
+  ScaleType scales = kBfloat16Scale;
+  ZeroPoints zeros = kOwnZeros;
+  bool ordered = false;
 
+  int64_t scale_bytes() const { return scales == kFloat32Scale ? 4 : 2; }
+  bool has_zeros() const { return zeros == kWholeZeros || (zeros == kOwnZeros && bits == 4); }
   int64_t groups() const { return (K + kQuantGroup - 1) / kQuantGroup; }
   int64_t part_blocks() const { return (N / parts + kQuantRows - 1) / kQuantRows; }
-  int64_t zeros_at() const { return groups() * kQuantRows * 2; }
-  int64_t values_at() const { return lines_up(zeros_at() + (bits == 4 ? groups() * kQuantRows : 0)); }
+  int64_t zeros_at() const { return groups() * kQuantRows * scale_bytes(); }
+  int64_t values_at() const { return lines_up(zeros_at() + (has_zeros() ? groups() * kQuantRows : 0)); }
   int64_t group_bytes() const { return kQuantRows * kQuantGroup * bits / 8; }
   int64_t block_bytes() const { return values_at() + groups() * group_bytes(); }
-  int64_t bytes() const { return kQuantLine + parts * part_blocks() * block_bytes(); }
+  int64_t order_at() const { return kQuantLine + parts * part_blocks() * block_bytes(); }
+  int64_t bytes() const { return order_at() + (ordered ? lines_up(K * 4) : 0); }
   // Where row n of part p stands: its block's first byte after the header.
   int64_t block_at(int64_t p, int64_t n) const { return kQuantLine + (p * part_blocks() + n / kQuantRows) * block_bytes(); }
 };
@@ -82,6 +103,44 @@ inline float scale_of(uint16_t bits) {
   return scale;
 }
 
+// A finite float16; subnormal ones come out of whole numbers, as threads may take subnormal float32 for 0.
+inline float float16_of(uint16_t bits) {
+  const float sign = bits & 0x8000 ? -1.0f : 1.0f;
+  const uint32_t size = bits & 0x7fff;
+  if (size < 0x0400) return sign * static_cast<float>(size) * 0x1p-24f;
+  const uint32_t wide = (size << 13) + (112u << 23);
+  float scale;
+  std::memcpy(&scale, &wide, sizeof(scale));
+  return sign * scale;
+}
+
+// Scale `at` of a block.
+inline float scale_at(const QuantisedShape& shape, const uint8_t* block, int64_t at) {
+  if (shape.scales == kFloat32Scale) {
+    float scale;
+    std::memcpy(&scale, block + 4 * at, sizeof(scale));
+    return scale;
+  }
+  uint16_t bits;
+  std::memcpy(&bits, block + 2 * at, sizeof(bits));
+  return shape.scales == kFloat16Scale ? float16_of(bits) : scale_of(bits);
+}
+
+// Zero point of a group, whose byte is `zero` where the matrix has such.
+inline float zero_of(const QuantisedShape& shape, uint8_t zero) {
+  if (!shape.has_zeros()) return shape.bits == 8 ? 128.0f : 8.0f;
+  if (shape.zeros == kOwnZeros) return zero / 16.0f;
+  return static_cast<float>(shape.bits == 8 ? static_cast<int8_t>(zero) + 128 : zero);
+}
+
+// Column that place k of every row has.
+inline int64_t column_at(const QuantisedShape& shape, const uint8_t* matrix, int64_t k) {
+  if (!shape.ordered) return k;
+  int32_t column;
+  std::memcpy(&column, matrix + shape.order_at() + 4 * k, sizeof(column));
+  return column;
+}
+
 // Row n (counted through all parts) of a matrix as float32: K values.
 inline void dequantise_row(const QuantisedShape& shape, const uint8_t* matrix, int64_t n, float* to) {
   const int64_t in_part = shape.N / shape.parts, r = n % in_part % kQuantRows;
@@ -89,12 +148,10 @@ inline void dequantise_row(const QuantisedShape& shape, const uint8_t* matrix, i
   const uint8_t *zeros = block + shape.zeros_at(), *values = block + shape.values_at();
   for (int64_t k = 0; k < shape.K; k++) {
     const int64_t at = k / kQuantGroup * kQuantRows + r;
-    uint16_t scale;
-    std::memcpy(&scale, block + 2 * at, sizeof(scale));
     int shift;
-    const int value = values[value_at(shape, r, k, &shift)];
-    to[k] = shape.bits == 8 ? scale_of(scale) * static_cast<float>(value - 128)
-                            : scale_of(scale) * (static_cast<float>(value >> shift & 15) - zeros[at] / 16.0f);
+    const int byte = values[value_at(shape, r, k, &shift)], value = shape.bits == 8 ? byte : byte >> shift & 15;
+    const float zero = zero_of(shape, shape.has_zeros() ? zeros[at] : 0);
+    to[column_at(shape, matrix, k)] = scale_at(shape, block, at) * (static_cast<float>(value) - zero);
   }
 }
 

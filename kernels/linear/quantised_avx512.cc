@@ -25,12 +25,19 @@ struct Avx512 {
   static __m512i load(const uint8_t* line) { return _mm512_loadu_si512(line); }
   static __m512i low(__m512i bytes) { return _mm512_and_si512(bytes, _mm512_set1_epi8(15)); }
   static __m512i high(__m512i bytes) { return low(_mm512_srli_epi16(bytes, 4)); }
-  static __m512 scales(const uint16_t* from) {
+  static __m512 float32s(const float* from) { return _mm512_loadu_ps(from); }
+  static __m512 float16s(const uint16_t* from) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+  }
+  static __m512 bfloat16s(const uint16_t* from) {
     const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
     return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
   }
   static __m512 bytes(const uint8_t* from) {
     return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+  }
+  static __m512 signed_bytes(const uint8_t* from) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
   }
   static __m512 minus(__m512 sum, __m512 a, float b) { return _mm512_fnmadd_ps(a, _mm512_set1_ps(b), sum); }
   static __m512 add_scaled(__m512 total, __m512 sum, __m512 scale, float x_scale) {

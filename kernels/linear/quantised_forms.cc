@@ -9,7 +9,6 @@
 #include <cpuid.h>
 #endif
 
-#include "quantised.h"
 #include "quantised_block.h"
 
 namespace sda {
@@ -60,7 +59,17 @@ struct Portable {
     for (int i = 0; i < kLanes; i++) total.lane[i] = static_cast<float>(sums.lane[i]);
     return total;
   }
-  static Float scales(const uint16_t* from) {
+  static Float float32s(const float* from) {
+    Float scales;
+    std::memcpy(scales.lane, from, sizeof(scales.lane));
+    return scales;
+  }
+  static Float float16s(const uint16_t* from) {
+    Float scales;
+    for (int i = 0; i < kLanes; i++) scales.lane[i] = float16_of(from[i]);
+    return scales;
+  }
+  static Float bfloat16s(const uint16_t* from) {
     Float scales;
     for (int i = 0; i < kLanes; i++) scales.lane[i] = scale_of(from[i]);
     return scales;
@@ -68,6 +77,11 @@ struct Portable {
   static Float bytes(const uint8_t* from) {
     Float values;
     for (int i = 0; i < kLanes; i++) values.lane[i] = from[i];
+    return values;
+  }
+  static Float signed_bytes(const uint8_t* from) {
+    Float values;
+    for (int i = 0; i < kLanes; i++) values.lane[i] = static_cast<int8_t>(from[i]);
     return values;
   }
   static Float minus(Float sum, const Float& a, float b) {
@@ -94,6 +108,14 @@ constexpr QuantisedForm kPortableForm = make_form<Portable>("portable");
 
 constexpr int kMostForms = 5;
 
+#if defined(__x86_64__)
+// Compilers before g++ 11 have no name for it.
+bool has_f16c() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) && (c >> 29 & 1);
+}
+#endif
+
 struct Forms {
   const QuantisedForm* list[kMostForms];  // the fastest first
   int count = 0;
@@ -101,7 +123,7 @@ struct Forms {
   Forms() {
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
     const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw");
     unsigned a = 0, b = 0, c = 0, d = 0;
     const bool avx_vnni = avx2 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);

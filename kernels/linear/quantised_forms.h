@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "quantised.h"
+
 namespace sda {
 
 // Bytes of a group of 32 values of x, and of four neighbours in it.
@@ -18,14 +20,14 @@ struct SplitRows {
   const uint8_t* values;   // of row m at m * stride
   int64_t stride, groups;
   const float* scale;      // [M][groups]
-  const int32_t* start;    // [M][groups]: -128 times the sum of q
-  const float* sixteenth;  // [M][groups]: a sixteenth of the sum of q
+  const int32_t* start;    // [M][groups]: the sum of q times what all weights of a matrix have too much, negative
+  const float* zero;       // [M][groups]: the sum of q in the units of zero points
 };
 
 // Sixteen rows of weights; see quantised.h.
 struct QuantisedBlock {
   int64_t groups;
-  const uint16_t* scales;
+  const void* scales;  // of the matrix's type
   const uint8_t *zeros, *values;
   bool once;  // no more rows of x will meet it: what follows is asked for early
 };
@@ -35,8 +37,8 @@ using DotBlock = void (*)(const QuantisedBlock& block, const SplitRows& x, float
 
 struct QuantisedForm {
   const char* name;
-  bool bytes;                        // x in two bytes, else in pairs of int16
-  DotBlock dot[2][kQuantisedMost];   // [8 or 4 bits][rows of x - 1]
+  bool bytes;  // x in two bytes, else in pairs of int16
+  DotBlock dot[kScaleTypes][2][2][kQuantisedMost];  // [type of scales][8 or 4 bits][without or with zeros][rows of x - 1]
 };
 
 // The form that serves: the fastest that the processor has, or the one that SDA_ISA names where it has that one.

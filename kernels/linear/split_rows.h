@@ -22,19 +22,21 @@ constexpr float kSplitLeast = 1e-30f;
 // Memory for the split rows of a matrix's x.
 class SplitMemory {
  public:
-  void allocate(int64_t rows, int64_t columns) {
-    groups_ = (columns + kQuantGroup - 1) / kQuantGroup;
+  void allocate(int64_t rows, const QuantisedShape& shape) {
+    groups_ = shape.groups();
+    surplus_ = shape.bits == 8 ? -128 : -8;
+    unit_ = shape.zeros == kOwnZeros ? 16.0f : 1.0f;
     values_.resize(rows * groups_ * kSplitGroupBytes);
     scale_.resize(rows * groups_);
     start_.resize(rows * groups_);
-    sixteenth_.resize(rows * groups_);
+    zero_.resize(rows * groups_);
   }
   int64_t groups() const { return groups_; }
 
   // Rows from m on.
   SplitRows rows(int64_t m) const {
     const int64_t at = m * groups_, stride = groups_ * kSplitGroupBytes;
-    return {values_.data() + m * stride, stride, groups_, scale_.data() + at, start_.data() + at, sixteenth_.data() + at};
+    return {values_.data() + m * stride, stride, groups_, scale_.data() + at, start_.data() + at, zero_.data() + at};
   }
 
   // Group `at % groups` of row `at / groups` of 32 values.
@@ -50,8 +52,8 @@ class SplitMemory {
     for (int i = 0; i < kQuantGroup; i++) q[i] = used ? nearest(static_cast<double>(x[i]) * factor) : 0;
     for (int32_t value : q) sum += value;
     scale_[at] = finite ? (used ? size / kSplitLargest : 0.0f) : std::numeric_limits<float>::quiet_NaN();
-    start_[at] = -128 * sum;
-    sixteenth_[at] = static_cast<float>(sum) / 16.0f;
+    start_[at] = surplus_ * sum;
+    zero_[at] = static_cast<float>(sum) / unit_;
     uint8_t* to = values_.data() + at * kSplitGroupBytes;
     for (int i = 0; i < kQuantGroup; i += 4, to += kSplitFourBytes) {
       if (bytes) write_bytes(q + i, to);
@@ -83,8 +85,10 @@ class SplitMemory {
 
   int64_t groups_ = 0;
   std::vector<uint8_t> values_;
-  std::vector<float> scale_, sixteenth_;
+  std::vector<float> scale_, zero_;
   std::vector<int32_t> start_;
+  int32_t surplus_ = 0;  // as SplitRows::start has it
+  float unit_ = 1.0f;    // zero points in one
 };
 
 }  // namespace sda

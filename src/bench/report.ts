@@ -11,7 +11,7 @@ export interface BenchReport extends Environment, DecodingReport {
   readonly model: {
     readonly dir: string;
     readonly modelType: string;
-    /** Of the matrices on the device, as the head has it */
+    /** Of the matrices on the device, and how others quantised them, such as `int4 (GPTQ, groups of 128)` */
     readonly dtype: string;
     /** Of the weight files */
     readonly fileBytes: number;
@@ -43,7 +43,7 @@ export async function bench(model: SdaModel, options: BenchOptions): Promise<Ben
     model: {
       dir,
       modelType: config.modelType,
-      dtype: weightDtype(model.decoder.weights.layers[0]!.tensors.downProj),
+      dtype: dtypeOf(model.decoder),
       fileBytes,
       loadMs,
       rssBeforeBytes,
@@ -51,6 +51,11 @@ export async function bench(model: SdaModel, options: BenchOptions): Promise<Ben
     },
     ...decoding,
   };
+}
+
+function dtypeOf({ weights, quantisedBy }: SdaModel['decoder']): string {
+  const dtype = weightDtype(weights.layers[0]!.tensors.downProj);
+  return quantisedBy === null ? dtype : `${dtype} (${quantisedBy})`;
 }
 
 /** The report with names as the JSON of the other commands has them: `step_ms`. */

@@ -1,8 +1,8 @@
 import { basename } from 'node:path';
 import { type Command, Option } from 'commander';
-import type { Checkpoint } from '../checkpoint/checkpoint.js';
 import { SdaError } from '../errors.js';
 import { examineConfig, examineFolder } from '../model/folder.js';
+import type { HubWeights } from '../model/hub/open.js';
 import { Problems } from '../model/problems.js';
 import { inspectText } from './inspect-text.js';
 import {
@@ -74,7 +74,7 @@ export async function inspect(options: InspectOptions): Promise<Inspection> {
   const alone = options.config !== undefined;
   if (!alone) requireModelDir(dir);
   const found = alone ? await examineConfig(dir) : await examineFolder(dir, options);
-  const { config, checkpoint, checked } = found;
+  const { config, checkpoint, checked, hub, settings } = found;
   await checkpoint?.close();
   const text = alone ? null : await inspectText(dir, config);
   const { kvBytesPerToken } = await import('../model/kv-cache.js');
@@ -82,14 +82,19 @@ export async function inspect(options: InspectOptions): Promise<Inspection> {
   const { checkMemory, parameterCount, planMemory, plannedWeights, weightBytes } = await import(
     '../model/memory-plan.js'
   );
-  const dtypes = checkpoint ? byDtype(checkpoint) : {};
+  const dtypes = checkpoint ? byDtype(hub ?? { base: checkpoint, matrices: new Map() }) : {};
   const { context, batch, streams } = options;
+  const loaded = checked && checkpoint && { checked, checkpoint };
   const { available, device } = await modelMemory();
+  const { hubToLoad } = await import('../model/hub/carried.js');
+  const { carriedBytes } = await import('../model/hub/describe.js');
+  const carried = config && loaded && hub ? hubToLoad(config, hub, loaded, device !== null) : loaded;
+  const floatBytes = config?.dtype === 'float32' ? 4 : 2;
   const weights =
     config &&
-    (checked && checkpoint
-      ? plannedWeights(checked, checkpoint.tensors, 'auto')
-      : weightBytes(config, config.dtype === 'float32' ? 4 : 2));
+    (carried
+      ? plannedWeights(carried.checked, carried.checkpoint.tensors, 'auto')
+      : weightBytes(config, floatBytes, (settings && carriedBytes(settings)) ?? floatBytes));
   const needs = {
     weights: weights ?? 0,
     available,
@@ -105,7 +110,11 @@ export async function inspect(options: InspectOptions): Promise<Inspection> {
     parameters: config ? parameterCount(config) : totalOf(dtypes, 'parameters'),
     plan: config && planMemory(config, { ...needs, batch, streams }),
     files: checkpoint
-      ? [...new Set([...checkpoint.tensors.values()].map(({ file }) => basename(file)))].sort()
+      ? [
+          ...new Set(
+            [...(hub?.base ?? checkpoint).tensors.values()].map(({ file }) => basename(file)),
+          ),
+        ].sort()
       : [],
     batch,
     kvBytesPerToken: config && kvBytesPerToken(config),
@@ -116,14 +125,25 @@ export async function inspect(options: InspectOptions): Promise<Inspection> {
   };
 }
 
-function byDtype(checkpoint: Checkpoint): Record<string, Stored> {
+function byDtype({
+  base,
+  matrices,
+}: Pick<HubWeights, 'base' | 'matrices'>): Record<string, Stored> {
   const totals: Record<string, Stored> = Object.create(null); // a file names its dtypes as it likes
-  for (const { dtype, shape, byteLength } of checkpoint.tensors.values()) {
+  const count = (dtype: string, tensors: number, parameters: number, bytes: number) => {
     totals[dtype] ??= { tensors: 0, parameters: 0, bytes: 0 };
     const total = totals[dtype];
-    total.tensors++;
-    total.parameters += shape.reduce((product, size) => product * size, 1);
-    total.bytes += byteLength;
+    total.tensors += tensors;
+    total.parameters += parameters;
+    total.bytes += bytes;
+  };
+  const parts = new Set([...matrices.values()].flatMap((matrix) => matrix.parts));
+  for (const [name, { dtype, shape, byteLength }] of base.tensors) {
+    const parameters = shape.reduce((product, size) => product * size, 1);
+    if (!parts.has(name)) count(dtype, 1, parameters, byteLength);
+  }
+  for (const { dtype, how, parts, rows, columns, storedBytes } of matrices.values()) {
+    count(`${dtype} (${how})`, parts.length, rows * columns, storedBytes);
   }
   return totals;
 }

@@ -2,6 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { MatrixProduct } from '../checkpoint/adapter/low-rank.js';
 import { type AdapterSource, withAdapters } from '../checkpoint/adapter/merge.js';
+import { castCheckpoint } from '../checkpoint/cast.js';
 import type { Checkpoint } from '../checkpoint/checkpoint.js';
 import { derivedCheckpoint } from '../checkpoint/derived.js';
 import type { WeightDtype } from '../checkpoint/dtype.js';
@@ -15,7 +16,6 @@ import { GROUP } from '../runtime/quantised.js';
 import { freeBytes } from '../setup/disk.js';
 import { formatBytes } from '../setup/report.js';
 import { loadTokenizer } from '../text/tokenizer.js';
-import { castCheckpoint } from './cast.js';
 import { fillNewFolder, requireNew } from './folder.js';
 import { openPickled } from './pytorch/checkpoint.js';
 import { openSource, type Source } from './source.js';
@@ -75,7 +75,8 @@ export async function importModel(
     refuseQuantised(model, options);
     checkpoint = await prepared(model, options);
     const { config, dir } = model;
-    let checked = checkTensors(config, checkpoint.tensors, dir);
+    const dequantised = model.quantised === 'in the checkpoint';
+    let checked = checkTensors(config, checkpoint.tensors, dir, { dequantised });
     if (options.quantise) {
       ({ checkpoint, checked } = quantisedCheckpoint(
         config,
@@ -111,7 +112,9 @@ async function prepared(model: Source, options: ImportOptions): Promise<Checkpoi
     product: options.product,
     openPickled,
   });
-  const dtype = options.dtype ?? (model.quantised ? 'BF16' : undefined);
+  // quantised anew, they are what loading with that dtype makes of them
+  const rounded = model.quantised === 'in the file' || (model.quantised && !options.quantise);
+  const dtype = options.dtype ?? (rounded ? 'BF16' : undefined);
   return dtype === undefined ? merged : castCheckpoint(merged, dtype);
 }
 
@@ -165,8 +168,9 @@ async function writeTexts(
     CONFIG_DTYPES[checkpoint.tensors.get('model.layers.0.mlp.down_proj.weight')!.dtype];
   const key = 'dtype' in config ? 'dtype' : 'torch_dtype';
   const quantisation = { quant_method: OWN_METHOD, dtype: quantise, group_size: GROUP };
+  const { quantization_config: _, ...plain } = config;
   const changed = quantise ? { quantization_config: quantisation } : { [key]: stored };
-  const configs = { ...model.configs, 'config.json': { ...config, ...changed } };
+  const configs = { ...model.configs, 'config.json': { ...plain, ...changed } };
   const { made, warnings } = model.tokenizer
     ? { made: model.tokenizer, warnings: [] }
     : await copyTextFiles(model.dir, to);

@@ -12,6 +12,7 @@ import { transformersNames } from '../checkpoint/names.js';
 import { INDEX_FILE, SINGLE_FILE } from '../checkpoint/other-formats.js';
 import { messageOf, SdaError } from '../errors.js';
 import { type ModelConfig, parseConfig } from '../model/config.js';
+import { openHub } from '../model/hub/open.js';
 import { openGguf } from './gguf/checkpoint.js';
 import { ggufTokenizer } from './gguf/tokenizer.js';
 import { CONSOLIDATED_FILE, mistralConfig, openConsolidated, PARAMS_FILE } from './mistral.js';
@@ -36,8 +37,8 @@ export interface Source {
   readonly configs: JsonFiles;
   /** The tokenizer's files where they do not come from `dir` */
   readonly tokenizer: JsonFiles | null;
-  /** Whether its weights were quantised */
-  readonly quantised: boolean;
+  /** Whether its weights were quantised: in a checkpoint that could be loaded as it is, or in a file of another form */
+  readonly quantised: 'in the checkpoint' | 'in the file' | false;
 }
 
 /**
@@ -52,8 +53,16 @@ export async function openSource(path: string): Promise<Source> {
   const own = weights === CONSOLIDATED_FILE && !existsSync(join(dir, 'config.json'));
   const configs = own ? { 'config.json': await mistralConfig(dir) } : await configsOf(dir);
   const config = parsed(configs, join(dir, own ? PARAMS_FILE : 'config.json'));
-  const checkpoint = await openWeights(dir, weights, config);
-  return { dir, checkpoint, config, configs, tokenizer: null, quantised: false };
+  const stored = await openWeights(dir, weights, config);
+  try {
+    const hub = await openHub(config, stored, join(dir, 'config.json'));
+    const checkpoint = hub ? hub.as('F32') : stored;
+    const quantised = hub ? 'in the checkpoint' : false;
+    return { dir, checkpoint, config, configs, tokenizer: null, quantised };
+  } catch (error) {
+    await stored.close();
+    throw error;
+  }
 }
 
 function statOf(path: string) {
@@ -144,7 +153,7 @@ async function openGgufSource(file: string): Promise<Source> {
       config: parsed(configs, file),
       configs,
       tokenizer: ggufTokenizer(metadata),
-      quantised,
+      quantised: quantised ? 'in the file' : false,
     };
   } catch (error) {
     await checkpoint.close();

@@ -63,6 +63,8 @@ export interface ModelConfig extends Scales {
   readonly dtype: string | null;
   /** How it says that its weights are quantised, which only the tensors can tell; null where it does not. */
   readonly quantisation: string | null;
+  /** The whole of what it says of that */
+  readonly quantisationConfig: Readonly<Record<string, unknown>> | null;
 }
 
 /** Largest count of layers that is believed; published models have up to 126. */
@@ -196,6 +198,7 @@ export function parseConfig(json: unknown, options: ParseConfigOptions): ModelCo
     padTokenId: raw.pad_token_id ?? null,
     dtype: raw.dtype ?? raw.torch_dtype ?? null,
     quantisation: quantisationMethod(raw.quantization_config),
+    quantisationConfig: raw.quantization_config ?? null,
   };
 }
 

@@ -104,6 +104,8 @@ export interface CheckedTensors {
 export interface CheckTensorsOptions {
   /** Use the embedding as head also where config.json says untied and `lm_head.weight` is missing. */
   readonly tieMissingHead?: boolean;
+  /** Quantised weights are given as plain ones, so that config.json's word of them is true. */
+  readonly dequantised?: boolean;
 }
 
 /**
@@ -121,7 +123,8 @@ export function checkTensors(
   options: CheckTensorsOptions = {},
 ): CheckedTensors {
   const own = config.quantisation === OWN_METHOD;
-  const notes = own ? [] : checkPlain(tensors, dir, config.quantisation);
+  const method = options.dequantised ? null : config.quantisation;
+  const notes = own ? [] : checkPlain(tensors, dir, method);
   const tied = config.tieWordEmbeddings || options.tieMissingHead === true;
   const head = tied && !tensors.has(HEAD) ? EMBEDDING : HEAD;
   const embedding =

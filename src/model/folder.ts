@@ -4,6 +4,8 @@ import { type Checkpoint, folderProblem, openCheckpoint } from '../checkpoint/ch
 import type { SdaError } from '../errors.js';
 import { loadConfig, loadConfigFile, type ModelConfig } from './config.js';
 import { type CheckedTensors, checkTensors } from './families.js';
+import { type HubWeights, openHub } from './hub/open.js';
+import { type HubSettings, hubSettings } from './hub/settings.js';
 import { Problems } from './problems.js';
 import { refuseQuantisedConfig } from './quantised.js';
 
@@ -16,8 +18,12 @@ export interface ExamineOptions {
 /** What a model folder holds, as far as its config and the headers of its weights tell; null where they cannot. */
 export interface ModelFolder {
   readonly config: ModelConfig | null;
-  /** The caller closes it. */
+  /** The caller closes it. Weights that are quantised as others do it are float32. */
   readonly checkpoint: Checkpoint | null;
+  /** These weights; null where there are none */
+  readonly hub: HubWeights | null;
+  /** What a config.json alone says of them */
+  readonly settings: HubSettings | null;
   readonly checked: CheckedTensors | null;
   /** What is odd but harmless, each a sentence for people. */
   readonly warnings: readonly string[];
@@ -33,6 +39,8 @@ export type SoundFolder = ModelFolder & {
 const NOTHING: ModelFolder = {
   config: null,
   checkpoint: null,
+  hub: null,
+  settings: null,
   checked: null,
   warnings: [],
   problems: [],
@@ -47,27 +55,50 @@ export async function examineFolder(
   if (foreign) return { ...NOTHING, problems: [foreign] };
   const problems = new Problems();
   const config = await problems.attemptAsync(() => loadConfig(dir));
-  const checkpoint = await problems.attemptAsync(() => openCheckpoint(dir));
+  const stored = await problems.attemptAsync(() => openCheckpoint(dir));
   const tieMissingHead = options.tieMissingHead === true;
+  const file = join(dir, 'config.json');
+  const hub =
+    config && stored && (await problems.attemptAsync(() => openHub(config, stored, file)));
+  const checkpoint = hub ? hub.as('F32') : stored;
   const checked =
-    config &&
-    checkpoint &&
-    problems.attempt(() => checkTensors(config, checkpoint.tensors, dir, { tieMissingHead }));
+    config && checkpoint && hub !== undefined
+      ? problems.attempt(() =>
+          checkTensors(config, checkpoint.tensors, dir, {
+            tieMissingHead,
+            dequantised: hub !== null,
+          }),
+        )
+      : null;
   return {
     config: config ?? null,
     checkpoint: checkpoint ?? null,
+    hub: hub ?? null,
+    settings: null,
     checked: checked ?? null,
     warnings: [...(checkpoint?.warnings ?? []), ...(checked?.warnings ?? [])],
     problems: problems.all,
   };
 }
 
-/** The same of a config.json alone, under any name: what is quantised by its word is a problem. */
+/** The same of a config.json alone, under any name: what is quantised by its word, and not to be read, is a problem. */
 export async function examineConfig(file: string): Promise<ModelFolder> {
   const problems = new Problems();
   const config = await problems.attemptAsync(() => loadConfigFile(file));
-  if (config) problems.attempt(() => refuseQuantisedConfig(config.quantisation, file));
-  return { ...NOTHING, config: config ?? null, problems: problems.all };
+  const settings = config && problems.attempt(() => settingsOf(config, file));
+  return {
+    ...NOTHING,
+    config: config ?? null,
+    settings: settings ?? null,
+    problems: problems.all,
+  };
+}
+
+function settingsOf(config: ModelConfig, file: string): HubSettings | null {
+  const { quantisation: method, quantisationConfig: raw } = config;
+  const settings = method !== null && raw !== null ? hubSettings(method, raw, file) : null;
+  if (!settings) refuseQuantisedConfig(method, file);
+  return settings;
 }
 
 /**

@@ -6,6 +6,8 @@ import { gpuFallback, startTensorFlow } from '../runtime/tensorflow.js';
 import type { ModelConfig } from './config.js';
 import type { DecoderModel } from './decoder.js';
 import { openFolder } from './folder.js';
+import { hubToLoad } from './hub/carried.js';
+import { describeHub } from './hub/describe.js';
 import { type LoadProgress, loadWeights, type WeightDtype } from './load.js';
 import { checkMemory, type MemoryPlan, planMemory, plannedWeights } from './memory-plan.js';
 import { OWN_METHOD } from './quantised.js';
@@ -13,8 +15,9 @@ import { isQuantisedDtype, quantisedCheckpoint } from './quantised-checkpoint.js
 
 export interface LoadDecoderOptions {
   /**
-   * Type of the matrices on the device; default `auto`: as the checkpoint stores them. `int8` and `int4` quantise them as
-   * they are read, on the CPU alone.
+   * Type of the matrices on the device; default `auto`: as the checkpoint stores them, quantised ones of other makers
+   * too where the kernels have their form, else in the model's dtype. `int8` and `int4` quantise them as they are read, on
+   * the CPU alone.
    */
   readonly dtype?: WeightDtype;
   /** Positions a stream may hold, prompt and answer together; default and maximum: the model's own. */
@@ -36,6 +39,11 @@ export interface LoadedDecoder extends DecoderModel {
   readonly config: ModelConfig;
   readonly warnings: readonly string[];
   readonly loadMs: number;
+  /**
+   * How the checkpoint has quantised weights, such as `GPTQ, groups of 128`; null where it has none of another maker, and
+   * where they are quantised anew.
+   */
+  readonly quantisedBy: string | null;
   dispose(): void;
 }
 
@@ -51,21 +59,24 @@ export async function loadDecoder(
   options: LoadDecoderOptions = {},
 ): Promise<LoadedDecoder> {
   const start = performance.now();
-  const { config, ...folder } = await openFolder(dir, options);
+  const { config, hub, ...folder } = await openFolder(dir, options);
   let { checkpoint, checked } = folder;
   try {
     const stored = config.quantisation === OWN_METHOD;
     if (stored) refuseChanges(dir, options);
     checkpoint = await withAdapters(checkpoint, options.adapters ?? [], { product: matrixProduct });
+    let memory = await modelMemory();
+    if (memory.place === 'device' && (await startTensorFlow()).device === 'cpu') {
+      memory = hostMemory();
+    }
     let { dtype = 'auto' } = options;
     const quantised = stored || isQuantisedDtype(dtype);
     if (isQuantisedDtype(dtype)) {
       ({ checkpoint, checked } = quantisedCheckpoint(config, checkpoint, checked, dtype));
       dtype = 'auto';
-    }
-    let memory = await modelMemory();
-    if (memory.place === 'device' && (await startTensorFlow()).device === 'cpu') {
-      memory = hostMemory();
+    } else if (hub && dtype === 'auto') {
+      const asFloats = (options.adapters ?? []).length > 0 || memory.place === 'device';
+      ({ checkpoint, checked } = hubToLoad(config, hub, { checkpoint, checked }, asFloats));
     }
     const needs = {
       weights: plannedWeights(checked, checkpoint.tensors, dtype),
@@ -87,7 +98,9 @@ export async function loadDecoder(
       ...(fallback === '' ? [] : [fallback]),
       ...new Set([...folder.warnings, ...checkpoint.warnings]),
     ];
-    return { config, weights, warnings, loadMs: performance.now() - start, dispose };
+    const anew = isQuantisedDtype(options.dtype ?? 'auto');
+    const quantisedBy = hub && !anew ? describeHub(hub) : null;
+    return { config, weights, warnings, quantisedBy, loadMs: performance.now() - start, dispose };
   } finally {
     await checkpoint.close();
   }

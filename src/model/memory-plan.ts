@@ -63,9 +63,20 @@ export function plannedWeights(
   }, 0);
 }
 
-/** Bytes of the weights on the device: matrices in `elementBytes` an element, vectors in float32. */
-export function weightBytes(config: ModelConfig, elementBytes: number): number {
-  return bytesOf(tensorsOnDevice(config), elementBytes);
+/**
+ * Bytes of the weights on the device: matrices in `elementBytes` an element, vectors in float32.
+ *
+ * @param linearBytes of an element of the linear layers; default: the same
+ */
+export function weightBytes(
+  config: ModelConfig,
+  elementBytes: number,
+  linearBytes = elementBytes,
+): number {
+  const all = tensorsOnDevice(config);
+  const linear = all.filter(({ role }) => role === 'linear');
+  const others = all.filter(({ role }) => role !== 'linear');
+  return bytesOf(linear, linearBytes) + bytesOf(others, elementBytes);
 }
 
 function bytesOf(specs: readonly TensorSpec[], elementBytes: number): number {

@@ -21,6 +21,10 @@ const FORMATS: readonly (readonly [RegExp, string])[] = [
 ];
 /** Those that several formats have. */
 const SHARED = /\.(qweight|qzeros|q_weight|weight_scale)$/;
+/** Those that are read where config.json describes them. */
+const READ = /^(GPTQ|AWQ|compressed-tensors|FP8.*|bitsandbytes in 4 bits)$/;
+const UNTOLD =
+  'put the quantization_config that describes them into config.json (older folders have it as quantize_config.json or quant_config.json), or ';
 const PACKED_DTYPE = /^(BOOL$|I|U|F8_|F6_|F4$)/;
 
 /** Whether config.json's `quantization_config` says that weights are quantised, and how; null where it does not. */
@@ -59,9 +63,10 @@ export function checkPlain(
   for (const [name, { dtype, file }] of tensors) {
     if (!isQuantised(name, dtype)) continue;
     const format = formatOf(tensors, method);
+    const told = method !== null || !READ.test(format ?? '');
     throw new SdaError(
       'unsupported',
-      `${dir} holds weights that are quantised${format === null ? '' : ` (${format})`}, such as ${name}, ${dtype}, in ${file}, where ${WEIGHT_DTYPES.join(', ')} are supported; take the unquantised checkpoint.`,
+      `${dir} holds weights that are quantised${format === null ? '' : ` (${format})`}, such as ${name}, ${dtype}, in ${file}, where ${WEIGHT_DTYPES.join(', ')} are supported; ${told ? '' : UNTOLD}take the unquantised checkpoint.`,
     );
   }
   if (method === null) return [];

@@ -6,6 +6,22 @@ import { float32Tensor, int32Tensor, toFloat32 } from './device-tensors.js';
 /** Bits of a quantised weight. */
 export type QuantisedBits = 8 | 4;
 
+/** How the numbers of a matrix become weights: see `kernels/linear/quantised.h`. */
+export interface QuantisedForm {
+  /** Type of the scales */
+  readonly scales: ScaleDtype;
+  /** `own`: as `quantise` makes them; `whole` numbers of each group; `none`: half of the range is 0 */
+  readonly zeros: ZeroPoints;
+  /** Whether columns stand in an order of their own */
+  readonly ordered: boolean;
+}
+const SCALES = ['bfloat16', 'float16', 'float32'] as const;
+const ZEROS = ['own', 'whole', 'none'] as const;
+export type ScaleDtype = (typeof SCALES)[number];
+export type ZeroPoints = (typeof ZEROS)[number];
+
+const OWN_FORM: QuantisedForm = { scales: 'bfloat16', zeros: 'own', ordered: false };
+
 /** A quantised matrix: see `kernels/linear/quantised.h`, which has the layout. */
 export interface QuantisedShape {
   readonly bits: QuantisedBits;
@@ -13,6 +29,8 @@ export interface QuantisedShape {
   readonly columns: number;
   /** Matrices of `rows / parts` rows, one below the other, that a kernel meets row by row together */
   readonly parts: number;
+  /** Absent where `quantise` made it */
+  readonly form?: QuantisedForm | undefined;
 }
 
 /** Columns that share a scale. */
@@ -24,16 +42,29 @@ export const LINE = 64;
 export const MAGIC = 'SDAQ32.1';
 
 /** Where things are in a block of 16 rows, in bytes. */
-export function blockLayout({ bits, columns }: Pick<QuantisedShape, 'bits' | 'columns'>) {
+export function blockLayout({
+  bits,
+  columns,
+  form = OWN_FORM,
+}: Pick<QuantisedShape, 'bits' | 'columns' | 'form'>) {
   const groups = Math.ceil(columns / GROUP);
-  const zeros = 2 * groups * BLOCK_ROWS;
-  const values = Math.ceil((zeros + (bits === 4 ? groups * BLOCK_ROWS : 0)) / LINE) * LINE;
+  const scaleBytes = form.scales === 'float32' ? 4 : 2;
+  const hasZeros = form.zeros === 'whole' || (form.zeros === 'own' && bits === 4);
+  const zeros = scaleBytes * groups * BLOCK_ROWS;
+  const values = linesUp(zeros + (hasZeros ? groups * BLOCK_ROWS : 0));
   const groupBytes = (BLOCK_ROWS * GROUP * bits) / 8;
-  return { groups, zeros, values, groupBytes, bytes: values + groups * groupBytes };
+  return { groups, hasZeros, zeros, values, groupBytes, bytes: values + groups * groupBytes };
 }
+
+const linesUp = (bytes: number) => Math.ceil(bytes / LINE) * LINE;
 
 /** Bytes of a quantised matrix, its header among them. */
 export function quantisedBytes(shape: QuantisedShape): number {
+  return orderAt(shape) + (shape.form?.ordered ? linesUp(4 * shape.columns) : 0);
+}
+
+/** Where the order of columns stands, in bytes: for each place of a row, the column that it has, int32. */
+export function orderAt(shape: QuantisedShape): number {
   return LINE + shape.parts * partBlocks(shape) * blockLayout(shape).bytes;
 }
 
@@ -57,6 +88,10 @@ export function writeHeader(bytes: Uint8Array, shape: QuantisedShape): void {
   view.setUint32(12, shape.parts, true);
   view.setBigUint64(16, BigInt(shape.rows), true);
   view.setBigUint64(24, BigInt(shape.columns), true);
+  const { scales, zeros, ordered } = shape.form ?? OWN_FORM;
+  view.setUint32(32, SCALES.indexOf(scales), true);
+  view.setUint32(36, ZEROS.indexOf(zeros), true);
+  view.setUint32(40, ordered ? 1 : 0, true);
 }
 
 /** What the header of a quantised matrix says; null where it is none. */
@@ -69,11 +104,15 @@ export function readHeader(bytes: Uint8Array): QuantisedShape | null {
     number,
     number,
   ];
+  const [scales, zeros, ordered] = [32, 36, 40].map((at) => view.getUint32(at, true));
+  const form = { scales: SCALES[scales!]!, zeros: ZEROS[zeros!]!, ordered: ordered === 1 };
   if ((bits !== 8 && bits !== 4) || parts < 1 || rows % parts !== 0) return null;
-  return { bits, parts, rows, columns };
+  if (!form.scales || !form.zeros || ordered! > 1) return null;
+  const own = scales === 0 && zeros === 0 && !form.ordered;
+  return { bits, parts, rows, columns, ...(!own && { form }) };
 }
 
-/** Whether every scale is a finite number that is not negative. */
+/** Whether every scale of a matrix that `quantise` made is a finite number that is not negative. */
 export function soundScales(bytes: Uint8Array, shape: QuantisedShape): boolean {
   const { groups, bytes: blockBytes } = blockLayout(shape);
   for (let block = LINE; block < bytes.byteLength; block += blockBytes) {
@@ -133,11 +172,9 @@ export function dequantise(bytes: Uint8Array): Float32Array {
   const shape = soundHeader(bytes);
   const { bits, rows, columns, parts } = shape;
   const layout = blockLayout(shape);
+  const order = orderOf(bytes, shape);
   const out = new Float32Array(rows * columns);
-  const view = new DataView(bytes.buffer, bytes.byteOffset);
   const inPart = rows / parts;
-  const scale = new Float32Array(1);
-  const scaleBits = new Uint32Array(scale.buffer);
   for (let n = 0; n < rows; n++) {
     const block =
       Math.floor(n / inPart) * partBlocks(shape) + Math.floor((n % inPart) / BLOCK_ROWS);
@@ -145,14 +182,51 @@ export function dequantise(bytes: Uint8Array): Float32Array {
     const r = (n % inPart) % BLOCK_ROWS;
     for (let k = 0; k < columns; k++) {
       const group = Math.floor(k / GROUP) * BLOCK_ROWS + r;
-      scaleBits[0] = view.getUint16(at + 2 * group, true) << 16;
       const [place, shift] = valueAt(bits, r, k);
-      const value = bytes[at + layout.values + place]!;
-      const zero = bits === 8 ? 128 : bytes[at + layout.zeros + group]! / 16;
-      out[n * columns + k] = scale[0]! * ((bits === 8 ? value : (value >> shift) & 15) - zero);
+      const byte = bytes[at + layout.values + place]!;
+      const value = bits === 8 ? byte : (byte >> shift) & 15;
+      const zero = zeroOf(shape, layout.hasZeros ? bytes[at + layout.zeros + group]! : 0);
+      const scale = scaleOf(bytes, at, group, shape.form?.scales ?? 'bfloat16');
+      out[n * columns + (order?.[k] ?? k)] = scale * (value - zero);
     }
   }
   return out;
+}
+
+/** For each place of a row, the column that it has; null where places are columns. */
+function orderOf(bytes: Uint8Array, shape: QuantisedShape): Int32Array | null {
+  if (!shape.form?.ordered) return null;
+  const at = orderAt(shape);
+  return new Int32Array(bytes.slice(at, at + 4 * shape.columns).buffer);
+}
+
+function scaleOf(bytes: Uint8Array, block: number, at: number, dtype: ScaleDtype): number {
+  const view = new DataView(bytes.buffer, bytes.byteOffset + block);
+  if (dtype === 'float32') return view.getFloat32(4 * at, true);
+  const bits = view.getUint16(2 * at, true);
+  return dtype === 'float16' ? float16Of(bits) : bfloat16Of(bits);
+}
+
+/** Zero point of a group, whose byte is `zero` where the matrix has such. */
+function zeroOf({ bits, form = OWN_FORM }: QuantisedShape, zero: number): number {
+  if (form.zeros === 'none' || (form.zeros === 'own' && bits === 8)) return bits === 8 ? 128 : 8;
+  if (form.zeros === 'own') return zero / 16;
+  return bits === 8 ? ((zero << 24) >> 24) + 128 : zero;
+}
+
+const FLOAT = new Float32Array(1);
+const FLOAT_BITS = new Uint32Array(FLOAT.buffer);
+
+function bfloat16Of(bits: number): number {
+  FLOAT_BITS[0] = bits << 16;
+  return FLOAT[0]!;
+}
+
+function float16Of(bits: number): number {
+  const exponent = (bits >> 10) & 31;
+  const fraction = bits & 1023;
+  const size = exponent === 0 ? fraction * 2 ** -24 : (1024 + fraction) * 2 ** (exponent - 25);
+  return bits & 0x8000 ? -size : size;
 }
 
 function soundHeader(bytes: Uint8Array): QuantisedShape {

@@ -14,6 +14,7 @@ await import('./template.js');
 await import('./folders.js');
 await import('./pickled.js');
 await import('./gguf.js');
+await import('./hub.js');
 
 it('that was at least 20,000 cases', ({ skip }) => {
   skip(Boolean(process.env.SDA_FUZZ_CASE), 'SDA_FUZZ_CASE asks for one case');

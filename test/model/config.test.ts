@@ -113,6 +113,7 @@ describe('defaults', () => {
       padTokenId: null,
       dtype: null,
       quantisation: null,
+      quantisationConfig: null,
     });
     expect(parse({ model_type: 'qwen3' }).headDim).toBe(128);
     expect(parse({ head_dim: null, num_key_value_heads: null })).toMatchObject({

@@ -82,10 +82,10 @@ it('a config.json alone is refused where it says that weights are quantised', as
   const dir = copyOf('tiny-llama');
   const file = join(dir, 'config.json');
   expect((await examineConfig(file)).problems).toEqual([]);
-  editJson(file, { quantization_config: { quant_method: 'gptq' } });
+  editJson(file, { quantization_config: { quant_method: 'hqq' } });
   const { config, problems } = await examineConfig(file);
-  expect(config?.quantisation).toBe('gptq');
+  expect(config?.quantisation).toBe('hqq');
   expect(problems).toMatchObject([
-    { code: 'unsupported', message: expect.stringContaining('quantised by gptq') },
+    { code: 'unsupported', message: expect.stringContaining('quantised by hqq') },
   ]);
 });

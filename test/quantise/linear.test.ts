@@ -4,17 +4,15 @@ import { embed } from '../../kernels/embed/index.js';
 import { linear } from '../../kernels/linear/index.js';
 import { quantise } from '../../kernels/quantise/index.js';
 import { hasNativeKernel, quantisedForms } from '../../src/runtime/native.js';
-import { dequantise, GROUP, quantisedBytesOf, widenWeights } from '../../src/runtime/quantised.js';
+import { dequantise, quantisedBytesOf, widenWeights } from '../../src/runtime/quantised.js';
 import { relativeError } from '../support/close.js';
+import { KERNEL_FORMS, product, rounded } from '../support/quantised.js';
 import { Random } from '../support/random.js';
 import { expectNoLeak, useTensorFlow, valuesOf } from '../support/tensorflow.js';
 
 useTensorFlow();
 
 const BITS = [8, 4] as const;
-/** Every form of the kernels; this processor may have some of them alone. */
-const FORMS = ['avx512-vnni', 'avx-vnni', 'avx512', 'avx2', 'portable'] as const;
-
 /** [M, K, N] */
 const SHAPES = [
   [1, 1, 1],
@@ -32,40 +30,7 @@ afterEach(() => {
   delete process.env.SDA_ISA;
 });
 
-/** x as the kernels take it: whole numbers of 16 bits by groups. */
-function rounded(x: Float32Array, K: number): Float64Array {
-  const out = new Float64Array(x.length);
-  for (let row = 0; row < x.length; row += K) {
-    for (let k = 0; k < K; k += GROUP) {
-      const group = x.subarray(row + k, row + Math.min(k + GROUP, K));
-      const largest = group.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-      const factor = Math.fround(32512 / largest);
-      const scale = Math.fround(largest / 32512);
-      group.forEach((value, i) => {
-        const q = value * factor; // exact
-        const below = Math.floor(q);
-        const half = q - below === 0.5;
-        out[row + k + i] = scale * (half ? below + (Math.abs(below) % 2) : Math.round(q));
-      });
-    }
-  }
-  return out;
-}
-
-/** x w^T in float64. */
-function product(x: Float64Array, w: Float32Array, [M, K, N]: readonly [number, number, number]) {
-  const out = new Float64Array(M * N);
-  for (let m = 0; m < M; m++) {
-    for (let n = 0; n < N; n++) {
-      let sum = 0;
-      for (let k = 0; k < K; k++) sum += x[m * K + k]! * w[n * K + k]!;
-      out[m * N + n] = sum;
-    }
-  }
-  return out;
-}
-
-describe.for(FORMS)('by %s', (form) => {
+describe.for(KERNEL_FORMS)('by %s', (form) => {
   beforeEach(({ skip }) => {
     skip(!hasNativeKernel('SdaLinear'), 'the native kernels are left out');
     skip(!quantisedForms().includes(form), `this processor has no ${form}`);
