@@ -29,7 +29,8 @@ interface AddedToken {
   readonly special: boolean;
   readonly single_word: false;
   readonly lstrip: false;
-  readonly rstrip: false;
+  /** Whether spaces after it go */
+  readonly rstrip: boolean;
   readonly normalized: false;
 }
 
@@ -75,7 +76,13 @@ export function ggufTokenizer(metadata: Metadata): Readonly<Record<string, unkno
   };
 }
 
+/** Added tokens of Phi-3's SentencePiece model after which spaces stay; GGUF has no word for it. Source: llama.cpp. */
+const KEEPING = ['<unk>', '<s>', '<|endoftext|>'];
+
 function readVocabulary(metadata: Metadata): Vocabulary {
+  const stripping =
+    metadata.textIf('general.architecture') === 'phi3' &&
+    metadata.text('tokenizer.ggml.model') === 'llama';
   const tokens = metadata.texts('tokenizer.ggml.tokens');
   const numbers = metadata.numbersIf('tokenizer.ggml.token_type') ?? tokens.map(() => 1);
   const kinds = tokens.map((_, id) => KINDS[numbers[id]! - 1] ?? 'normal');
@@ -84,8 +91,8 @@ function readVocabulary(metadata: Metadata): Vocabulary {
   const added = tokens.flatMap((content, id): AddedToken[] => {
     const special = kinds[id] === 'control' || kinds[id] === 'unknown';
     if (!special && kinds[id] !== 'user-defined') return [];
-    const plain = { single_word: false, lstrip: false, rstrip: false, normalized: false } as const;
-    return [{ id, content, special, ...plain }];
+    const plain = { single_word: false, lstrip: false, normalized: false } as const;
+    return [{ id, content, special, rstrip: stripping && !KEEPING.includes(content), ...plain }];
   });
   return { tokens, kinds, added };
 }
