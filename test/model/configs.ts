@@ -6,6 +6,7 @@ export const BASE = {
   intermediate_size: 96,
   num_hidden_layers: 3,
   num_attention_heads: 4,
+  num_key_value_heads: 4,
 };
 
 /** Facts of published config.json files, in the form of transformers 4, without what has no effect here. */

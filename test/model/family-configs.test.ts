@@ -62,6 +62,7 @@ describe('phi3', () => {
       intermediate_size: 8192,
       num_hidden_layers: 32,
       num_attention_heads: 32,
+      num_key_value_heads: 32,
     };
     expect(parameterCount(parse(mini))).toBe(3_821_079_552); // Phi-3-mini-4k-instruct
     const phi4 = { vocab_size: 200_064, num_attention_heads: 24, num_key_value_heads: 8 };
@@ -227,6 +228,7 @@ describe('olmo2', () => {
       intermediate_size: 11_008,
       num_hidden_layers: 32,
       num_attention_heads: 32,
+      num_key_value_heads: 32,
     });
     expect(parameterCount(config)).toBe(7_298_617_344);
   });
