@@ -284,7 +284,7 @@ describe('tokenizers', () => {
 
   it.each([
     ['another kind', { 'tokenizer.ggml.model': 'bert' }, '"bert"'],
-    ['an unknown way to cut words', { 'tokenizer.ggml.pre': 'tekken' }, '"tekken"'],
+    ['an unknown way to cut words', { 'tokenizer.ggml.pre': 'viking' }, '"viking"'],
     ['a merge of what is no token', { 'tokenizer.ggml.merges': ['a x'] }, '"a x"'],
     ['a token twice', { 'tokenizer.ggml.tokens': ['a', 'a'] }, 'a token twice'],
     ['no token for a beginning', { 'tokenizer.ggml.add_bos_token': true }, 'beginning'],

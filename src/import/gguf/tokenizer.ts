@@ -1,6 +1,7 @@
 import { SdaError } from '../../errors.js';
 import { fromSentencePiece } from '../tokenizer/from-sentencepiece.js';
 import type { PieceType } from '../tokenizer/sentencepiece.js';
+import { type WrappingToken, wrapping } from '../tokenizer/wrapping.js';
 import type { Metadata } from './metadata.js';
 import { wordCutting } from './words.js';
 
@@ -59,7 +60,7 @@ export function ggufTokenizer(metadata: Metadata): Readonly<Record<string, unkno
       padding: null,
       added_tokens: vocabulary.added,
       ...parts,
-      post_processor: bos ? beginning(vocabulary, roles.bos_token, metadata) : null,
+      post_processor: wrapping(bos ? [beginning(vocabulary, roles.bos_token, metadata)] : []),
     },
     'tokenizer_config.json': {
       add_bos_token: bos,
@@ -97,6 +98,9 @@ function readVocabulary(metadata: Metadata): Vocabulary {
   return { tokens, kinds, added };
 }
 
+/** Ways to cut words of vocabularies that come from tiktoken, where a word that is a token is not merged. */
+const WHOLE_WORDS: readonly string[] = ['llama-bpe', 'tekken'];
+
 function byteLevel(metadata: Metadata, { tokens, kinds }: Vocabulary) {
   const vocab = new Map<string, number>();
   for (const [id, token] of tokens.entries()) {
@@ -125,7 +129,7 @@ function byteLevel(metadata: Metadata, { tokens, kinds }: Vocabulary) {
       end_of_word_suffix: null,
       fuse_unk: false,
       byte_fallback: false,
-      ignore_merges: metadata.textIf('tokenizer.ggml.pre') === 'llama-bpe',
+      ignore_merges: WHOLE_WORDS.includes(metadata.textIf('tokenizer.ggml.pre') ?? ''),
       vocab: Object.fromEntries(vocab),
       merges,
     },
@@ -158,17 +162,14 @@ function specialTokens(metadata: Metadata, tokens: readonly string[]): Record<st
   return named;
 }
 
-/** Puts the beginning-of-text token before a text. */
-function beginning({ tokens }: Vocabulary, bos: string | undefined, metadata: Metadata): unknown {
-  if (bos === undefined) throw malformed(metadata, 'no token for the beginning of a text');
-  const token = { SpecialToken: { id: bos, type_id: 0 } };
-  const sequence = (id: string, type_id: number) => ({ Sequence: { id, type_id } });
-  return {
-    type: 'TemplateProcessing',
-    single: [token, sequence('A', 0)],
-    pair: [token, sequence('A', 0), { SpecialToken: { id: bos, type_id: 1 } }, sequence('B', 1)],
-    special_tokens: { [bos]: { id: bos, ids: [tokens.indexOf(bos)], tokens: [bos] } },
-  };
+/** The beginning-of-text token. */
+function beginning(
+  { tokens }: Vocabulary,
+  content: string | undefined,
+  metadata: Metadata,
+): WrappingToken {
+  if (content !== undefined) return { id: tokens.indexOf(content), content };
+  throw malformed(metadata, 'no token for the beginning of a text');
 }
 
 function malformed(metadata: Metadata, what: string): SdaError {

@@ -4,7 +4,7 @@ import type { Metadata } from './metadata.js';
 const SUFFIXES = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+";
 const REST = ' ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+';
 
-/** The pattern of tiktoken's o200k_base. */
+/** The pattern of tiktoken's o200k_base: the case of letters cuts words as well. */
 const O200K = [
   `[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?`,
   `[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?`,
@@ -14,6 +14,9 @@ const O200K = [
   '\\s+(?!\\S)',
   '\\s+',
 ].join('|');
+
+/** The pattern of Mistral's Tekken: the same, each digit one by itself, and suffixes no part of a word. */
+const TEKKEN = O200K.replaceAll("(?i:'s|'t|'re|'ve|'m|'ll|'d)?", '').replace('{1,3}', '');
 
 const bytes = (useRegex: boolean) => ({
   type: 'ByteLevel',
@@ -41,11 +44,6 @@ const THREE_DIGITS = {
   normalizer: null,
   pre_tokenizer: sequence(split('\\p{N}{1,3}'), bytes(false)),
 };
-/** GPT-4o's: the case of letters cuts as well. */
-const CASES = {
-  normalizer: null,
-  pre_tokenizer: sequence(cut(O200K), bytes(false)),
-};
 
 /**
  * tokenizer.json's normalizer and pre-tokenizer by `tokenizer.ggml.pre`. Source: the published models' files and
@@ -58,7 +56,8 @@ const WORDS: Readonly<Record<string, { normalizer: unknown; pre_tokenizer: unkno
   'llama-bpe': THREE_DIGITS,
   'smaug-bpe': THREE_DIGITS,
   dbrx: THREE_DIGITS,
-  'gpt-4o': CASES,
+  'gpt-4o': { normalizer: null, pre_tokenizer: sequence(cut(O200K), bytes(false)) },
+  tekken: { normalizer: null, pre_tokenizer: sequence(cut(TEKKEN), bytes(false)) },
   qwen2: { normalizer: NFC, pre_tokenizer: sequence(split('\\p{N}'), bytes(false)) },
   'deepseek-r1-qwen': { normalizer: null, pre_tokenizer: sequence(split('\\p{N}'), bytes(false)) },
 };
