@@ -76,7 +76,8 @@ export async function inspect(options: InspectOptions): Promise<Inspection> {
   const found = alone ? await examineConfig(dir) : await examineFolder(dir, options);
   const { config, checkpoint, checked } = found;
   await checkpoint?.close();
-  const text = alone ? null : await inspectText(dir, config);
+  // an import makes the tokenizer as well
+  const text = alone || found.foreign ? null : await inspectText(dir, config);
   const { kvBytesPerToken } = await import('../model/kv-cache.js');
   const { modelMemory } = await import('../runtime/memory.js');
   const { checkMemory, parameterCount, planMemory, plannedWeights, weightBytes } = await import(

@@ -134,11 +134,13 @@ async function writeTexts(model: Source, checkpoint: Checkpoint, to: string) {
   const stored =
     CONFIG_DTYPES[checkpoint.tensors.get('model.layers.0.mlp.down_proj.weight')!.dtype];
   const key = 'dtype' in config ? 'dtype' : 'torch_dtype';
-  const configs = { ...model.configs, 'config.json': { ...config, [key]: stored } };
   const { made, warnings } = model.tokenizer
     ? { made: model.tokenizer, warnings: [] }
     : await copyTextFiles(model.dir, to);
-  for (const [name, value] of Object.entries({ ...configs, ...made })) {
+  const { 'config.json': _, ...others } = model.configs;
+  // last: a folder without it is no model
+  const files = { ...made, ...others, 'config.json': { ...config, [key]: stored } };
+  for (const [name, value] of Object.entries(files)) {
     await writeFile(join(to, name), `${JSON.stringify(value, null, 2)}\n`);
   }
   return warnings;
