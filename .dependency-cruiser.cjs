@@ -22,7 +22,7 @@ const MAY_IMPORT = {
     '^src/(checkpoint|text|method|decode|model)/',
     '^src/generate/',
   ],
-  '^src/import/': [ERRORS, '^src/(checkpoint|text|setup|model)/'],
+  '^src/import/': [ERRORS, '^src/(checkpoint|text|setup|model)/', '^src/runtime/paths[.]ts$'],
   '^src/experiment/': [
     ERRORS,
     '^src/(runtime|setup|checkpoint|text|method|model|decode|evaluate|rules)/',

@@ -72,9 +72,17 @@ export function ggufTokenizer(metadata: Metadata): Readonly<Record<string, unkno
         chat_template: metadata.text('tokenizer.chat_template'),
       }),
       clean_up_tokenization_spaces: false,
+      ...contextOf(metadata),
       tokenizer_class: 'PreTrainedTokenizerFast',
     },
   };
+}
+
+/** The longest text that transformers takes without a warning. */
+function contextOf(metadata: Metadata): { model_max_length?: number } {
+  const architecture = metadata.textIf('general.architecture');
+  const context = metadata.numberIf(`${architecture}.context_length`);
+  return context === null ? {} : { model_max_length: context };
 }
 
 /** Added tokens of Phi-3's SentencePiece model after which spaces stay; GGUF has no word for it. Source: llama.cpp. */
