@@ -25,6 +25,12 @@ export function checkedModel(
       `${file} has a model of the type ${JSON.stringify(type)} where BPE and Unigram are supported; take a tokenizer.json with one of them.`,
     );
   }
+  if (Array.isArray(model.vocab) !== (type === 'Unigram')) {
+    throw new SdaError(
+      'bad-tokenizer',
+      `${file} has a ${type} model with the vocabulary of another type; download it again.`,
+    );
+  }
   const odd = ODD.find((key) => Boolean(model[key]));
   if (odd !== undefined) {
     throw new SdaError(

@@ -81,6 +81,15 @@ describe('what has no like of it here is refused by name', () => {
   });
 
   it.each([
+    ['BPE', [['a', 0]]],
+    ['Unigram', { a: 0 }],
+  ])('a %s model with the vocabulary %j', (type, vocab) => {
+    const model = { type, vocab, merges: [], unk_id: 0 };
+    const make = () => createTokenizer({ ...BARE, model }, { file: 'T', config: BARE_CONFIG });
+    expect(make).toThrow(`T has a ${type} model with the vocabulary of another type`);
+  });
+
+  it.each([
     ['Precompiled', { normalizer: { type: 'Precompiled', precompiled_charsmap: 'AAAA' } }],
     ['Precompiled', { normalizer: { type: 'Precompiled', precompiled_charsmap: '/////w==' } }],
     ['Precompiled', { normalizer: { type: 'Precompiled', precompiled_charsmap: null } }],

@@ -1,4 +1,5 @@
 import { SdaError } from '../../errors.js';
+import { byteLevelBpe } from '../tokenizer/bpe-model.js';
 import { fromSentencePiece } from '../tokenizer/from-sentencepiece.js';
 import type { PieceType } from '../tokenizer/sentencepiece.js';
 import { type WrappingToken, wrapping } from '../tokenizer/wrapping.js';
@@ -129,18 +130,11 @@ function byteLevel(metadata: Metadata, { tokens, kinds }: Vocabulary) {
   return {
     ...wordCutting(metadata),
     decoder: { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: true },
-    model: {
-      type: 'BPE',
-      dropout: null,
-      unk_token: null,
-      continuing_subword_prefix: null,
-      end_of_word_suffix: null,
-      fuse_unk: false,
-      byte_fallback: false,
-      ignore_merges: WHOLE_WORDS.includes(metadata.textIf('tokenizer.ggml.pre') ?? ''),
+    model: byteLevelBpe({
       vocab: Object.fromEntries(vocab),
       merges,
-    },
+      wholeWords: WHOLE_WORDS.includes(metadata.textIf('tokenizer.ggml.pre') ?? ''),
+    }),
   };
 }
 

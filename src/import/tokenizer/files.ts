@@ -29,10 +29,14 @@ export interface TokenizerFiles {
  * where a tokenizer.json could not give the same tokens; all name the file
  */
 export async function tokenizerFiles(dir: string): Promise<TokenizerFiles> {
+  const settings = await loadSettings(dir);
   const tekken = join(dir, TEKKEN_FILE);
   const text = await readTextFileIfPresent(tekken, 'bad-tokenizer');
-  if (text !== null) return fromTekken(parseJson(text, tekken, 'bad-tokenizer'), tekken);
-  const settings = await loadSettings(dir);
+  if (text !== null) {
+    const made = fromTekken(parseJson(text, tekken, 'bad-tokenizer'), tekken);
+    const config = { ...made['tokenizer_config.json'], ...settings.raw };
+    return { ...made, 'tokenizer_config.json': config };
+  }
   const kind = tokenizerClass(settings);
   const made =
     kind.vocabulary === 'tokenizer.model'

@@ -3,6 +3,7 @@ import { describeIssues } from '../../checkpoint/json-file.js';
 import { SdaError } from '../../errors.js';
 import { MAX_ID } from '../../text/limits.js';
 import { BYTE_OF_CHARACTER } from '../../text/token-decoder.js';
+import { byteLevelBpe } from './bpe-model.js';
 import type { TokenizerFiles } from './files.js';
 import { splitsOf } from './merges.js';
 import { wrapping } from './wrapping.js';
@@ -80,21 +81,14 @@ export function fromTekken(json: unknown, file: string): TokenizerFiles {
       },
       post_processor: wrapping(bos < 0 ? [] : [{ id: bos, content: ROLES.bos_token }]),
       decoder: { ...byteLevel, use_regex: true },
-      model: {
-        type: 'BPE',
-        dropout: null,
-        unk_token: null,
-        continuing_subword_prefix: null,
-        end_of_word_suffix: null,
-        fuse_unk: false,
-        byte_fallback: false,
-        ignore_merges: true, // as tiktoken: a word that is a token is that token
+      model: byteLevelBpe({
         vocab: Object.fromEntries([
           ...[...ranks].map(([text, rank]) => [text, rank + special.length] as const),
           ...special.map((content, id) => [content, id] as const),
         ]),
         merges: [...ranks.keys()].flatMap((token) => splitsOf(token, ranks)),
-      },
+        wholeWords: true,
+      }),
     },
     'tokenizer_config.json': {
       ...roles,

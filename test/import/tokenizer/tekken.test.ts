@@ -1,5 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { tokenizerFiles } from '../../../src/import/tokenizer/files.js';
+import { temporaryFolder } from '../../checkpoint/build.js';
 import { fixture, golden } from '../fixtures.js';
 import { imported } from './imported.js';
 
@@ -33,6 +35,13 @@ describe('tekken.json', () => {
     const tokenizer = await imported({ 'tekken.json': json });
     const [hi] = cases.filter(({ text }) => text === 'a');
     expect(tokenizer.encode('[INST]a[/INST]')).toEqual([1, 3, ...hi!.ids.slice(1), 4]);
+  });
+
+  it('leaves what tokenizer_config.json says, its template among it', async () => {
+    const config = '{"chat_template": "x", "add_bos_token": true}';
+    const files = { 'tekken.json': json, 'tokenizer_config.json': config };
+    const made = await tokenizerFiles(await temporaryFolder(files));
+    expect(made['tokenizer_config.json']).toMatchObject({ chat_template: 'x', bos_token: '<s>' });
   });
 
   it('of an older version has the special tokens of that', async () => {
