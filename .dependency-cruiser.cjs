@@ -22,7 +22,11 @@ const MAY_IMPORT = {
     '^src/(checkpoint|text|method|decode|model)/',
     '^src/generate/',
   ],
-  '^src/import/': [ERRORS, '^src/(checkpoint|text|setup|model)/', '^src/runtime/quantised[.]ts$'],
+  '^src/import/': [
+    ERRORS,
+    '^src/(checkpoint|text|setup|model)/',
+    '^src/runtime/(quantised|paths)[.]ts$',
+  ],
   '^src/quantise/': [ERRORS, '^src/(import|model|runtime)/'],
   '^src/experiment/': [
     ERRORS,

@@ -76,7 +76,8 @@ export async function inspect(options: InspectOptions): Promise<Inspection> {
   const found = alone ? await examineConfig(dir) : await examineFolder(dir, options);
   const { config, checkpoint, checked, hub, settings } = found;
   await checkpoint?.close();
-  const text = alone ? null : await inspectText(dir, config);
+  // an import makes the tokenizer as well
+  const text = alone || found.foreign ? null : await inspectText(dir, config);
   const { kvBytesPerToken } = await import('../model/kv-cache.js');
   const { modelMemory } = await import('../runtime/memory.js');
   const { checkMemory, parameterCount, planMemory, plannedWeights, weightBytes } = await import(
@@ -88,7 +89,8 @@ export async function inspect(options: InspectOptions): Promise<Inspection> {
   const { available, device } = await modelMemory();
   const { hubToLoad } = await import('../model/hub/carried.js');
   const { carriedBytes } = await import('../model/hub/describe.js');
-  const carried = config && loaded && hub ? hubToLoad(config, hub, loaded, device !== null) : loaded;
+  const carried =
+    config && loaded && hub ? hubToLoad(config, hub, loaded, device !== null) : loaded;
   const floatBytes = config?.dtype === 'float32' ? 4 : 2;
   const weights =
     config &&

@@ -29,7 +29,7 @@ export interface Inspection {
   readonly batch: number;
   /** Tokens that end an answer, who names them, and their texts where there is a tokenizer */
   readonly endings: readonly (Ending & { readonly token: string | null })[];
-  /** null where a config.json alone is described */
+  /** null where a config.json alone is described, or weights in another format */
   readonly text: TextReport | null;
   readonly warnings: readonly string[];
   readonly problems: readonly string[];

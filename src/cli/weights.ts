@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { fetchDefaultModel } from '../setup/weights.js';
+import { fetchDefaultModel } from '../import/default-model.js';
 import { showSetup } from './setup-progress.js';
 
 /** `sda weights`: fetches the default model. */

@@ -170,11 +170,13 @@ async function writeTexts(
   const quantisation = { quant_method: OWN_METHOD, dtype: quantise, group_size: GROUP };
   const { quantization_config: _, ...plain } = config;
   const changed = quantise ? { quantization_config: quantisation } : { [key]: stored };
-  const configs = { ...model.configs, 'config.json': { ...plain, ...changed } };
   const { made, warnings } = model.tokenizer
     ? { made: model.tokenizer, warnings: [] }
     : await copyTextFiles(model.dir, to);
-  for (const [name, value] of Object.entries({ ...configs, ...made })) {
+  const { 'config.json': __, ...others } = model.configs;
+  // last: a folder without it is no model
+  const files = { ...made, ...others, 'config.json': { ...plain, ...changed } };
+  for (const [name, value] of Object.entries(files)) {
     await writeFile(join(to, name), `${JSON.stringify(value, null, 2)}\n`);
   }
   return warnings;

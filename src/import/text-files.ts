@@ -6,7 +6,7 @@ import { tokenizerFiles } from './tokenizer/files.js';
 
 /** What a tokenizer and a chat template are made of, and the licence. */
 const COPIED =
-  /^(tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|chat_template)\.json$|^(tokenizer\.model|merges\.txt|LICEN[CS]E(\.\w+)?)$|\.jinja$/;
+  /^(tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|chat_template|tekken)\.json$|^(tokenizer\.model(\.v\d+(m\d+)?)?|merges\.txt|LICEN[CS]E(\.\w+)?)$|\.jinja$/;
 
 /**
  * Copies the files of tokenizer and chat template as they are, and says what must be written beside or over them:

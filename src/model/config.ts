@@ -160,7 +160,7 @@ export function parseConfig(json: unknown, options: ParseConfigOptions): ModelCo
   const maxPositionEmbeddings = raw.max_position_embeddings ?? family.defaultMaxPositionEmbeddings;
   const fromConfig = (rule: 'always' | 'never' | 'config', flag: boolean | null | undefined) =>
     rule === 'config' ? flag === true : rule === 'always';
-  const heads = problems.attempt(() => parseHeads(raw, family, file));
+  const heads = problems.attempt(() => parseHeads(raw, json, family, file));
   const headDim = heads?.headDim;
   const rope = problems.attempt(() =>
     parseRope(raw, { file, family, maxPositionEmbeddings, headDim }),
@@ -211,13 +211,15 @@ function parseFields(json: unknown, file: string): RawConfig {
   );
 }
 
-function parseHeads(raw: RawConfig, family: Family, file: string) {
+function parseHeads(raw: RawConfig, json: unknown, family: Family, file: string) {
   const numHeads = raw.num_attention_heads;
-  const numKeyValueHeads = raw.num_key_value_heads ?? numHeads;
+  const absent = !Object.hasOwn(json as object, 'num_key_value_heads');
+  const byDefault = absent ? family.defaultKeyValueHeads : null;
+  const numKeyValueHeads = raw.num_key_value_heads ?? byDefault ?? numHeads;
   if (numHeads % numKeyValueHeads !== 0) {
     throw new SdaError(
       'bad-config',
-      `${file} has num_key_value_heads ${numKeyValueHeads} where a divisor of num_attention_heads ${numHeads} is needed; correct it.`,
+      `${file} has ${byDefault === null ? '' : "by its model_type's default "}num_key_value_heads ${numKeyValueHeads} where a divisor of num_attention_heads ${numHeads} is needed; ${byDefault === null ? 'correct' : 'give'} it.`,
     );
   }
   const headDim = raw.head_dim ?? family.defaultHeadDim ?? raw.hidden_size / numHeads;

@@ -31,6 +31,8 @@ export interface Family {
   readonly multipliers: boolean;
   /** The window where config.json has no key `sliding_window`. */
   readonly defaultSlidingWindow: number | null;
+  /** Key-value heads where config.json has no key `num_key_value_heads`; null: as many as heads. */
+  readonly defaultKeyValueHeads: number | null;
   /** Size of a head where config.json gives none; null: hidden size / heads. */
   readonly defaultHeadDim: number | null;
   readonly defaultMaxPositionEmbeddings: number;
@@ -54,6 +56,7 @@ const LLAMA = {
   longRopeNames: [],
   multipliers: false,
   defaultSlidingWindow: null,
+  defaultKeyValueHeads: null,
   defaultHeadDim: null,
   defaultMaxPositionEmbeddings: 2048,
   defaultOriginalMaxPosition: null,
@@ -75,6 +78,7 @@ export const FAMILIES = {
     mlpBias: 'never',
     slidingWindow: 'all',
     defaultSlidingWindow: 4096,
+    defaultKeyValueHeads: 8,
     defaultMaxPositionEmbeddings: 131_072,
   },
   qwen2: {
@@ -84,6 +88,7 @@ export const FAMILIES = {
     mlpBias: 'never',
     slidingWindow: 'upper-layers',
     defaultSlidingWindow: 4096,
+    defaultKeyValueHeads: 32,
     defaultMaxPositionEmbeddings: 32_768,
   },
   qwen3: {
@@ -92,6 +97,7 @@ export const FAMILIES = {
     qkNorm: 'each-head',
     slidingWindow: 'upper-layers',
     defaultSlidingWindow: 4096,
+    defaultKeyValueHeads: 32,
     defaultHeadDim: 128,
     defaultMaxPositionEmbeddings: 32_768,
   },
@@ -112,6 +118,7 @@ export const FAMILIES = {
     ...LLAMA,
     slidingWindow: 'layers-without-rotation',
     rotatedLayers: 'config',
+    defaultKeyValueHeads: 4,
     defaultMaxPositionEmbeddings: 32_768,
     defaultRopeTheta: 2_000_000,
     defaultTieWordEmbeddings: true,

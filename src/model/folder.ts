@@ -29,6 +29,8 @@ export interface ModelFolder {
   readonly warnings: readonly string[];
   /** What keeps the model from being loaded; none where all of the above is there. */
   readonly problems: readonly SdaError[];
+  /** Whether one of the problems is that its weights are in a format that is read after an import, or not at all. */
+  readonly foreign: boolean;
 }
 
 /** A folder without problems. */
@@ -44,6 +46,7 @@ const NOTHING: ModelFolder = {
   checked: null,
   warnings: [],
   problems: [],
+  foreign: false,
 };
 
 /** Reads a folder's config and the headers of its weights and holds them against each other; finds every problem. */
@@ -51,11 +54,13 @@ export async function examineFolder(
   dir: string,
   options: ExamineOptions = {},
 ): Promise<ModelFolder> {
-  const foreign = existsSync(join(dir, 'config.json')) ? null : await folderProblem(dir);
-  if (foreign) return { ...NOTHING, problems: [foreign] };
+  const bare = !existsSync(join(dir, 'config.json'));
+  const unread = bare ? await folderProblem(dir) : null;
+  if (unread) return { ...NOTHING, problems: [unread], foreign: true };
   const problems = new Problems();
   const config = await problems.attemptAsync(() => loadConfig(dir));
   const stored = await problems.attemptAsync(() => openCheckpoint(dir));
+  const other = stored ? null : await folderProblem(dir);
   const tieMissingHead = options.tieMissingHead === true;
   const file = join(dir, 'config.json');
   const hub =
@@ -78,6 +83,7 @@ export async function examineFolder(
     checked: checked ?? null,
     warnings: [...(checkpoint?.warnings ?? []), ...(checked?.warnings ?? [])],
     problems: problems.all,
+    foreign: problems.all.some(({ message }) => message === other?.message),
   };
 }
 

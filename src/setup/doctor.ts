@@ -11,9 +11,9 @@ import { gpuFallback, packageVersion } from '../runtime/tensorflow.js';
 import { bindingPath, tfjsVersion } from './addons.js';
 import { cannotWrite } from './cache.js';
 import { probeAddon } from './compile.js';
+import { defaultModelComplete } from './default-model.js';
 import { freeBytes, nearestExisting } from './disk.js';
 import { findCompiler, findPython } from './tools.js';
-import { defaultModelComplete } from './weights.js';
 
 /** What `sda doctor` found. Sizes are bytes. */
 export interface DoctorReport {

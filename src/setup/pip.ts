@@ -71,24 +71,6 @@ export async function downloadWheels(options: DownloadOptions): Promise<string[]
   return names.sort().map((name) => join(folder, name));
 }
 
-/**
- * Installs pinned packages into a folder of their own, for use through `PYTHONPATH`.
- *
- * @throws SdaError `setup` with pip's own reason.
- */
-export async function installInto(
-  python: Python,
-  requirementsFile: string,
-  folder: string,
-): Promise<void> {
-  const result = await runProcess(
-    python.command,
-    ['-m', 'pip', 'install', ...QUIET, '--only-binary=:all:', '-r', requirementsFile, '-t', folder],
-    { env: pipEnvironment(process.env) },
-  );
-  if (result?.code !== 0) throw pipFailed(`install ${requirementsFile}`, result);
-}
-
 /** Progress of a download as text: `132.0 MB of about 273.8 MB`. */
 export function downloadProgress(bytes: number, expected: number): string {
   return bytes > expected

@@ -50,3 +50,6 @@ function runFor<T>(milliseconds: number, body: () => T): T {
 export function timeFor(characters: number): number {
   return 500 + Math.ceil(characters / 20);
 }
+
+/** Ids of tokens beyond this are a mistake: the largest vocabularies of today have a million. */
+export const MAX_ID = 2 ** 24;

@@ -1,54 +1,137 @@
 import { z } from 'zod';
 import { describeIssues } from '../checkpoint/json-file.js';
 import { SdaError } from '../errors.js';
+import { behavior } from './corrections.js';
 import { timeFor, withinTime } from './limits.js';
 import { portablePattern } from './patterns.js';
 
-const BEHAVIORS = [
-  'removed',
-  'isolated',
-  'mergedwithprevious',
-  'mergedwithnext',
-  'contiguous',
-] as const;
-/** What becomes of the text that a Split or Punctuation matches; the names are those of the Rust library. */
-type Behavior = (typeof BEHAVIORS)[number];
-
 const pattern = z.union([z.object({ String: z.string() }), z.object({ Regex: z.string() })]);
-const behavior = z.string().toLowerCase().pipe(z.enum(BEHAVIORS));
-const SCHEMAS: Readonly<Record<string, z.ZodType>> = {
-  Replace: z.object({ pattern }),
+const anything = z.looseObject({});
+const sides = z.object({ strip_left: z.boolean(), strip_right: z.boolean() });
+
+/** What each kind of step holds. Another kind is refused: the library has none, or another than the Rust library. */
+const NORMALIZERS: Readonly<Record<string, z.ZodType>> = {
+  Sequence: anything,
+  ...Object.fromEntries(
+    ['NFC', 'NFD', 'NFKC', 'NFKD', 'Lowercase', 'StripAccents', 'Nmt', 'Precompiled'].map(
+      (name) => [name, anything],
+    ),
+  ),
+  Replace: z.object({ pattern, content: z.string() }),
+  Strip: sides,
+  Prepend: z.object({ prepend: z.string() }),
+};
+const PRE_TOKENIZERS: Readonly<Record<string, z.ZodType>> = {
+  ...Object.fromEntries(
+    ['Sequence', 'ByteLevel', 'Whitespace', 'WhitespaceSplit', 'BertPreTokenizer', 'Digits'].map(
+      (name) => [name, anything],
+    ),
+  ),
+  Metaspace: z.object({ replacement: z.string().default('\u2581') }),
   Split: z.object({ pattern, behavior, invert: z.boolean().default(false) }),
   Punctuation: z.object({ behavior: behavior.optional() }),
+  CharDelimiterSplit: z.object({ delimiter: z.string() }),
+  FixedLength: z.object({ length: z.number().int().positive() }),
 };
 
 /**
- * Checks the steps of a "normalizer" or "pre_tokenizer" that the library would skip or take for others.
- * @throws SdaError `bad-tokenizer` that names the file and the step
+ * Checks a "normalizer" or "pre_tokenizer" for steps that the library would skip or take for others.
+ * @throws SdaError `bad-tokenizer` that names the file and the step; `unsupported` for another kind of step
  */
-export function checkSteps(steps: readonly unknown[], file: string): void {
-  for (const step of steps) {
-    if (typeof step !== 'object' || step === null) continue;
-    const { type, normalizers, pretokenizers } = step as Record<string, unknown>;
-    for (const inner of [normalizers, pretokenizers]) {
-      if (Array.isArray(inner)) checkSteps(inner, file);
-    }
-    const known = typeof type === 'string' && Object.hasOwn(SCHEMAS, type);
-    const parsed = known ? SCHEMAS[type]?.safeParse(step) : undefined;
-    if (!parsed || parsed.success) continue;
+export function checkSteps(steps: { normalizer: unknown; pre_tokenizer: unknown }, file: string) {
+  checkStep(steps.normalizer, NORMALIZERS, 'normalizer', file);
+  checkStep(steps.pre_tokenizer, PRE_TOKENIZERS, 'pre-tokenizer', file);
+}
+
+function checkStep(
+  step: unknown,
+  kinds: Readonly<Record<string, z.ZodType>>,
+  what: string,
+  file: string,
+): void {
+  if (step === null || step === undefined) return;
+  const { type, normalizers, pretokenizers } = Object(step) as Record<string, unknown>;
+  if (typeof type !== 'string') throw withoutType(what, file);
+  if (!Object.hasOwn(kinds, type)) {
     throw new SdaError(
-      'bad-tokenizer',
-      `${file} has a malformed ${type} (${describeIssues(parsed.error)}); download it again.`,
+      'unsupported',
+      `${file} has a ${what} of the type ${JSON.stringify(type)} where ${Object.keys(kinds).join(', ')} are supported; take a tokenizer.json without it.`,
     );
   }
+  for (const inner of [normalizers, pretokenizers]) {
+    if (Array.isArray(inner)) for (const one of inner) checkStep(one, kinds, what, file);
+  }
+  const parsed = kinds[type]!.safeParse(step);
+  if (parsed.success) return;
+  throw new SdaError(
+    'bad-tokenizer',
+    `${file} has a malformed ${type} (${describeIssues(parsed.error)}); download it again.`,
+  );
+}
+
+/** That a part of a tokenizer.json does not say what it is. */
+export function withoutType(what: string, file: string): SdaError {
+  return new SdaError('bad-tokenizer', `${file} has a ${what} without a type; download it again.`);
 }
 
 /** Characters of Punctuation: Unicode's category P, and all of ASCII that is neither letter nor digit. */
 const PUNCTUATION = '[\\p{P}$+<=>\\^`|~]';
+/** What the Rust library's Whitespace takes for letters of a word. */
+const WORD = '\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}';
+
+const splitAt = (Regex: string, how: unknown, invert = false) => ({
+  type: 'Split',
+  pattern: { Regex },
+  behavior: how,
+  invert,
+});
+const sequence = (pretokenizers: readonly unknown[]) => ({ type: 'Sequence', pretokenizers });
+const replaced = (Regex: string, content: string) => ({
+  type: 'Replace',
+  pattern: { Regex },
+  content,
+});
+
+/** Steps as others that the library does as the Rust library does; by their types. */
+const REWRITTEN: Readonly<Record<string, (step: Record<string, unknown>) => unknown>> = {
+  // which knows digits such as \u00bd and \u2167
+  Digits: (step) => splitAt(step.individual_digits === true ? '\\p{N}' : '\\p{N}+', 'Isolated'),
+  Punctuation: (step) => splitAt(PUNCTUATION, step.behavior ?? 'Isolated'),
+  Whitespace: () => splitAt(`[${WORD}]+|[^${WORD}\\s]+`, 'Removed', true),
+  WhitespaceSplit: () => splitAt('\\s', 'Removed'),
+  BertPreTokenizer: () => sequence([splitAt('\\s', 'Removed'), splitAt(PUNCTUATION, 'Isolated')]),
+  CharDelimiterSplit: ({ delimiter }) => ({
+    ...splitAt('', 'Removed'),
+    pattern: { String: delimiter },
+  }),
+  FixedLength: ({ length }) => splitAt(`[\\s\\S]{1,${length}}`, 'Isolated'),
+  Metaspace: ({ str_rep: _, ...step }) => {
+    const own = { ...step, type: 'Metaspace' };
+    const pieces = { String: step.replacement ?? '\u2581' };
+    const cut = { ...splitAt('', 'MergedWithNext'), pattern: pieces };
+    return step.split === false ? own : sequence([own, cut]);
+  },
+  Strip: ({ strip_left, strip_right }) => ({
+    type: 'Sequence',
+    normalizers: [
+      ...(strip_left === true ? [replaced('\\A\\s+', '')] : []),
+      ...(strip_right === true ? [replaced('(?<!\\s)\\s+\\z', '')] : []),
+    ],
+  }),
+  Nmt: () => ({
+    type: 'Sequence',
+    normalizers: [
+      replaced('[\\x01-\\x08\\x0B\\x0E-\\x1F\\x7F\\x8F\\x9F]', ''),
+      replaced(
+        '[\\x09\\x0A\\x0C\\x0D\\u1680\\u200B-\\u200F\\u2028\\u2029\\u2581\\uFEFF\\uFFFD]',
+        ' ',
+      ),
+    ],
+  }),
+};
 
 /**
- * Steps that JavaScript can run. Digits and Punctuation become the Split that they are in the Rust library, which
- * knows digits such as \u00bd and \u2167 and what becomes of punctuation.
+ * Steps that JavaScript can run, with the results of the Rust library.
  * @throws UnsupportedPattern
  */
 export function portableSteps(step: unknown): unknown {
@@ -58,92 +141,12 @@ export function portableSteps(step: unknown): unknown {
     const steps = node[inner];
     if (Array.isArray(steps)) node[inner] = steps.map(portableSteps);
   }
-  if (node.type === 'Digits') {
-    const Regex = node.individual_digits === true ? '\\p{N}' : '\\p{N}+';
-    return { type: 'Split', pattern: { Regex }, behavior: 'Isolated', invert: false };
-  }
-  if (node.type === 'Punctuation') {
-    const behaves = node.behavior ?? 'Isolated';
-    return { type: 'Split', pattern: { Regex: PUNCTUATION }, behavior: behaves, invert: false };
-  }
+  const { type } = node;
+  if (typeof type === 'string' && Object.hasOwn(REWRITTEN, type)) return REWRITTEN[type]!(node);
   // replaceAll takes some of what stands behind a "$" for more than text
   if (typeof node.content === 'string') node.content = node.content.replaceAll('$', () => '$$');
   const { Regex } = Object(node.pattern) as { readonly Regex?: unknown };
   if (typeof Regex !== 'string') return node;
   const rewritten = withinTime(timeFor(Regex.length), () => portablePattern(Regex));
   return { ...node, pattern: { Regex: rewritten } };
-}
-
-/** A pre-tokenizer of `@huggingface/tokenizers`; a Sequence has others inside. */
-export interface PreTokenizer {
-  (text: string, options: { readonly section_index: number }): string[];
-  readonly tokenizers?: readonly (PreTokenizer | null)[];
-  readonly config?: { readonly type?: unknown; readonly behavior?: unknown; invert?: unknown };
-  readonly pattern?: RegExp | null;
-  pre_tokenize_text(text: string): string[];
-}
-
-/** Gives every Split its behavior and `invert`; the library knows Isolated and Removed only, and only some of `invert`. */
-export function correctSplits(step: PreTokenizer | null): void {
-  if (step === null) return;
-  for (const inner of step.tokenizers ?? []) correctSplits(inner);
-  const { config, pattern: matched } = step;
-  if (config?.type !== 'Split' || !matched) return;
-  const how = behavior.parse(config.behavior);
-  const inverted = config.invert === true;
-  step.pre_tokenize_text = (text) =>
-    merged(partsOf(text, matched, inverted), how)
-      .map(({ start, end }) => text.slice(start, end))
-      .filter((piece) => piece !== '');
-}
-
-/** A part of a text that the pattern matches, or one between two of them. */
-interface Part {
-  readonly start: number;
-  readonly end: number;
-  readonly matches: boolean;
-}
-
-function partsOf(text: string, matched: RegExp, inverted: boolean): Part[] {
-  const parts: Part[] = [];
-  let end = 0;
-  for (const match of text.matchAll(matched)) {
-    const start = match.index;
-    // as the Rust library, none that is empty right after another
-    if (match[0] === '' && start === end && parts.length > 0) continue;
-    if (end < start) parts.push({ start: end, end: start, matches: inverted });
-    end = start + match[0].length;
-    parts.push({ start, end, matches: !inverted });
-  }
-  if (end < text.length) parts.push({ start: end, end: text.length, matches: inverted });
-  return parts;
-}
-
-function merged(parts: readonly Part[], how: Behavior): readonly Part[] {
-  switch (how) {
-    case 'removed':
-      return parts.filter(({ matches }) => !matches);
-    case 'isolated':
-      return parts;
-    case 'contiguous':
-      return joined(parts, (part, before) => part.matches === before.matches);
-    case 'mergedwithprevious':
-      return joined(parts, (part, before) => part.matches && !before.matches);
-    case 'mergedwithnext':
-      return joined(parts, (part, before) => !part.matches && before.matches);
-  }
-}
-
-/** The parts, those that belong to the part before them joined with it. */
-function joined(
-  parts: readonly Part[],
-  belongs: (part: Part, before: Part) => boolean,
-): readonly Part[] {
-  const result: Part[] = [];
-  for (const [i, part] of parts.entries()) {
-    const before = parts[i - 1];
-    const last = before && belongs(part, before) ? result.pop() : undefined;
-    result.push({ ...part, start: last?.start ?? part.start });
-  }
-  return result;
 }

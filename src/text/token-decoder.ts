@@ -234,7 +234,7 @@ class StripStart implements Stage {
 const encoder = new TextEncoder();
 
 /** Characters that stand for bytes, each a printable one of its own (GPT-2's table). */
-const BYTE_OF_CHARACTER: ReadonlyMap<string, number> = byteTable();
+export const BYTE_OF_CHARACTER: ReadonlyMap<string, number> = byteTable();
 
 function byteTable(): Map<string, number> {
   const table = new Map<string, number>();

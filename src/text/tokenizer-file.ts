@@ -1,10 +1,10 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { readTextFile } from '../checkpoint/json-file.js';
 import { SdaError } from '../errors.js';
 
 /** What a folder without tokenizer.json may have instead. */
-const OTHER_FORMS = ['tokenizer.model', 'vocab.json'];
+const OTHER_FORMS = /^(tokenizer\.model(\.v\d+(m\d+)?)?|vocab\.json|tekken\.json)$/;
 
 /**
  * The text of a folder's tokenizer.json.
@@ -13,10 +13,18 @@ const OTHER_FORMS = ['tokenizer.model', 'vocab.json'];
  */
 export async function readTokenizerFile(dir: string): Promise<string> {
   const file = join(dir, 'tokenizer.json');
-  const other = OTHER_FORMS.find((name) => existsSync(join(dir, name)));
+  const other = otherForm(dir);
   if (other === undefined || existsSync(file)) return readTextFile(file, 'bad-tokenizer');
   throw new SdaError(
     'unsupported',
     `${dir} has its tokenizer as ${other} where tokenizer.json is needed; run "npx sda import ${dir} --out DIR".`,
   );
+}
+
+function otherForm(dir: string): string | undefined {
+  try {
+    return readdirSync(dir).find((name) => OTHER_FORMS.test(name));
+  } catch {
+    return undefined; // none, a file, or not to be listed: reading says which
+  }
 }

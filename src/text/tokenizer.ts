@@ -1,18 +1,11 @@
 import { join } from 'node:path';
-import { Tokenizer as TokenizerPipeline } from '@huggingface/tokenizers';
 import { z } from 'zod';
 import { describeIssues, parseJson } from '../checkpoint/json-file.js';
 import { libraryMessage, SdaError } from '../errors.js';
-import {
-  allAddedTokens,
-  isInsideWord,
-  splitAtAddedTokens,
-  type TextSegment,
-} from './added-tokens.js';
-import { OutOfTime, timeFor, withinTime } from './limits.js';
-import { UnsupportedPattern } from './patterns.js';
+import { allAddedTokens, splitAtAddedTokens, type TextSegment } from './added-tokens.js';
+import { MAX_ID, OutOfTime, timeFor, withinTime } from './limits.js';
+import { createPipeline, type Pipeline } from './pipeline.js';
 import { THINKING_TAGS } from './reasoning.js';
-import { checkSteps, correctSplits, type PreTokenizer, portableSteps } from './steps.js';
 import { type TokenDecoder, tokenDecoderFactory } from './token-decoder.js';
 import {
   type AddedTokenConfig,
@@ -20,7 +13,6 @@ import {
   type TokenizerConfig,
 } from './tokenizer-config.js';
 import { readTokenizerFile } from './tokenizer-file.js';
-import { addByteFallback, type TokenModel } from './unigram.js';
 
 /** Text to token ids and back, with the results of transformers. */
 export interface Tokenizer {
@@ -67,30 +59,6 @@ export interface StreamDecoder {
   flush(): string;
 }
 
-/** Cuts added tokens out of a text; the pieces joined are the text. */
-interface Splitter {
-  split(text: string): string[];
-}
-
-/** The part of `@huggingface/tokenizers` that is used; its own types do not resolve under NodeNext. */
-interface Pipeline {
-  readonly normalizer: ((text: string) => string) | null;
-  readonly pre_tokenizer: PreTokenizer | null;
-  readonly model: TokenModel;
-  encode(
-    text: string,
-    options: { readonly add_special_tokens: boolean },
-  ): {
-    readonly ids: readonly (number | undefined)[];
-  };
-  token_to_id(token: string): number | undefined;
-  readonly splitter_unnormalized: Splitter;
-  readonly splitter_normalized: Splitter;
-}
-
-/** Ids beyond this are a mistake: the largest vocabularies of today have a million. */
-const MAX_ID = 2 ** 24;
-
 const addedTokenSchema = z.object({
   id: z.number().int().nonnegative().max(MAX_ID),
   content: z.string().min(1),
@@ -101,7 +69,7 @@ const addedTokenSchema = z.object({
   single_word: z.boolean().default(false),
 });
 const tokenizerSchema = z.looseObject({
-  model: z.looseObject({ type: z.string().optional() }),
+  model: z.looseObject({}),
   added_tokens: z.array(addedTokenSchema).default([]),
   normalizer: z.unknown().default(null),
   pre_tokenizer: z.unknown().default(null),
@@ -132,84 +100,11 @@ export function createTokenizer(
       `${file} is not a tokenizer (${describeIssues(parsed.error)}); download it again.`,
     );
   }
-  checkVocabulary(parsed.data.model.vocab, file);
-  checkSteps([parsed.data.normalizer, parsed.data.pre_tokenizer], file);
-  const addedTokens = allAddedTokens(parsed.data.added_tokens, parsed.data.model.vocab, config);
-  const newDecoder = tokenDecoderFactory(parsed.data.decoder, file);
-  let pipeline: Pipeline;
-  try {
-    const pre_tokenizer = portableSteps(parsed.data.pre_tokenizer);
-    const normalizer = portableSteps(parsed.data.normalizer);
-    pipeline = new TokenizerPipeline(
-      { ...parsed.data, normalizer, pre_tokenizer, decoder: null, added_tokens: addedTokens },
-      {},
-    ) as Pipeline;
-  } catch (error) {
-    if (error instanceof UnsupportedPattern) {
-      throw new SdaError(
-        'unsupported',
-        `${file} splits text with a regular expression that cannot be run here (${error.message}); take the tokenizer of the original model.`,
-        { cause: error },
-      );
-    }
-    throw new SdaError(
-      'bad-tokenizer',
-      `${file} cannot be used as a tokenizer (${libraryMessage(error, 'a part of it is missing or malformed')}); download it again.`,
-      { cause: error },
-    );
-  }
-  correctSplits(pipeline.pre_tokenizer);
-  if (Array.isArray(parsed.data.model.vocab)) addByteFallback(pipeline.model);
-  for (const splitter of [pipeline.splitter_unnormalized, pipeline.splitter_normalized]) {
-    keepWords(splitter, addedTokens);
-  }
+  const { model, decoder } = parsed.data;
+  const addedTokens = allAddedTokens(parsed.data.added_tokens, model.vocab, config);
+  const newDecoder = tokenDecoderFactory(decoder, file);
+  const pipeline = createPipeline(parsed.data, addedTokens, file);
   return new PipelineTokenizer(pipeline, { file, config, addedTokens, newDecoder });
-}
-
-/** Has a splitter leave tokens with `single_word` inside words alone, which `@huggingface/tokenizers` does not. */
-function keepWords(splitter: Splitter, addedTokens: readonly AddedTokenConfig[]): void {
-  const whole = new Set(
-    addedTokens.filter((token) => token.single_word).map(({ content }) => content),
-  );
-  if (whole.size === 0) return;
-  const others = new Set(addedTokens.map(({ content }) => content));
-  const split = splitter.split.bind(splitter);
-  splitter.split = (text) => {
-    const pieces: string[] = [];
-    let end = 0;
-    let isText = false;
-    for (const piece of split(text)) {
-      const start = end;
-      end += piece.length;
-      const isToken =
-        others.has(piece) && !(whole.has(piece) && isInsideWord(text, { start, end }));
-      // What is no token after all joins the text around it.
-      if (!isToken && isText) pieces.push(`${pieces.pop()}${piece}`);
-      else pieces.push(piece);
-      isText = !isToken;
-    }
-    return pieces;
-  };
-}
-
-const unigramSchema = z.array(z.tuple([z.string(), z.number()]));
-
-/** @throws SdaError for an id that is none; ids are places in the model's logits. */
-function checkVocabulary(vocab: unknown, file: string): void {
-  if (typeof vocab !== 'object' || vocab === null || Array.isArray(vocab)) {
-    if (unigramSchema.safeParse(vocab).success) return;
-    throw new SdaError(
-      'bad-tokenizer',
-      `${file} has no usable vocabulary (model.vocab is no map from tokens to ids); download it again.`,
-    );
-  }
-  for (const [token, id] of Object.entries(vocab)) {
-    if (Number.isInteger(id) && id >= 0 && id <= MAX_ID) continue;
-    throw new SdaError(
-      'bad-tokenizer',
-      `${file} gives the token ${JSON.stringify(token)} the id ${JSON.stringify(id)} where a whole number in 0..${MAX_ID} is expected; download it again.`,
-    );
-  }
 }
 
 interface Parts {

@@ -1,6 +1,10 @@
 /** The model of `@huggingface/tokenizers`: words to tokens. */
 export interface TokenModel {
   (words: readonly string[]): string[];
+  /** What calling it does */
+  _call(words: readonly string[]): string[];
+  /** Whether unknown characters beside each other are one token */
+  readonly fuse_unk?: boolean;
   readonly config: { readonly byte_fallback?: unknown };
   readonly vocab: readonly (string | undefined)[];
   readonly tokens_to_ids: ReadonlyMap<string, number>;

@@ -107,7 +107,9 @@ describe('merged weights', () => {
     );
     expect(one!.equals(other!)).toBe(true);
     const loading = loadModel(BASE, { adapters: [{ dir: lora('pickled') }] });
-    await expect(loading).rejects.toThrow(`sda import BASE --adapter ${lora('pickled')} --out DIR`);
+    const advice = `sda import BASE --adapter ${lora('pickled')} --out DIR`;
+    await expect(loading).rejects.toThrow(advice);
+    await expect(adapterFingerprint({ dir: lora('pickled') })).rejects.toThrow(advice);
   });
 
   it('several with weights add up, and are rounded once', async () => {

@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { fixture } from '../import/fixtures.js';
 import { checkpointDir } from '../support/checkpoints.js';
 import { sda, sdaJson } from '../support/cli.js';
 import { copyOf, editJson } from '../support/folders.js';
@@ -88,6 +89,36 @@ describe('sda inspect DIR', () => {
     expect(stdout).toMatch(
       /chat template +tokenizer_config\.json, takes a system turn, writes the beginning-of-text token\n/,
     );
+  });
+
+  it("lists the tokenizer's own end of a turn among the tokens that end an answer, and warns of it", async () => {
+    const dir = copyOf('tiny-llama');
+    addTokenizer(dir, TINY_TEMPLATE);
+    editJson(join(dir, 'tokenizer_config.json'), { eos_token: '<|user|>' });
+    expect(await sdaJson(['inspect', dir])).toMatchObject({
+      end_of_text: [
+        { id: 2, token: '</s>', from: ['generation_config.json', 'config.json'] },
+        { id: 3, token: '<|user|>', from: ['tokenizer'] },
+      ],
+      warnings: [`Answers end at <|user|> (3) as well, which only the tokenizer of ${dir} names.`],
+    });
+    expect((await sda(['inspect', dir])).stdout).toMatch(
+      /end of text .*3 <\|user\|> \(tokenizer\)$/m,
+    );
+  });
+
+  it.each([
+    ['a folder of .bin', ['vicuna']],
+    ['a GGUF file', ['gguf', 'llama.gguf']],
+    ["Mistral's own", ['mistral']],
+  ])('names the import for %s, and no other problem', async (_, names) => {
+    const dir = fixture(...names);
+    const { code, stdout, stderr } = await sda(['inspect', dir]);
+    expect([code, stderr]).toEqual([1, '']);
+    expect(stdout.match(/^(problem|warning):.*$/gm)).toEqual([
+      expect.stringContaining(`run "npx sda import ${dir} --out DIR".`),
+    ]);
+    expect(stdout).not.toMatch(/tokenizer|template/);
   });
 
   it('plans for the context that is asked for, and counts a vector in float32', async () => {

@@ -4,10 +4,13 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { BLOCK_TYPES, dequantise } from '../../src/import/gguf/blocks.js';
 import { openGguf } from '../../src/import/gguf/checkpoint.js';
-import { ggufConfigs, shortestFloat } from '../../src/import/gguf/config.js';
+import { ggufConfigs } from '../../src/import/gguf/config.js';
+import { shortestFloat } from '../../src/import/gguf/decimals.js';
 import { type MetadataValue, readGgufHeader } from '../../src/import/gguf/header.js';
 import { Metadata } from '../../src/import/gguf/metadata.js';
 import { ggufTokenizer } from '../../src/import/gguf/tokenizer.js';
+import { importModel } from '../../src/import/import.js';
+import { loadTokenizer } from '../../src/text/tokenizer.js';
 import { temporaryFolder } from '../support/folders.js';
 import { fixture, golden } from './fixtures.js';
 
@@ -44,7 +47,7 @@ const FACTS = {
   hasHead: true,
   attentionBias: false,
   mlpBias: false,
-  ropeFactors: null,
+  ropeFactors: { llama3: null, short: null, long: null },
 };
 
 const configsOf = (changes: Record<string, MetadataValue | undefined> = {}, facts = {}) => {
@@ -99,7 +102,8 @@ describe('config.json', () => {
     // Llama-3.2-1B's, from `_compute_llama3_parameters` of transformers: head_dim 64, theta 500,000, factor 32
     const factors = golden<number[]>('gguf', 'llama3-factors.json');
     const heads = { 'llama.attention.key_length': 64, 'llama.attention.value_length': 64 };
-    const of = (ropeFactors: Float32Array) => configsOf(heads, { ropeFactors }).config.rope_scaling;
+    const of = (llama3: Float32Array) =>
+      configsOf(heads, { ropeFactors: { ...FACTS.ropeFactors, llama3 } }).config.rope_scaling;
     expect(of(Float32Array.from(factors))).toEqual({
       rope_type: 'llama3',
       factor: 32,
@@ -116,11 +120,61 @@ describe('config.json', () => {
     ['experts', { 'llama.expert_count': 8 }, '8 experts'],
     ['a sliding window', { 'llama.attention.sliding_window': 32 }, 'last 32 of its 128'],
     ['heads that are rotated in part', { 'llama.rope.dimension_count': 8 }, '8 rotated'],
+    ["Granite's multipliers", { 'llama.residual_scale': 0.5 }, 'llama.residual_scale'],
+    ['a cap on logits', { 'llama.final_logit_softcapping': 30 }, 'final_logit_softcapping'],
     ['no number of heads', { 'llama.attention.head_count': undefined }, 'head_count'],
     ['a text for a number', { 'llama.block_count': 'two' }, 'block_count'],
   ])('refuses %s by name', (_, changes, message) => {
     expect(() => configsOf(changes)).toThrow(message);
     expect(() => configsOf(changes)).toThrow('M.gguf');
+  });
+
+  /** The same metadata of another architecture. */
+  const as = (name: string, changes: Record<string, MetadataValue | undefined> = {}) => {
+    const renamed = Object.entries(METADATA).flatMap(([key, value]) => [
+      [key, key.startsWith('llama.') ? undefined : value] as const,
+      [key.replace(/^llama/, name), value] as const,
+    ]);
+    return { ...Object.fromEntries(renamed), 'general.architecture': name, ...changes };
+  };
+  const GRANITE = {
+    'granite.attention.scale': Math.fround(0.015625),
+    'granite.embedding_scale': 12,
+    'granite.residual_scale': Math.fround(0.22),
+    'granite.logit_scale': 8,
+  };
+  const PHI3 = { 'phi3.attention.sliding_window': 0 };
+
+  it("has a family's own keys", () => {
+    expect(configsOf(as('granite', GRANITE)).config).toMatchObject({
+      model_type: 'granite',
+      attention_multiplier: 0.015625,
+      embedding_multiplier: 12,
+      residual_multiplier: 0.22,
+      logits_scaling: 8,
+    });
+    expect(configsOf(as('smollm3')).config).toMatchObject({ no_rope_layer_interval: 4 });
+    expect(configsOf(as('phi3', PHI3)).config).toMatchObject({
+      sliding_window: null,
+      rope_scaling: null,
+    });
+    const partly = { ...PHI3, 'phi3.rope.dimension_count': 12 };
+    expect(configsOf(as('phi3', partly)).config).toMatchObject({ partial_rotary_factor: 0.75 });
+  });
+
+  it.each([
+    ['granite', { ...GRANITE, 'granite.residual_scale': undefined }, 'lacks the metadata key'],
+    ['granite', { ...GRANITE, 'granite.rope.scaling.finetuned': false }, 'rotates no queries'],
+    ['phi3', {}, 'phi3.attention.sliding_window'],
+    ['olmo2', { 'olmo2.attention.sliding_window': 32 }, 'last 32 of its 128'],
+  ])('%s is refused with %j', (name, changes, message) => {
+    expect(() => configsOf(as(name, changes))).toThrow(message);
+  });
+
+  it('needs both factors of LongRoPE', () => {
+    const short = Float32Array.of(1, 2, 3, 4, 5, 6, 7, 8);
+    const ropeFactors = { ...FACTS.ropeFactors, short };
+    expect(() => configsOf(as('phi3', PHI3), { ropeFactors })).toThrow('where both are needed');
   });
 
   it('the shortest decimals', () => {
@@ -218,9 +272,19 @@ describe('tokenizers', () => {
     expect(config).toMatchObject({ eos_token: '<end>' });
   });
 
+  it('spaces after the added tokens of Phi-3 go, as in its published tokenizer.json', async () => {
+    const out = join(temporaryFolder(), 'phi3');
+    await importModel(fixture('gguf', 'phi3.gguf'), out);
+    const tokenizer = await loadTokenizer(out);
+    const [end, user, endOfText, space, word] = [2, 3, 4, 5, 10];
+    expect(tokenizer.encode('<|user|>  ab')).toEqual([user, word]);
+    expect(tokenizer.encode('</s> ab')).toEqual([end, word]);
+    expect(tokenizer.encode('<|endoftext|> ab')).toEqual([endOfText, space, word]);
+  });
+
   it.each([
     ['another kind', { 'tokenizer.ggml.model': 'bert' }, '"bert"'],
-    ['an unknown way to cut words', { 'tokenizer.ggml.pre': 'tekken' }, '"tekken"'],
+    ['an unknown way to cut words', { 'tokenizer.ggml.pre': 'viking' }, '"viking"'],
     ['a merge of what is no token', { 'tokenizer.ggml.merges': ['a x'] }, '"a x"'],
     ['a token twice', { 'tokenizer.ggml.tokens': ['a', 'a'] }, 'a token twice'],
     ['no token for a beginning', { 'tokenizer.ggml.add_bos_token': true }, 'beginning'],

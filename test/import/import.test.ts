@@ -10,8 +10,9 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { openCheckpoint } from '../../src/checkpoint/checkpoint.js';
 import { importModel } from '../../src/import/import.js';
+import { loadConfig } from '../../src/model/config.js';
 import { loadTokenizer } from '../../src/text/tokenizer.js';
-import { checkpointDir } from '../support/checkpoints.js';
+import { checkpointDir, golden as checkpointGolden } from '../support/checkpoints.js';
 import { sda } from '../support/cli.js';
 import { copyOf, editJson, temporaryFolder } from '../support/folders.js';
 import { useTensorFlow } from '../support/tensorflow.js';
@@ -117,11 +118,27 @@ describe('GGUF', () => {
     ['llama', 'llama.gguf'],
     ['qwen2', 'qwen2-00001-of-00003.gguf'],
     ['qwen3', 'qwen3.gguf'],
+    ['smollm3', 'smollm3.gguf'],
   ])('%s gives the logits of transformers', async (name, file) => {
     const out = join(temporaryFolder(), name);
     await importModel(fixture('gguf', file), out, { dtype: 'F32' });
     await expectLogits(out, expected.ids!, expected[name]!);
   });
+
+  it.each(['phi3', 'granite', 'olmo2'] as const)(
+    '%s is the folder that the file was made of: tensors, config and logits',
+    async (name) => {
+      const original = checkpointDir(`tiny-${name}`);
+      const out = join(temporaryFolder(), name);
+      await importModel(fixture('gguf', `${name}.gguf`), out, { dtype: 'BF16' });
+      expect(await tensorsOf(out)).toEqual(await tensorsOf(original));
+      const tokenizer = { endings: [], bosTokenId: null, padTokenId: null };
+      const found = { ...(await loadConfig(out)), ...tokenizer };
+      expect(found).toEqual({ ...(await loadConfig(original)), ...tokenizer });
+      const { prompt, ids, logits } = checkpointGolden(`tiny-${name}`).greedy;
+      await expectLogits(out, [...prompt, ...ids], logits.at(-1)!);
+    },
+  );
 
   it('is rounded once to bfloat16 unless something else is asked for', async () => {
     const dir = temporaryFolder();

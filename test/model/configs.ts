@@ -6,6 +6,7 @@ export const BASE = {
   intermediate_size: 96,
   num_hidden_layers: 3,
   num_attention_heads: 4,
+  num_key_value_heads: 4,
 };
 
 /** Facts of published config.json files, in the form of transformers 4, without what has no effect here. */
@@ -123,3 +124,75 @@ export const PUBLISHED = {
     vocab_size: 151936,
   },
 };
+
+/** Sizes in published config.json files of other families, and the number of parameters that is published with them. */
+export const OTHER_FAMILIES = {
+  'Phi-3-mini-4k-instruct': {
+    parameters: 3_821_079_552,
+    config: {
+      model_type: 'phi3',
+      vocab_size: 32_064,
+      hidden_size: 3072,
+      intermediate_size: 8192,
+      num_hidden_layers: 32,
+      num_attention_heads: 32,
+      num_key_value_heads: 32,
+      max_position_embeddings: 4096,
+    },
+  },
+  'Phi-4-mini-instruct': {
+    parameters: 3_836_021_760,
+    config: {
+      model_type: 'phi3',
+      vocab_size: 200_064,
+      hidden_size: 3072,
+      intermediate_size: 8192,
+      num_hidden_layers: 32,
+      num_attention_heads: 24,
+      num_key_value_heads: 8,
+      max_position_embeddings: 131_072,
+      partial_rotary_factor: 0.75,
+      tie_word_embeddings: true,
+    },
+  },
+  'SmolLM3-3B': {
+    parameters: 3_075_098_624,
+    config: {
+      model_type: 'smollm3',
+      vocab_size: 128_256,
+      hidden_size: 2048,
+      intermediate_size: 11_008,
+      num_hidden_layers: 36,
+      num_attention_heads: 16,
+      num_key_value_heads: 4,
+      max_position_embeddings: 65_536,
+    },
+  },
+  'granite-3.1-2b-instruct': {
+    parameters: 2_533_531_648,
+    config: {
+      model_type: 'granite',
+      vocab_size: 49_155,
+      hidden_size: 2048,
+      intermediate_size: 8192,
+      num_hidden_layers: 40,
+      num_attention_heads: 32,
+      num_key_value_heads: 8,
+      max_position_embeddings: 131_072,
+      tie_word_embeddings: true,
+    },
+  },
+  'OLMo-2-1124-7B': {
+    parameters: 7_298_617_344,
+    config: {
+      model_type: 'olmo2',
+      vocab_size: 100_352,
+      hidden_size: 4096,
+      intermediate_size: 11_008,
+      num_hidden_layers: 32,
+      num_attention_heads: 32,
+      num_key_value_heads: 32,
+      max_position_embeddings: 4096,
+    },
+  },
+} as const;

@@ -3,7 +3,12 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseJson } from '../../src/checkpoint/json-file.js';
-import { loadConfig, loadConfigFile, type ModelConfig } from '../../src/model/config.js';
+import {
+  loadConfig,
+  loadConfigFile,
+  type ModelConfig,
+  parseConfig,
+} from '../../src/model/config.js';
 import { kvBytesPerToken } from '../../src/model/kv-cache.js';
 import { type LoadedDecoder, loadDecoder } from '../../src/model/load-model.js';
 import { parameterCount, planMemory, weightBytes } from '../../src/model/memory-plan.js';
@@ -12,6 +17,7 @@ import type { Golden } from '../support/checkpoints.js';
 import { expectSteps, stepsAlone } from '../support/steps.js';
 import { expectNoLeak, useTensorFlow } from '../support/tensorflow.js';
 import { TOLERANCE } from '../support/tolerances.js';
+import { OTHER_FAMILIES } from './configs.js';
 
 useTensorFlow();
 
@@ -123,6 +129,9 @@ it('weights/MODELS.md says what the configs say (vitest -u writes it)', async ()
   const rows = await Promise.all(
     PAPER.map(async (name) => `| ${row(name, await configOf(name))} |`),
   );
+  const others = Object.entries(OTHER_FAMILIES).map(
+    ([name, { config }]) => `| ${row(name, parseConfig(config, { file: name }))} |`,
+  );
   const head = [
     'model',
     'parameters, billions',
@@ -141,6 +150,12 @@ keeps this file and the code the same. \`npx sda inspect --config FILE\` gives t
 | ${head.map(() => '---').join(' | ')} |
 ${rows.join('\n')}
 
+And one or two of each other family, by the sizes in their config.json (\`test/model/configs.ts\`):
+
+| ${head.join(' | ')} |
+| ${head.map(() => '---').join(' | ')} |
+${others.join('\n')}
+
 Weights count every matrix once, in 2 bytes. Keys and values are kept in float32, for both streams. Memory is weights,
 keys and values of both streams at ${CONTEXT} tokens, and an estimate of what a prefill and TensorFlow itself take.
 "ms" is about the least time of a token: weight bytes over the bandwidth at which the machine reads memory (a laptop or
@@ -150,9 +165,9 @@ SDA reads the weights once for both streams, two separate passes read them twice
 
 "Fits into" is the smallest of the usual memory sizes that is large enough, if nothing else takes any of it.
 
-None of these has been run here at full size. Each architecture was run shrunken, with random weights, the same tensor
-names and the same proportions (Vicuna is the architecture of Llama 2), and has the logits of transformers
-(\`test/model/published-models.test.ts\`).
+None of these has been run here at full size. Each architecture of the paper was run shrunken, with random weights, the
+same tensor names and the same proportions (Vicuna is the architecture of Llama 2), and has the logits of transformers
+(\`test/model/published-models.test.ts\`); each other family as a tiny checkpoint (\`test/model/decoder.test.ts\`).
 `;
   await expect(text).toMatchFileSnapshot(join(packageRoot(), 'weights', 'MODELS.md'));
 });

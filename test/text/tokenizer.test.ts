@@ -209,7 +209,8 @@ describe('tokenizers that cannot be used', () => {
     ['no model', {}, 'bad-tokenizer'],
     ['a negative id', { model: { type: 'BPE', vocab: { a: -1 }, merges: [] } }, 'bad-tokenizer'],
     ['half an id', { model: { type: 'BPE', vocab: { a: 0.5 }, merges: [] } }, 'bad-tokenizer'],
-    ['an unknown normalizer', { ...bpe, normalizer: { type: 'X' } }, 'bad-tokenizer'],
+    ['an unknown normalizer', { ...bpe, normalizer: { type: 'X' } }, 'unsupported'],
+    ['a normalizer without a type', { ...bpe, normalizer: {} }, 'bad-tokenizer'],
     [
       'a step without its pattern, which would change nothing',
       {
@@ -255,7 +256,12 @@ describe('tokenizers that cannot be used', () => {
       { Sequence: { id: 'A', type_id: 0 } },
     ];
     const post_processor = { type: 'TemplateProcessing', single, pair: single };
-    const incomplete = await load({ ...bpe, post_processor });
+    await expect(load({ ...bpe, post_processor })).rejects.toThrow('special_tokens: is missing');
+    const special_tokens = { '<s>': { id: '<s>', ids: [7], tokens: ['<s>'] } };
+    const incomplete = await load({
+      ...bpe,
+      post_processor: { ...post_processor, special_tokens },
+    });
     expect(() => incomplete.encode('a')).toThrow('no token for a part of the text');
   });
 });

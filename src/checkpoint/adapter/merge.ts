@@ -69,7 +69,7 @@ export async function withAdapters(
  */
 export async function adapterFingerprint({ dir, weight = 1 }: AdapterSource): Promise<string> {
   const config = await readAdapterConfig(dir);
-  const weights = await openSafetensors(join(dir, WEIGHTS));
+  const weights = await openWeights(dir);
   const hash = createHash('sha256').update(JSON.stringify(weight));
   try {
     for (const name of [...weights.tensors.keys()].sort()) {
@@ -88,17 +88,7 @@ async function openAdapter(
   base: Checkpoint,
   { openPickled }: MergeOptions,
 ): Promise<OpenAdapter> {
-  const pickled = !existsSync(join(dir, WEIGHTS)) && existsSync(join(dir, PICKLED_WEIGHTS));
-  if (pickled && !openPickled) {
-    throw new SdaError(
-      'unsupported',
-      `The adapter ${dir} has its weights as ${PICKLED_WEIGHTS} where ${WEIGHTS} is read; merge it with "sda import BASE --adapter ${dir} --out DIR".`,
-    );
-  }
-  const weights =
-    pickled && openPickled
-      ? await openPickled(join(dir, PICKLED_WEIGHTS))
-      : await openSafetensors(join(dir, WEIGHTS));
+  const weights = await openWeights(dir, openPickled);
   try {
     const changes = changesOf(weights, config, base.tensors);
     checkWeight(weight, changes, dir);
@@ -108,6 +98,22 @@ async function openAdapter(
     await weights.close();
     throw error;
   }
+}
+
+async function openWeights(
+  dir: string,
+  openPickled?: (file: string) => Promise<Checkpoint>,
+): Promise<Checkpoint> {
+  const [plain, pickled] = [WEIGHTS, PICKLED_WEIGHTS].map((name) => join(dir, name)) as [
+    string,
+    string,
+  ];
+  if (existsSync(plain) || !existsSync(pickled)) return openSafetensors(plain);
+  if (openPickled) return openPickled(pickled);
+  throw new SdaError(
+    'unsupported',
+    `The adapter ${dir} has its weights as ${PICKLED_WEIGHTS} where ${WEIGHTS} is read; merge it with "sda import BASE --adapter ${dir} --out DIR".`,
+  );
 }
 
 function checkWeight(weight: number, changes: ReadonlyMap<string, Change>, dir: string): void {

@@ -7,9 +7,11 @@ import { openFile } from '../../checkpoint/open-file.js';
 import { readFully } from '../../checkpoint/safetensors.js';
 import { widen } from '../../checkpoint/widen.js';
 import { SdaError } from '../../errors.js';
+import type { ModuleNames } from '../module-names.js';
 import { halvesFromPairs } from '../rotation-order.js';
+import { architecture, architectureOf } from './architectures.js';
 import { dequantise } from './blocks.js';
-import { architectureOf, ggufConfigs } from './config.js';
+import { ggufConfigs } from './config.js';
 import { type GgufHeader, readGgufHeader } from './header.js';
 import { Metadata } from './metadata.js';
 import { splitFiles } from './split.js';
@@ -59,8 +61,7 @@ async function describe(
   handles: ReadonlyMap<string, FileHandle>,
 ): Promise<GgufModel> {
   const { file } = metadata;
-  const architecture = architectureOf(metadata);
-  const factors = stored.get(ROPE_FACTORS);
+  const { modules, pairedRows } = architecture(architectureOf(metadata));
   const embedding = stored.get('token_embd.weight');
   if (!embedding) {
     throw new SdaError('bad-file', `${file} has no token_embd.weight; give the file of a model.`);
@@ -70,25 +71,30 @@ async function describe(
     hasHead: stored.has('output.weight'),
     attentionBias: stored.has('blk.0.attn_q.bias'),
     mlpBias: stored.has('blk.0.ffn_up.bias'),
-    ropeFactors: factors ? await readFloats(factors, handles.get(factors.file)!) : null,
+    ropeFactors: {
+      llama3: await factorsOf('llama3', stored, handles),
+      short: await factorsOf('short', stored, handles),
+      long: await factorsOf('long', stored, handles),
+    },
   });
-  const paired =
-    architecture === 'llama'
-      ? { q_proj: config.num_attention_heads, k_proj: config.num_key_value_heads }
-      : {};
-  const checkpoint = new GgufCheckpoint(dirname(file), named(stored, file), paired, handles);
+  const paired = pairedRows
+    ? { q_proj: config.num_attention_heads, k_proj: config.num_key_value_heads }
+    : {};
+  const tensors = named(stored, modules, file);
+  const checkpoint = new GgufCheckpoint(dirname(file), tensors, paired, handles);
   const quantised = [...stored.values()].some(({ type }) => type.quantised);
   return { checkpoint, config, generationConfig, metadata, quantised };
 }
 
 /** By transformers' names. */
-function named(stored: ReadonlyMap<string, StoredTensor>, file: string) {
+function named(stored: ReadonlyMap<string, StoredTensor>, modules: ModuleNames, file: string) {
+  const settings: readonly string[] = Object.values(ROPE_FACTORS);
   const tensors = new Map<string, StoredTensor>();
   const other: string[] = [];
   for (const [name, tensor] of stored) {
-    const known = transformersName(name);
+    const known = transformersName(name, modules);
     if (known !== null) tensors.set(known, tensor);
-    else if (name !== ROPE_FACTORS) other.push(name);
+    else if (!settings.includes(name)) other.push(name);
   }
   if (other.length === 0) return tensors;
   throw new SdaError(
@@ -153,7 +159,14 @@ function finite(values: Float32Array, name: string, file: string): Uint8Array {
   return new Uint8Array(values.buffer);
 }
 
-async function readFloats(tensor: StoredTensor, handle: FileHandle): Promise<Float32Array> {
+async function factorsOf(
+  kind: keyof typeof ROPE_FACTORS,
+  stored: ReadonlyMap<string, StoredTensor>,
+  handles: ReadonlyMap<string, FileHandle>,
+): Promise<Float32Array | null> {
+  const tensor = stored.get(ROPE_FACTORS[kind]);
+  if (!tensor) return null;
+  const handle = handles.get(tensor.file)!;
   const bytes = new Uint8Array(tensor.byteLength);
   await readFully(handle, bytes, tensor.offset, tensor.file);
   if (tensor.type.quantised) return dequantise(bytes, tensor.type);

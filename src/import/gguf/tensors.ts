@@ -4,35 +4,17 @@ import { type ModuleNames, transformersModule } from '../module-names.js';
 import { BLOCK_TYPES, type BlockType, OTHER_TYPES } from './blocks.js';
 import type { GgufHeader, GgufTensor } from './header.js';
 
-/** llama.cpp's names. */
-const MODULES: ModuleNames = {
-  whole: {
-    token_embd: 'model.embed_tokens',
-    output_norm: 'model.norm',
-    output: 'lm_head',
-  },
-  inLayer: {
-    attn_norm: 'input_layernorm',
-    attn_q: 'self_attn.q_proj',
-    attn_k: 'self_attn.k_proj',
-    attn_v: 'self_attn.v_proj',
-    attn_q_norm: 'self_attn.q_norm',
-    attn_k_norm: 'self_attn.k_norm',
-    attn_output: 'self_attn.o_proj',
-    ffn_norm: 'post_attention_layernorm',
-    ffn_gate: 'mlp.gate_proj',
-    ffn_up: 'mlp.up_proj',
-    ffn_down: 'mlp.down_proj',
-  },
-};
+/** Tensors that divide the frequencies of rotary embeddings, which are settings in transformers. */
+export const ROPE_FACTORS = {
+  llama3: 'rope_freqs.weight',
+  short: 'rope_factors_short.weight',
+  long: 'rope_factors_long.weight',
+} as const;
 
-/** Llama 3's divisors of frequencies, which are settings in transformers. */
-export const ROPE_FACTORS = 'rope_freqs.weight';
-
-/** transformers' name of a tensor, null where it has no place in a decoder. */
-export function transformersName(name: string): string | null {
+/** transformers' name of a tensor, null where it has no place in a decoder with these modules. */
+export function transformersName(name: string, modules: ModuleNames): string | null {
   const [, layer, module, kind] = /^(?:blk\.(\d+)\.)?(\w+)\.(weight|bias)$/.exec(name) ?? [];
-  const known = module === undefined ? null : transformersModule(MODULES, layer, module);
+  const known = module === undefined ? null : transformersModule(modules, layer, module);
   return known && `${known}.${kind}`;
 }
 

@@ -1,6 +1,8 @@
 import { SdaError } from '../../errors.js';
+import { byteLevelBpe } from '../tokenizer/bpe-model.js';
 import { fromSentencePiece } from '../tokenizer/from-sentencepiece.js';
 import type { PieceType } from '../tokenizer/sentencepiece.js';
+import { type WrappingToken, wrapping } from '../tokenizer/wrapping.js';
 import type { Metadata } from './metadata.js';
 import { wordCutting } from './words.js';
 
@@ -29,7 +31,8 @@ interface AddedToken {
   readonly special: boolean;
   readonly single_word: false;
   readonly lstrip: false;
-  readonly rstrip: false;
+  /** Whether spaces after it go */
+  readonly rstrip: boolean;
   readonly normalized: false;
 }
 
@@ -58,7 +61,7 @@ export function ggufTokenizer(metadata: Metadata): Readonly<Record<string, unkno
       padding: null,
       added_tokens: vocabulary.added,
       ...parts,
-      post_processor: bos ? beginning(vocabulary, roles.bos_token, metadata) : null,
+      post_processor: wrapping(bos ? [beginning(vocabulary, roles.bos_token, metadata)] : []),
     },
     'tokenizer_config.json': {
       add_bos_token: bos,
@@ -70,12 +73,26 @@ export function ggufTokenizer(metadata: Metadata): Readonly<Record<string, unkno
         chat_template: metadata.text('tokenizer.chat_template'),
       }),
       clean_up_tokenization_spaces: false,
+      ...contextOf(metadata),
       tokenizer_class: 'PreTrainedTokenizerFast',
     },
   };
 }
 
+/** The longest text that transformers takes without a warning. */
+function contextOf(metadata: Metadata): { model_max_length?: number } {
+  const architecture = metadata.textIf('general.architecture');
+  const context = metadata.numberIf(`${architecture}.context_length`);
+  return context === null ? {} : { model_max_length: context };
+}
+
+/** Added tokens of Phi-3's SentencePiece model after which spaces stay; GGUF has no word for it. Source: llama.cpp. */
+const KEEPING = ['<unk>', '<s>', '<|endoftext|>'];
+
 function readVocabulary(metadata: Metadata): Vocabulary {
+  const stripping =
+    metadata.textIf('general.architecture') === 'phi3' &&
+    metadata.text('tokenizer.ggml.model') === 'llama';
   const tokens = metadata.texts('tokenizer.ggml.tokens');
   const numbers = metadata.numbersIf('tokenizer.ggml.token_type') ?? tokens.map(() => 1);
   const kinds = tokens.map((_, id) => KINDS[numbers[id]! - 1] ?? 'normal');
@@ -84,11 +101,14 @@ function readVocabulary(metadata: Metadata): Vocabulary {
   const added = tokens.flatMap((content, id): AddedToken[] => {
     const special = kinds[id] === 'control' || kinds[id] === 'unknown';
     if (!special && kinds[id] !== 'user-defined') return [];
-    const plain = { single_word: false, lstrip: false, rstrip: false, normalized: false } as const;
-    return [{ id, content, special, ...plain }];
+    const plain = { single_word: false, lstrip: false, normalized: false } as const;
+    return [{ id, content, special, rstrip: stripping && !KEEPING.includes(content), ...plain }];
   });
   return { tokens, kinds, added };
 }
+
+/** Ways to cut words of vocabularies that come from tiktoken, where a word that is a token is not merged. */
+const WHOLE_WORDS: readonly string[] = ['llama-bpe', 'tekken'];
 
 function byteLevel(metadata: Metadata, { tokens, kinds }: Vocabulary) {
   const vocab = new Map<string, number>();
@@ -110,18 +130,11 @@ function byteLevel(metadata: Metadata, { tokens, kinds }: Vocabulary) {
   return {
     ...wordCutting(metadata),
     decoder: { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: true },
-    model: {
-      type: 'BPE',
-      dropout: null,
-      unk_token: null,
-      continuing_subword_prefix: null,
-      end_of_word_suffix: null,
-      fuse_unk: false,
-      byte_fallback: false,
-      ignore_merges: metadata.textIf('tokenizer.ggml.pre') === 'llama-bpe',
+    model: byteLevelBpe({
       vocab: Object.fromEntries(vocab),
       merges,
-    },
+      wholeWords: WHOLE_WORDS.includes(metadata.textIf('tokenizer.ggml.pre') ?? ''),
+    }),
   };
 }
 
@@ -151,17 +164,14 @@ function specialTokens(metadata: Metadata, tokens: readonly string[]): Record<st
   return named;
 }
 
-/** Puts the beginning-of-text token before a text. */
-function beginning({ tokens }: Vocabulary, bos: string | undefined, metadata: Metadata): unknown {
-  if (bos === undefined) throw malformed(metadata, 'no token for the beginning of a text');
-  const token = { SpecialToken: { id: bos, type_id: 0 } };
-  const sequence = (id: string, type_id: number) => ({ Sequence: { id, type_id } });
-  return {
-    type: 'TemplateProcessing',
-    single: [token, sequence('A', 0)],
-    pair: [token, sequence('A', 0), { SpecialToken: { id: bos, type_id: 1 } }, sequence('B', 1)],
-    special_tokens: { [bos]: { id: bos, ids: [tokens.indexOf(bos)], tokens: [bos] } },
-  };
+/** The beginning-of-text token. */
+function beginning(
+  { tokens }: Vocabulary,
+  content: string | undefined,
+  metadata: Metadata,
+): WrappingToken {
+  if (content !== undefined) return { id: tokens.indexOf(content), content };
+  throw malformed(metadata, 'no token for the beginning of a text');
 }
 
 function malformed(metadata: Metadata, what: string): SdaError {

@@ -1,4 +1,4 @@
-import { readdir } from 'node:fs/promises';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   parseJson,
@@ -13,6 +13,8 @@ import { type TokenizerClass, tokenizerClass } from './classes.js';
 import { fromSentencePiece } from './from-sentencepiece.js';
 import { parseSentencePiece } from './sentencepiece.js';
 import { loadSettings, type TokenizerSettings } from './settings.js';
+import { fromTekken, TEKKEN_FILE } from './tekken.js';
+import { wrapping } from './wrapping.js';
 
 /** The two files of a tokenizer, as the values of their JSON. */
 export interface TokenizerFiles {
@@ -21,14 +23,21 @@ export interface TokenizerFiles {
 }
 
 /**
- * Makes the tokenizer.json of a folder that has none, from its `tokenizer.model` or its `vocab.json` with
- * `merges.txt`, and the tokenizer_config.json to go with it. Nothing is written.
+ * Makes the tokenizer.json of a folder that has none, from its `tokenizer.model`, its `vocab.json` with `merges.txt` or
+ * its `tekken.json`, and the tokenizer_config.json to go with it. Nothing is written.
  * @throws SdaError `file-missing` where the folder has none of them, `bad-tokenizer` for a malformed file, `unsupported`
  * where a tokenizer.json could not give the same tokens; all name the file
  */
 export async function tokenizerFiles(dir: string): Promise<TokenizerFiles> {
-  await requireVocabulary(dir);
+  requireVocabulary(dir);
   const settings = await loadSettings(dir);
+  const tekken = join(dir, TEKKEN_FILE);
+  const text = await readTextFileIfPresent(tekken, 'bad-tokenizer');
+  if (text !== null) {
+    const made = fromTekken(parseJson(text, tekken, 'bad-tokenizer'), tekken);
+    const config = { ...made['tokenizer_config.json'], ...settings.raw };
+    return { ...made, 'tokenizer_config.json': config };
+  }
   const kind = tokenizerClass(settings);
   const made =
     kind.vocabulary === 'tokenizer.model'
@@ -58,12 +67,13 @@ export async function tokenizerFiles(dir: string): Promise<TokenizerFiles> {
 }
 
 /** A folder without a vocabulary has no tokenizer, of whatever class. */
-async function requireVocabulary(dir: string): Promise<void> {
-  const names = await readdir(dir);
-  if (names.includes('tokenizer.model') || names.includes('vocab.json')) return;
+function requireVocabulary(dir: string): void {
+  const names = readdirSync(dir);
+  const known = [TEKKEN_FILE, 'tokenizer.model', 'vocab.json'];
+  if (names.some((name) => known.includes(name) || VERSIONED.test(name))) return;
   throw new SdaError(
     'file-missing',
-    `${dir} has no tokenizer: neither tokenizer.json nor tokenizer.model or vocab.json; download it as well.`,
+    `${dir} has no tokenizer: neither tokenizer.json nor tokenizer.model, vocab.json or tekken.json; download it as well.`,
   );
 }
 
@@ -77,7 +87,7 @@ async function sentencePieceParts(
   settings: TokenizerSettings,
   kind: TokenizerClass,
 ): Promise<Made> {
-  const file = join(settings.dir, 'tokenizer.model');
+  const file = join(settings.dir, sentencePieceFile(settings.dir));
   const bytes = await readBytesIfPresent(file, 'bad-tokenizer');
   if (bytes === null) throw missing(settings.dir, kind);
   const model = parseSentencePiece(bytes, file);
@@ -87,6 +97,20 @@ async function sentencePieceParts(
   );
   const added = addedTokensOf(settings, kind, vocabulary, own);
   return { added, parts: fromSentencePiece(model, settings, added.tokens) };
+}
+
+/** Mistral names the versions of its own: tokenizer.model.v3, ... */
+const VERSIONED = /^tokenizer\.model\.v\d+(m\d+)?$/;
+
+function sentencePieceFile(dir: string): string {
+  const names = readdirSync(dir);
+  if (names.includes('tokenizer.model')) return 'tokenizer.model';
+  return (
+    names
+      .filter((name) => VERSIONED.test(name))
+      .sort()
+      .at(-1) ?? 'tokenizer.model'
+  );
 }
 
 async function byteLevelParts(settings: TokenizerSettings, kind: TokenizerClass): Promise<Made> {
@@ -124,21 +148,5 @@ function postProcessor(
   };
   const bos = token('bos_token', settings.raw.add_bos_token ?? kind.addBos);
   const eos = token('eos_token', settings.raw.add_eos_token ?? kind.addEos);
-  if (bos.length + eos.length === 0) return null;
-  const around = (sequence: string, typeId: number) => [
-    ...bos.map(({ content }) => ({ SpecialToken: { id: content, type_id: typeId } })),
-    { Sequence: { id: sequence, type_id: typeId } },
-    ...eos.map(({ content }) => ({ SpecialToken: { id: content, type_id: typeId } })),
-  ];
-  return {
-    type: 'TemplateProcessing',
-    single: around('A', 0),
-    pair: [...around('A', 0), ...around('B', 1)],
-    special_tokens: Object.fromEntries(
-      [...bos, ...eos].map(({ id, content }) => [
-        content,
-        { id: content, ids: [id], tokens: [content] },
-      ]),
-    ),
-  };
+  return wrapping(bos, eos);
 }

@@ -13,7 +13,8 @@ export function mergesOf(pieces: readonly Piece[]): [string, string][] {
   return byScore.flatMap(([text]) => splitsOf(text, ids));
 }
 
-function splitsOf(text: string, ids: ReadonlyMap<string, number>): [string, string][] {
+/** Every split of a text into two that `ids` has, by their ids. */
+export function splitsOf(text: string, ids: ReadonlyMap<string, number>): [string, string][] {
   const splits: {
     readonly halves: [string, string];
     readonly left: number;

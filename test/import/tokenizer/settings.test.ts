@@ -165,7 +165,7 @@ describe('refuses', () => {
 
   it('a folder without a vocabulary', async () => {
     const settings = { 'tokenizer_config.json': '{"tokenizer_class": "GPT2Tokenizer"}' };
-    const missing = 'neither tokenizer.json nor tokenizer.model or vocab.json';
+    const missing = 'neither tokenizer.json nor tokenizer.model, vocab.json or tekken.json';
     await expect(imported({})).rejects.toThrow(missing);
     await expect(imported(settings)).rejects.toThrow(missing);
     await expect(imported({ ...settings, 'tokenizer.model': new Uint8Array(0) })).rejects.toThrow(

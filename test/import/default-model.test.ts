@@ -1,19 +1,27 @@
+import { createHash } from 'node:crypto';
 import { closeSync, openSync, readFileSync, readSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { Tokenizer } from '@huggingface/tokenizers';
 import { describe, expect, test } from 'vitest';
 import { defaultModelDir } from '../../src/runtime/paths.js';
-import { defaultModelComplete } from '../../src/setup/weights.js';
+import { defaultModelComplete } from '../../src/setup/default-model.js';
 
 const dir = defaultModelDir();
+const SHA256 = '56e546a09baa914b9adcd1c494e1406d38a554d6059a2e80573cf2cf65f0f297';
 
 function json(name: string) {
   return JSON.parse(readFileSync(join(dir, name), 'utf8'));
 }
 
 describe('the default model that `npm run weights` made', () => {
-  test('is whole and of this converter', async () => {
+  test('is whole and of this version', async () => {
     expect(await defaultModelComplete()).toBe(true);
+  });
+
+  test('has the weights that the Python package gguf makes of its file', () => {
+    // to the byte: a header, and each tensor dequantised by gguf 0.17.1 and rounded to bfloat16 by numpy
+    const hash = createHash('sha256').update(readFileSync(join(dir, 'model.safetensors')));
+    expect(hash.digest('hex')).toBe(SHA256);
   });
 
   test('has the published configuration', () => {
@@ -80,11 +88,10 @@ describe('the default model that `npm run weights` made', () => {
   test('has merges that its vocabulary holds, whole and in parts', () => {
     const { vocab, merges } = json('tokenizer.json').model as {
       vocab: Record<string, number>;
-      merges: string[];
+      merges: string[][];
     };
     expect(merges).toHaveLength(48_900);
-    const wrong = merges.filter((merge) => {
-      const parts = merge.split(' ');
+    const wrong = merges.filter((parts) => {
       return parts.length !== 2 || [...parts, parts.join('')].some((token) => !(token in vocab));
     });
     expect(wrong).toEqual([]);
