@@ -88,7 +88,8 @@ export async function inspect(options: InspectOptions): Promise<Inspection> {
   const { available, device } = await modelMemory();
   const { hubToLoad } = await import('../model/hub/carried.js');
   const { carriedBytes } = await import('../model/hub/describe.js');
-  const carried = config && loaded && hub ? hubToLoad(config, hub, loaded, device !== null) : loaded;
+  const carried =
+    config && loaded && hub ? hubToLoad(config, hub, loaded, device !== null) : loaded;
   const floatBytes = config?.dtype === 'float32' ? 4 : 2;
   const weights =
     config &&
