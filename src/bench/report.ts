@@ -53,7 +53,8 @@ export async function bench(model: SdaModel, options: BenchOptions): Promise<Ben
   };
 }
 
-function dtypeOf({ weights, quantisedBy }: SdaModel['decoder']): string {
+/** The type of a model's matrices on the device, and how others quantised them. */
+export function dtypeOf({ weights, quantisedBy }: SdaModel['decoder']): string {
   const dtype = weightDtype(weights.layers[0]!.tensors.downProj);
   return quantisedBy === null ? dtype : `${dtype} (${quantisedBy})`;
 }

@@ -1,6 +1,7 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { dtypeOf } from '../../src/bench/report.js';
 import { inspect } from '../../src/cli/inspect.js';
 import { importModel } from '../../src/import/import.js';
 import { examineConfig } from '../../src/model/folder.js';
@@ -10,8 +11,8 @@ import { quantiseModel } from '../../src/quantise/quantise.js';
 import { quantisedBytesOf, weightDtype } from '../../src/runtime/quantised.js';
 import { expectClose, relativeError } from '../support/close.js';
 import { editJson, temporaryFolder } from '../support/folders.js';
-import { HUB, type HubName, hubCopy, hubDir, hubGolden } from '../support/hub.js';
-import { rewriteTensors, type Stored } from '../support/safetensors.js';
+import { CARRIED, HUB, type HubName, hubCopy, hubDir, hubGolden } from '../support/hub.js';
+import { rewriteTensors, type Stored, safetensorsFile } from '../support/safetensors.js';
 import { stepsAlone } from '../support/steps.js';
 import { useTensorFlow } from '../support/tensorflow.js';
 
@@ -176,6 +177,46 @@ it('groups that the kernels do not have become floats', async () => {
   expect((await run(dir, 'compressed-w4a16')).dtypes).toEqual(['bfloat16', 'bfloat16']);
   const { logits } = await run(dir, 'compressed-w4a16', { dtype: 'float32' });
   expectClose(logits, hubGolden('compressed-w4a16').logits.flat(), 1e-5);
+});
+
+it('an adapter makes floats of the weights that it may change', async () => {
+  const lora = temporaryFolder();
+  const module = 'base_model.model.model.layers.0.self_attn.q_proj';
+  const matrix = (part: string, shape: readonly number[], value: number): Stored => {
+    const values = new Float32Array(shape[0]! * shape[1]!).fill(value);
+    return {
+      name: `${module}.lora_${part}.weight`,
+      dtype: 'F32',
+      shape,
+      bytes: new Uint8Array(values.buffer),
+    };
+  };
+  writeFileSync(
+    join(lora, 'adapter_config.json'),
+    JSON.stringify({ peft_type: 'LORA', r: 2, lora_alpha: 2, target_modules: ['q_proj'] }),
+  );
+  const file = safetensorsFile([matrix('A', [2, 64], 1), matrix('B', [64, 2], 0)]);
+  writeFileSync(join(lora, 'adapter_model.safetensors'), file);
+  const found = await run(hubDir('awq'), 'awq', { adapters: [{ dir: lora }] });
+  expect(found.dtypes).toEqual(['float16', 'float16']);
+  expectClose(found.logits, hubGolden('awq').rounded.flat(), 1e-5);
+});
+
+it('a report of benchmarks names the dtype and how it came to be', async () => {
+  const model = await loadDecoder(hubDir('gptq-int8'));
+  const anew = await loadDecoder(hubDir('gptq-int8'), { dtype: 'int4' });
+  expect([dtypeOf(model), dtypeOf(anew)]).toEqual(['int8 (GPTQ, a scale a row)', 'int4']);
+  model.dispose();
+  anew.dispose();
+});
+
+it.each(CARRIED)('the config.json of %s alone gives nearly the same plan', async (name) => {
+  const file = join(hubDir(name), 'config.json');
+  const alone = await inspect({ config: file, batch: 1, streams: 2 });
+  const { plan } = await inspected(hubDir(name));
+  // some layers of these have other bits or none, and rows are padded to blocks
+  expect(alone.plan!.weights / plan!.weights).toBeGreaterThan(0.6);
+  expect(alone.plan!.weights / plan!.weights).toBeLessThan(1.2);
 });
 
 it('a config.json alone is no problem where its format is read', async () => {
