@@ -5,7 +5,7 @@ import { expectNear } from '../support/close.js';
 import { Random } from '../support/random.js';
 import { useTensorFlow } from '../support/tensorflow.js';
 import { TOLERANCE } from '../support/tolerances.js';
-import { type AnyChoice, drawAll } from './draws.js';
+import { type AnyChoice, drawAll, expectDrawn } from './draws.js';
 import { entropy, jensenShannon, largest, logSoftmax, logSumExp } from './float64.js';
 import { PUBLISHED, type Published } from './published.js';
 import { AWKWARD, MASKED, rowsOf } from './rows.js';
@@ -51,14 +51,6 @@ function stepOf(published: Published, rows: Rows, random: Random) {
 function expected({ score, temperature }: ReturnType<Published['step']>, anchor: Float32Array) {
   const possible = score.map((value, id) => (anchor[id] === MASKED ? MASKED : value));
   return { logProbs: logSoftmax(possible, temperature), score: possible };
-}
-
-/** That the draw is the token at which the mass of all before it, in order of ids, passes the uniform number. */
-function expectDrawn({ id }: AnyChoice, uniform: number, logProbs: Float64Array): void {
-  let before = 0;
-  for (let other = 0; other < id; other++) before += Math.exp(logProbs[other]!);
-  expect(before).toBeLessThanOrEqual(uniform + TOLERANCE.sum);
-  expect(before + Math.exp(logProbs[id]!)).toBeGreaterThanOrEqual(uniform - TOLERANCE.sum);
 }
 
 /** Statistics of the streams in float64. */
