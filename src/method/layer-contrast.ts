@@ -6,6 +6,7 @@ import {
   mul,
   range,
   reshape,
+  scalar,
   slice,
   stack,
   type Tensor,
@@ -50,7 +51,7 @@ export function drawLayerContrast(
   const lines = tidy(() => {
     const rows = taps.map(tapped.read);
     const chosen = mostDivergent(logits, rows, taps, tapped.taps); // [B]
-    const line = add(mul(chosen, B), range(0, B, 1, 'int32'));
+    const line = add(mul(chosen, scalar(B, 'int32')), range(0, B, 1, 'int32'));
     const premature = gather(concat(rows, 0), line);
     drawn = drawBlend(pairs(logits, premature as Tensor2D), STREAMS, blends, draws);
     const layers = gather(tensor1d(taps.map(({ after }) => after)), chosen);

@@ -2,7 +2,7 @@ import { memory, type Tensor, type Tensor2D, tensor1d, tidy } from '@tensorflow/
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type DecodeOptions, decode, type Query } from '../../src/decode/generate.js';
 import { drawBlend } from '../../src/method/blend.js';
-import type { StepRule } from '../../src/method/rule.js';
+import type { Choice, StepRule } from '../../src/method/rule.js';
 import type { Tap } from '../../src/method/taps.js';
 import { type DecoderModel, forward } from '../../src/model/decoder.js';
 import { type LoadedDecoder, loadDecoder } from '../../src/model/load-model.js';
@@ -89,7 +89,7 @@ const stopIds = new Set<number>();
 async function run(
   queries: readonly Query<Settings>[],
   rule: StepRule<Settings>,
-  more: Partial<DecodeOptions<Settings, never>> = {},
+  more: Partial<DecodeOptions<Settings, Choice>> = {},
 ) {
   const ids: number[][] = queries.map(() => []);
   const options = { streams: NAMES, stopIds, maxContext: 64, ...more, rule };
