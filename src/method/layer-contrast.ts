@@ -34,7 +34,7 @@ export interface LayerChoice extends BlendChoice<LayerStream> {
 
 /**
  * Draws one token a query from a blend of its distribution and that of the one of its taps that diverges most from it; of
- * equals, the first.
+ * equals, the lowest.
  *
  * @param logits float32 [B, V], one stream a query
  * @param tapped logits of earlier layers, at least one a query
@@ -47,6 +47,7 @@ export function drawLayerContrast(
 ): Draw<LayerChoice> {
   const B = blends.length;
   const taps = [...new Map(tapped.taps.flat().map((tap) => [keyOf(tap), tap])).values()];
+  taps.sort((a, b) => a.after - b.after); // whatever the neighbours name, equals are met in one order
   let drawn: Draw<BlendChoice<LayerStream>> | undefined;
   const lines = tidy(() => {
     const rows = taps.map(tapped.read);

@@ -235,7 +235,9 @@ describe('sda generate --rule', () => {
     const refused = await sda([...dola, '--layers', '[9]', '--max-tokens', '1']);
     expect(refused).toMatchObject({ code: 1, stderr: expect.stringMatching(/names layer 9, but/) });
     const middle = await sda([...dola, '--layers', 'middle']);
-    expect(middle.stderr).toMatch(/layers of the rule dola is middle: it must be one of low, high, or/);
+    expect(middle.stderr).toMatch(
+      /layers of the rule dola is middle: it must be one of low, high, or/,
+    );
   });
 
   it('has --set where a rule of one’s own names a setting as an option is named', async () => {

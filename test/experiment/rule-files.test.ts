@@ -118,7 +118,7 @@ describe('an experiment with rule files', () => {
     const changed = await run();
     expect(changed.code).toBe(1);
     expect(changed.stderr).toMatch(
-      /rules\.file\.rule_fingerprint was [0-9a-f]{16}, is [0-9a-f]{16}/,
+      /rules\.file\.rule_fingerprint was "[0-9a-f]{16}", is "[0-9a-f]{16}"/,
     );
   });
 
