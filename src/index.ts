@@ -22,7 +22,15 @@ export type {
   Temperature,
 } from './method/blend.js';
 export { type ConformanceCase, conformanceStep } from './method/conformance.js';
-export { type Choice, type Draw, readDraw, type StepDraws, type StepRule } from './method/rule.js';
+export type { LayerChoice } from './method/layer-contrast.js';
+export {
+  type Choice,
+  type Draw,
+  type GivenStreams,
+  readDraw,
+  type StepDraws,
+  type StepRule,
+} from './method/rule.js';
 export {
   DEFAULT_SETTINGS,
   MODES,
@@ -32,6 +40,7 @@ export {
   type SdaSettings,
 } from './method/settings.js';
 export { type SdaStep, sdaDistribution, sdaRule, type TokenChoice } from './method/step.js';
+export type { Tap, Tapped, TappedModel } from './method/taps.js';
 export type { ModelConfig } from './model/config.js';
 export type { LoadProgress, WeightDtype } from './model/load.js';
 export type { QuantisedDtype } from './model/quantised-checkpoint.js';
@@ -57,6 +66,7 @@ export {
 } from './rules/define.js';
 export { type HostQuery, type HostScore, hostRule } from './rules/host.js';
 export { type ScoreChoice, scoreRule } from './rules/score.js';
+export type { NamedTap } from './rules/taps.js';
 export { type RuntimeInfo, startTensorFlow } from './runtime/tensorflow.js';
 export type { TemplateVariables } from './text/chat-template.js';
 export { CORES, type CoreName, INSTRUCTIONS } from './text/instructions.js';

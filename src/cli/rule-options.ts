@@ -88,7 +88,17 @@ function optionsFor({ name, flag, type, ...setting }: RuleSetting): Option[] {
     return [new SettingOption(name, flag, about), not];
   }
   const option = new SettingOption(name, `${flag} <value>`, about);
-  return [type === 'number' || type === 'integer' ? option.argParser(number('a number')) : option];
+  if (type === 'number' || type === 'integer') return [option.argParser(number('a number'))];
+  return [type === 'object' ? option.argParser(jsonOrText) : option];
+}
+
+/** A value of a setting that takes more than one number or text; what is no JSON stays as it is, for the rule to refuse. */
+function jsonOrText(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    return text;
+  }
 }
 
 /** The settings that were given; the rule checks them. */
@@ -105,12 +115,8 @@ function setOption(text: string, settings: readonly RuleSetting[]): readonly [st
   if (name === undefined || value === undefined) {
     throw new SdaError('usage', `--set ${text} has no "=": give a name and a value, name=value.`);
   }
-  if (settings.find((each) => each.name === name)?.type === 'string') return [name, value];
-  try {
-    return [name, JSON.parse(value) as unknown];
-  } catch {
-    return [name, value]; // refused with what is expected
-  }
+  const plain = settings.find((each) => each.name === name)?.type === 'string';
+  return [name, plain ? value : jsonOrText(value)];
 }
 
 /** What commander says of an option that does not exist, with the settings of the rule. */

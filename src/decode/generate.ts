@@ -12,6 +12,7 @@ import { whereNotFinite } from './diagnose.js';
 import { joinModels, ModelRows } from './model-rows.js';
 import { limitOf, type Query, type Running, start } from './running.js';
 import { SDA_STREAMS } from './streams.js';
+import { Taps } from './taps.js';
 
 export type { Query } from './running.js';
 
@@ -88,7 +89,11 @@ export async function* decode<S = Partial<SdaSettings>, C extends Choice = Token
   const modelOf = (name: string) => options.models?.[name] ?? model;
   const vocabSize = Math.min(...names.map((name) => modelOf(name).config.vocabSize));
   const shape = checkBatch(queries, { ...options, vocabSize });
-  for (const [query, { settings }] of queries.entries()) rule.check?.(query, settings);
+  for (const [query, { settings, streams }] of queries.entries()) {
+    rule.check?.(query, settings, { count: streams.length, names: options.streams });
+  }
+  const biasOf = (each: DecoderModel) => (each === model ? options.logitBias : undefined);
+  const taps = new Taps(rule, queries, { names, modelOf, vocabSize, biasOf });
   options.admit?.(shape);
   const { places, room, longest } = shape;
   const breathe = async () => {
@@ -109,7 +114,7 @@ export async function* decode<S = Partial<SdaSettings>, C extends Choice = Token
     if (begun.delete(query)) rule.end?.(query);
   };
   const models: ModelRows[] = [];
-  let parts: Tensor2D[] = []; // logits [streams * queries, V] of those that go on, then of each new one
+  let parts: Tensor2D[] = []; // logits [streams * queries, V] (and taps) of those that go on, then of each new one
   const unread: DrawnStep<Running, C>[] = [];
   /** The tokens of all steps but the newest `kept()` ones. */
   const settle = function* (kept: () => number) {
@@ -126,7 +131,7 @@ export async function* decode<S = Partial<SdaSettings>, C extends Choice = Token
     const size = { places, capacity: Math.min(room, longest + 256), most: room };
     for (const each of new Set(names.map(modelOf))) {
       const own = [...names.keys()].filter((stream) => modelOf(names[stream]!) === each);
-      models.push(new ModelRows(each, own, size, each === model ? options.logitBias : undefined));
+      models.push(new ModelRows(each, own, size, biasOf(each), taps.layersOf(each)));
     }
     for (;;) {
       if (running.length > 0) {
@@ -150,7 +155,7 @@ export async function* decode<S = Partial<SdaSettings>, C extends Choice = Token
         parts = [joined];
       }
       try {
-        unread.push(await draw(rule, parts[0]!, running));
+        unread.push(await draw(rule, parts[0]!, running, taps));
       } catch (error) {
         yield* settle(() => 0); // the step before is sound, and may end all that this one was drawn for
         if (running.length > 0) throw explained(error, running);
@@ -227,15 +232,23 @@ function take<S, C extends Choice>(
 /** Runs the step rule. */
 async function draw<S, C extends Choice>(
   rule: StepRule<S, C>,
-  logits: Tensor2D,
+  lines: Tensor2D,
   running: readonly Running[],
+  taps: Taps,
 ): Promise<DrawnStep<Running, C>> {
-  const drawn = await rule(logits, {
-    settings: running.map(({ query }) => query.settings as S),
-    uniforms: running.map(({ random }) => uniformFloat32(random)),
-    queries: running.map(({ index }) => index),
-  });
-  return new DrawnStep(running, drawn);
+  const queries = running.map(({ index }) => index);
+  const { logits, tapped, dispose } = taps.open(lines, queries);
+  try {
+    const drawn = await rule(logits, {
+      settings: running.map(({ query }) => query.settings as S),
+      uniforms: running.map(({ random }) => uniformFloat32(random)),
+      queries,
+      ...(tapped && { tapped }),
+    });
+    return new DrawnStep(running, drawn);
+  } finally {
+    dispose();
+  }
 }
 
 /** An error of unusable logits that also says at which step and from which layer on; any other as it is. */

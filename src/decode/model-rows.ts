@@ -1,6 +1,7 @@
 import {
   concat,
   gather,
+  pad,
   reshape,
   slice,
   type Tensor1D,
@@ -27,23 +28,27 @@ export interface Room {
 export class ModelRows {
   private readonly cache: KvCache;
 
-  /** @param streams which of a query's streams, in order */
+  /**
+   * @param streams which of a query's streams, in order
+   * @param taps what follows the logits in each line: see `ForwardOptions`
+   */
   constructor(
     readonly model: DecoderModel,
     readonly streams: readonly number[],
     { places, capacity, most }: Room,
     private readonly logitBias: Tensor1D | undefined,
+    private readonly taps: readonly number[] = [],
   ) {
     this.cache = new KvCache(model.config, streams.length * places, capacity, most);
   }
 
-  /** Runs a query's prompts. @returns float32 [streams, V]; the caller disposes it. */
+  /** Runs a query's prompts. @returns float32 [streams, V + taps * hidden]; the caller disposes it. */
   async prefill(
     query: Streams,
     place: number,
     beforeForward: () => Promise<void>,
   ): Promise<Tensor2D> {
-    const { logitBias } = this;
+    const { logitBias, taps } = this;
     const lines = this.streams.map((stream, index) => ({
       ids: query[stream]!,
       row: this.rowOf(place, index),
@@ -52,7 +57,7 @@ export class ModelRows {
     return await this.byAngles(lines, (some) => {
       const rows = some.map(({ row }) => row);
       const prompts = some.map(({ ids }) => ids);
-      return prefill(this.model, prompts, this.cache, { rows, logitBias, beforeForward });
+      return prefill(this.model, prompts, this.cache, { rows, logitBias, taps, beforeForward });
     });
   }
 
@@ -60,7 +65,7 @@ export class ModelRows {
    * One forward of the newest token of each running query, in all these streams.
    *
    * @param before the step that drew those tokens, where it has not been read
-   * @returns float32 [streams * queries, V]; the caller disposes it.
+   * @returns float32 [streams * queries, V + taps * hidden]; the caller disposes it.
    */
   forward(running: readonly Running[], before: DrawnStep<Running> | undefined): Promise<Tensor2D> {
     // all streams of a query take the same token, each at its own next position
@@ -80,8 +85,8 @@ export class ModelRows {
         rows: Int32Array.from(some, ({ row }) => row),
         drawn: before?.lines,
       };
-      const { logitBias } = this;
-      return forward(this.model, batch, this.cache, { logits: 'last', logitBias })!;
+      const { logitBias, taps } = this;
+      return forward(this.model, batch, this.cache, { logits: 'last', logitBias, taps })!;
     });
   }
 
@@ -124,26 +129,40 @@ export class ModelRows {
 
 /**
  * Logits of several models as those of one: lines in the order of the streams, query after query, over the ids that all
- * of them have. Disposes `parts`.
+ * of them have, and after them what taps have read, with zeros to the widest. Disposes `parts`.
  *
- * @param parts float32 [streams of the model * queries, V of the model], of each of `models`
- * @returns float32 [S * queries, least V]; the caller disposes it.
+ * @param parts float32 [streams of the model * queries, V of the model + taps * hidden], of each of `models`
+ * @returns float32 [S * queries, least V + widest taps * hidden]; the caller disposes it.
  */
 export function joinModels(parts: readonly Tensor2D[], models: readonly ModelRows[]): Tensor2D {
   if (parts.length === 1) return parts[0]!;
+  const sizes = models.map(({ model }) => model.config.vocabSize);
+  const V = Math.min(...sizes);
+  const widest = Math.max(...parts.map(({ shape }, index) => shape[1] - sizes[index]!));
   try {
     return tidy(() => {
-      const V = Math.min(...parts.map(({ shape }) => shape[1]));
       const byQuery = parts.map((part, index) => {
         const S = models[index]!.streams.length;
-        return reshape(slice(part, [0, 0], [-1, V]), [part.shape[0] / S, S, V]);
+        const logits = slice(part, [0, 0], [-1, V]);
+        const line = widest > 0 ? withTaps(logits, part, sizes[index]!, widest) : logits;
+        return reshape(line, [part.shape[0] / S, S, V + widest]);
       });
       const order = models.flatMap(({ streams }) => streams); // what stands where now
       const places = order.map((_, stream) => order.indexOf(stream));
       const joined = gather(concat(byQuery, 1), places, 1);
-      return reshape(joined, [-1, V]) as Tensor2D;
+      return reshape(joined, [-1, V + widest]) as Tensor2D;
     });
   } finally {
     for (const part of parts) part.dispose();
   }
+}
+
+/** Logits with what follows column `from` of `part`, and zeros up to `width` more columns. */
+function withTaps(logits: Tensor2D, part: Tensor2D, from: number, width: number): Tensor2D {
+  const tapped = part.shape[1] - from;
+  const padded = pad(slice(part, [0, from], [-1, tapped]), [
+    [0, 0],
+    [0, width - tapped],
+  ]);
+  return concat([logits, padded], 1) as Tensor2D;
 }

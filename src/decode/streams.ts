@@ -23,6 +23,8 @@ export interface PrefillOptions {
   /** The cache row of each prompt; default 0, 1, 2, ... */
   readonly rows?: readonly number[] | undefined;
   readonly logitBias?: Tensor1D | undefined;
+  /** See `ForwardOptions` */
+  readonly taps?: readonly number[] | undefined;
   readonly beforeForward: () => Promise<void>;
 }
 
@@ -73,7 +75,7 @@ export function sharedPrefixes(query: Streams): { shared: SharedPrefix[]; starts
  * keys and values are copied. A query is run by itself, so that its logits are the same to the bit whatever else the
  * cache holds, on a GPU too.
  *
- * @returns float32 [S, V]: the logits after each prompt; the caller disposes it.
+ * @returns float32 [S, V + taps * hidden]: the logits after each prompt; the caller disposes it.
  */
 export async function prefill(
   model: DecoderModel,
@@ -105,7 +107,8 @@ export async function prefill(
   }
   await options.beforeForward();
   // every stream ends in the last chunk, so its rows are all rows, in order
-  const last = { logits: 'last', promptLength, logitBias: options.logitBias } as const;
+  const { logitBias, taps } = options;
+  const last = { logits: 'last', promptLength, logitBias, taps } as const;
   return forward(model, batches.at(-1)!, cache, last)!;
 }
 

@@ -1,9 +1,8 @@
 import { keep, type Tensor1D, type Tensor2D } from '@tensorflow/tfjs-core';
-import { linear } from '../../kernels/linear/index.js';
 import { checkStreams, prefill } from '../decode/streams.js';
 import { SdaError } from '../errors.js';
 import type { SdaModel } from '../generate/sda-model.js';
-import { forward } from '../model/decoder.js';
+import { forward, head } from '../model/decoder.js';
 import { KvCache } from '../model/kv-cache.js';
 
 /** Nats a token at which the score is 73 or 27. */
@@ -131,7 +130,6 @@ function logitsOfAll(
   cache: KvCache,
   bias: Tensor1D | undefined,
 ): Tensor2D {
-  const { config, weights } = decoder;
   let logits: Tensor2D | undefined;
   const batch = {
     ids: Int32Array.from([...inputs, ...inputs]),
@@ -143,9 +141,7 @@ function logitsOfAll(
   forward(decoder, batch, cache, {
     logits: 'none',
     onLayer: (layer, x) => {
-      if (layer < config.numLayers - 1) return;
-      const norm = { weight: weights.norm, epsilon: config.rmsNormEps };
-      logits = keep(linear({ x, weight: weights.lmHead, bias, norm }));
+      if (layer === decoder.config.numLayers - 1) logits = keep(head(decoder, x, { bias }));
     },
   });
   return logits!;

@@ -14,6 +14,7 @@ import { PLACEMENTS } from '../text/prompts.js';
 import { ALIGNER_PROMPT } from './aligner.js';
 import { dataSetSchema } from './data/index.js';
 import { checkMethodNames, comparisonProblem } from './methods.js';
+import { loadRuleFiles, type RuleFiles } from './rule-files.js';
 import {
   checkRules,
   decidingModels,
@@ -133,10 +134,14 @@ export const configSchema = strict('the configuration', {
 });
 
 /** A configuration with every default filled in. */
-export type ExperimentConfig = z.infer<typeof configSchema> & { readonly name: string };
+export type ExperimentConfig = z.infer<typeof configSchema> & {
+  readonly name: string;
+  /** The rules that it names by their files */
+  readonly ruleFiles?: RuleFiles | undefined;
+};
 
 /**
- * Reads a configuration, YAML or JSON.
+ * Reads a configuration, YAML or JSON, and runs the rule files that it names.
  *
  * @throws SdaError `file-missing`, `bad-file` with line and column, `bad-input` naming each field at fault
  */
@@ -151,15 +156,22 @@ export async function readConfig(file: string): Promise<ExperimentConfig> {
       { cause: error },
     );
   }
-  return parseConfig(parseSource(source, file), basename(file, extname(file)), file);
+  const value = parseSource(source, file);
+  return parseConfig(value, basename(file, extname(file)), file, await loadRuleFiles(value));
 }
 
 /**
  * Checks a configuration that was read.
  *
  * @param name of the run, where the configuration gives none
+ * @param ruleFiles those that it names: see `loadRuleFiles`
  */
-export function parseConfig(value: unknown, name: string, where = name): ExperimentConfig {
+export function parseConfig(
+  value: unknown,
+  name: string,
+  where = name,
+  ruleFiles?: RuleFiles,
+): ExperimentConfig {
   const config = parseSpec(configSchema, value ?? {}, where);
   if (config.methods.includes('aligner') !== (config.aligner !== undefined)) {
     throw new SdaError(
@@ -168,10 +180,10 @@ export function parseConfig(value: unknown, name: string, where = name): Experim
     );
   }
   checkMethodNames(config, where);
-  checkRules(config, where);
+  checkRules({ ...config, ruleFiles }, where);
   const problem = comparisonProblem(config);
   if (problem !== null) throw new SdaError('bad-input', `${where}.compare: ${problem}.`);
-  return { ...config, name: config.name ?? name.replace(/[^\w.-]/g, '-') };
+  return { ...config, name: config.name ?? name.replace(/[^\w.-]/g, '-'), ruleFiles };
 }
 
 function parseSource(source: string, file: string): unknown {
@@ -201,8 +213,8 @@ export function decidingSettings(
   config: ExperimentConfig,
   env: NodeJS.ProcessEnv = process.env,
 ): Record<string, unknown> {
-  const { name: _, batch: _batch, model, aligner, evaluator, judge, ...others } = config;
-  const { rules, models, ...rest } = others;
+  const { name: _, batch: _batch, ruleFiles: _files, ...others } = config;
+  const { model, aligner, evaluator, judge, rules, models, ...rest } = others;
   const deciding = (spec: object) => decidingChat(spec, config.core, env);
   return withoutUndefined({
     ...rest,
@@ -211,7 +223,7 @@ export function decidingSettings(
     ...(aligner && {
       aligner: { prompt: ALIGNER_PROMPT, ...aligner, dir: basename(aligner.dir) },
     }),
-    rules: rules && decidingRules(rules, config.decoding),
+    rules: rules && decidingRules(config),
     models: models && decidingModels(models),
     evaluator: deciding(evaluator),
     judge: judge ? deciding(judge) : null,

@@ -1,12 +1,22 @@
 import { checkVocabularies } from '../generate/request.js';
 import type { LoadOptions, SdaModel } from '../generate/sda-model.js';
-import { ruleNamed } from '../rules/catalogue.js';
 import { loadTokenizer } from '../text/tokenizer.js';
 import type { ExperimentConfig } from './config.js';
 import { modelFingerprint } from './identity.js';
-import { modelsOf, type OtherModels } from './rules.js';
+import { modelsOf, type OtherModels, type RuleEntry, ruleOfEntry } from './rules.js';
 
-/** Tells the other models of a run apart, by the names that the configuration gives them. */
+/** All other models of a run: those of all its rules by their names, those of one as `rule.name`. */
+export function otherModelsOf({
+  models = {},
+  rules = [],
+}: Pick<ExperimentConfig, 'models' | 'rules'>): OtherModels {
+  const ofRules = rules.flatMap(({ name: rule, models: own = {} }) =>
+    Object.entries(own).map(([name, model]) => [`${rule}.${name}`, model] as const),
+  );
+  return { ...models, ...Object.fromEntries(ofRules) };
+}
+
+/** Tells the other models of a run apart, by the names of `otherModelsOf`. */
 export async function otherFingerprints(models: OtherModels): Promise<Record<string, string>> {
   const all: Record<string, string> = {};
   for (const [name, { dir }] of Object.entries(models)) all[name] = await modelFingerprint(dir);
@@ -18,11 +28,8 @@ export async function otherFingerprints(models: OtherModels): Promise<Record<str
  *
  * @throws SdaError `unsupported` naming the first difference, and where a tokenizer cannot be read
  */
-export async function checkOtherModels(
-  { models = {} }: ExperimentConfig,
-  modelDir: string,
-): Promise<void> {
-  const dirs = Object.values(models).map(({ dir }) => dir);
+export async function checkOtherModels(config: ExperimentConfig, modelDir: string): Promise<void> {
+  const dirs = [...new Set(Object.values(otherModelsOf(config)).map(({ dir }) => dir))];
   if (dirs.length === 0) return;
   const folder = (dir: string) => ({ dir, tokenizer: () => loadTokenizer(dir) });
   await checkVocabularies(folder(modelDir), dirs.map(folder));
@@ -30,25 +37,31 @@ export async function checkOtherModels(
 
 /** The models that run streams of rules, each loaded when it is first needed. */
 export class OtherModelsOfRun {
+  /** By where they are and how they are read: rules share them */
   private readonly loaded = new Map<string, SdaModel>();
 
   constructor(
-    private readonly config: Pick<ExperimentConfig, 'models'>,
+    private readonly config: Pick<ExperimentConfig, 'models' | 'ruleFiles'>,
     private readonly openModel: (dir: string, options: LoadOptions) => Promise<SdaModel>,
   ) {}
 
   /** Those of a rule, by its names for them. */
-  async of(rule: string | undefined): Promise<Record<string, SdaModel>> {
-    const names = rule === undefined ? [] : modelsOf(ruleNamed(rule));
-    for (const name of names) {
-      if (!this.loaded.has(name)) this.loaded.set(name, await this.open(name));
+  async of(entry: RuleEntry | undefined): Promise<Record<string, SdaModel>> {
+    const models: Record<string, SdaModel> = {};
+    for (const name of entry ? modelsOf(ruleOfEntry(entry, this.config)) : []) {
+      models[name] = await this.open((entry!.models?.[name] ?? this.config.models?.[name])!);
     }
-    return Object.fromEntries(names.map((name) => [name, this.loaded.get(name)!]));
+    return models;
   }
 
-  private open(name: string): Promise<SdaModel> {
-    const { dir, dtype, context, chat_template } = this.config.models![name]!;
-    return this.openModel(dir, { dtype, maxContext: context, chatTemplate: chat_template });
+  private async open(model: OtherModels[string]): Promise<SdaModel> {
+    const key = JSON.stringify(model);
+    const known = this.loaded.get(key);
+    if (known) return known;
+    const { dir, dtype, context, chat_template: chatTemplate } = model;
+    const opened = await this.openModel(dir, { dtype, maxContext: context, chatTemplate });
+    this.loaded.set(key, opened);
+    return opened;
   }
 
   dispose(): void {

@@ -15,7 +15,12 @@ import { describeSession, modelFingerprint } from './identity.js';
 import { Judging, judgeQuestions } from './judging.js';
 import { isSteered } from './method-rules.js';
 import { methodsOf, pairingsOf, ruleOf } from './methods.js';
-import { checkOtherModels, OtherModelsOfRun, otherFingerprints } from './other-models.js';
+import {
+  checkOtherModels,
+  OtherModelsOfRun,
+  otherFingerprints,
+  otherModelsOf,
+} from './other-models.js';
 import { promptOptions } from './prompt-options.js';
 import { respond } from './respond.js';
 import {
@@ -111,11 +116,11 @@ async function headerOf(
   const dataSet = { name: data.name, items: data.items.length, sha256: data.sha256 };
   const aligner = config.aligner && (await modelFingerprint(config.aligner.dir));
   const settings = decidingSettings(config);
-  const others = config.models && (await otherFingerprints(config.models));
+  const others = await otherFingerprints(otherModelsOf(config));
   const deciding = {
     ...settings,
     model_fingerprint: fingerprint,
-    ...(others && { models_fingerprints: others }),
+    ...(Object.keys(others).length > 0 && { models_fingerprints: others }),
     ...(aligner && { aligner_fingerprint: aligner }),
     data_sha256: data.sha256,
   };
@@ -141,8 +146,8 @@ async function headerOf(
 }
 
 /** The methods that are rules, with all their settings. */
-function methodRules({ rules = [], decoding }: ExperimentConfig): RunHeader['rules'] {
-  const whole = Object.entries(decidingRules(rules, decoding));
+function methodRules(config: ExperimentConfig): RunHeader['rules'] {
+  const whole = Object.entries(decidingRules(config));
   return Object.fromEntries(whole.map(([name, { rule, settings }]) => [name, { rule, settings }]));
 }
 
@@ -234,7 +239,7 @@ class Experiment {
     const { signal } = this.options;
     await responses.get(method)!.fill(async (items, onRow, onTokens) => {
       const model = method === 'aligner' ? await this.openAligner() : await this.openModel();
-      const models = await this.others.of(ruleOf(config, method)?.rule);
+      const models = await this.others.of(ruleOf(config, method));
       const earlier = { base: responses.get('base')!.rows(), scores: scores?.rows() };
       await respond({ method, config, items, model, models, ...earlier, signal, onRow, onTokens });
     });

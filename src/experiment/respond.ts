@@ -12,6 +12,7 @@ import { ruleOf } from './methods.js';
 import { promptOptions, tooLong } from './prompt-options.js';
 import type { Item, Method, Response, Row, RowFailure, Score } from './rows.js';
 import { ruleRequest, ruleSettings } from './rule-request.js';
+import { shownName } from './rules.js';
 import { doneRow, failedRow } from './stages.js';
 import { traceOf } from './traces.js';
 
@@ -54,6 +55,7 @@ export async function respond(input: RespondInput): Promise<void> {
   }
   if (requests.length === 0) return;
 
+  const entry = ruleOf(config, input.method);
   const steps: GenerateStep<Choice>[][] = requests.map(() => []);
   for await (const batch of model.generateBatch(requests, { maxBatch: config.batch, models })) {
     onTokens?.(batch.length);
@@ -63,7 +65,7 @@ export async function respond(input: RespondInput): Promise<void> {
       const { item, a } = asked[query]!;
       const trace = config.trace ? traceOf(steps[query]!) : null;
       steps[query] = [];
-      onRow(rowOf(item, a, summary, trace, ruleOf(config, input.method)?.rule));
+      onRow(rowOf(item, a, summary, trace, entry && shownName(entry)));
     }
   }
 }

@@ -10,9 +10,9 @@ export const METHODS = ['base', 'instructed', 'steering', 'scaling', 'sda', 'ali
 /** One of METHODS, or the configuration's name for a rule with its settings. */
 export type Method = string;
 
-/** A rule of the catalogue as a method: what its responses are decoded with. */
+/** A rule as a method: what its responses are decoded with. */
 export interface MethodRule {
-  /** The rule's name */
+  /** The rule's name in the catalogue, or that of its file */
   readonly rule: string;
   /** With every default filled in, but for an amplification that the score gives */
   readonly settings: Readonly<Record<string, unknown>>;
@@ -82,7 +82,7 @@ export interface Response {
   readonly a: number | null;
   /** null where traces are off */
   readonly trace: TokenTrace | RuleTrace | null;
-  /** Where the method is a rule of the configuration: its name, and all settings of this response */
+  /** Where the method is a rule of the configuration: its name or that of its file, and all settings of this response */
   readonly rule?: string | undefined;
   readonly settings?: Readonly<Record<string, unknown>> | undefined;
 }

@@ -1,12 +1,11 @@
 import { prepare } from '../generate/request.js';
 import type { SdaModel } from '../generate/sda-model.js';
 import type { GenerateRequest, GenerateSummary } from '../generate/types.js';
-import { ruleNamed } from '../rules/catalogue.js';
 import type { Rule } from '../rules/define.js';
 import { type ExperimentConfig, itemSeed } from './config.js';
 import { promptOptions, tooLong } from './prompt-options.js';
 import type { Item, RowFailure } from './rows.js';
-import { type RuleEntry, settingsOf } from './rules.js';
+import { type RuleEntry, ruleOfEntry, settingsOf } from './rules.js';
 
 /** What a rule answers by. */
 interface Asked {
@@ -24,10 +23,11 @@ interface Asked {
  */
 export async function ruleRequest(
   { id, query }: Item,
-  { rule: name, instruction, negative, streams = {}, settings }: RuleEntry,
+  entry: RuleEntry,
   { config, model, models, a }: Asked,
 ): Promise<GenerateRequest<Rule> | RowFailure> {
-  const rule = ruleNamed(name);
+  const rule = ruleOfEntry(entry, config);
+  const { instruction, negative, streams = {} } = entry;
   const { decoding } = config;
   const prompt = promptOptions(config);
   const request: GenerateRequest<Rule> = {
@@ -37,7 +37,7 @@ export async function ruleRequest(
     negative,
     streams,
     rule,
-    settings: settingsOf({ rule: name, settings }, decoding, a ?? undefined),
+    settings: settingsOf(entry, config, a ?? undefined),
     maxTokens: decoding.max_tokens,
     seed: itemSeed(config.seed, id),
     stop: decoding.stop,

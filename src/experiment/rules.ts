@@ -3,11 +3,13 @@ import { z } from 'zod';
 import { SdaError } from '../errors.js';
 import { strict } from '../evaluate/create.js';
 import { checkModelNames } from '../generate/request.js';
+import { isRuleFile } from '../generate/rule-file.js';
 import { SAMPLING_NAMES } from '../generate/shown-settings.js';
 import { ruleNamed } from '../rules/catalogue.js';
 import { type Rule, resolveSettingsOf, type StreamSource } from '../rules/define.js';
 import { takesScore } from './method-rules.js';
 import { METHODS, type MethodRule } from './rows.js';
+import type { RuleFiles } from './rule-files.js';
 
 const text = z.string().refine((value) => value.trim() !== '', 'must not be empty');
 
@@ -15,9 +17,25 @@ const streamSchema = strict('a stream', {
   /** What is added to the query; null: nothing */
   instruction: text.nullable().optional(),
   system: text.optional(),
+  /** In place of each item's query */
+  query: text.optional(),
+  /** The whole prompt as token ids, the same for all items */
+  ids: z.array(z.int().min(0)).min(1).optional(),
 });
 
-/** One of `rules`: a rule of the catalogue with its settings, which becomes a method of the run. */
+/** Models of streams that a rule has run by others, by the rules' names for them, such as `amateur`. */
+export const otherModelsSchema = z.record(
+  z.string(),
+  strict('a model', {
+    dir: text,
+    dtype: z.enum(['auto', 'bfloat16', 'float16', 'float32']).default('auto'),
+    context: z.int().min(2).optional(),
+    chat_template: text.optional(),
+  }),
+);
+export type OtherModels = z.infer<typeof otherModelsSchema>;
+
+/** One of `rules`: a rule of the catalogue, or of a file, with its settings, which becomes a method of the run. */
 const ruleSchema = strict('a rule', {
   name: z
     .string()
@@ -35,6 +53,8 @@ const ruleSchema = strict('a rule', {
   negative: text.optional(),
   /** Single streams that see something else */
   streams: z.record(z.string(), streamSchema).optional(),
+  /** Of this rule alone, before those of the run */
+  models: otherModelsSchema.optional(),
 });
 export type RuleEntry = z.infer<typeof ruleSchema>;
 
@@ -47,22 +67,19 @@ export const rulesSchema = z
     'must not have a name twice',
   );
 
-/** Models of streams that a rule has run by others, by the rules' names for them, such as `amateur`. */
-export const otherModelsSchema = z.record(
-  z.string(),
-  strict('a model', {
-    dir: text,
-    dtype: z.enum(['auto', 'bfloat16', 'float16', 'float32']).default('auto'),
-    context: z.int().min(2).optional(),
-    chat_template: text.optional(),
-  }),
-);
-export type OtherModels = z.infer<typeof otherModelsSchema>;
-
-interface RulesConfig {
+export interface RulesConfig {
   readonly rules?: readonly RuleEntry[] | undefined;
   readonly models?: OtherModels | undefined;
   readonly decoding: Readonly<Record<string, unknown>>;
+  readonly ruleFiles?: RuleFiles | undefined;
+}
+
+/** What an entry's rule is: one of the catalogue, or that of a file, which has been run. */
+export function ruleOfEntry(
+  { rule }: Pick<RuleEntry, 'rule'>,
+  { ruleFiles }: Pick<RulesConfig, 'ruleFiles'>,
+): Rule {
+  return ruleFiles?.get(rule)?.rule ?? ruleNamed(rule);
 }
 
 /**
@@ -70,19 +87,19 @@ interface RulesConfig {
  *
  * @throws SdaError `bad-input` naming the entry
  */
-export function checkRules(
-  { rules = [], models = {}, decoding }: RulesConfig,
-  where: string,
-): void {
+export function checkRules(config: RulesConfig, where: string): void {
+  const { rules = [], models = {} } = config;
   const used = new Set<string>();
   for (const entry of rules) {
     try {
-      checkEntry(entry, Object.keys(models), decoding);
+      checkEntry(entry, config);
     } catch (error) {
       if (!(error instanceof SdaError)) throw error;
       throw new SdaError(error.code, `${where}.rules, ${entry.name}: ${error.message}`);
     }
-    for (const name of modelsOf(ruleNamed(entry.rule))) used.add(name);
+    for (const name of modelsOf(ruleOfEntry(entry, config))) {
+      if (!Object.hasOwn(entry.models ?? {}, name)) used.add(name);
+    }
   }
   const unused = Object.keys(models).find((name) => !used.has(name));
   if (unused === undefined) return;
@@ -92,18 +109,12 @@ export function checkRules(
   );
 }
 
-function checkEntry(
-  entry: RuleEntry,
-  models: readonly string[],
-  decoding: RulesConfig['decoding'],
-): void {
-  const rule = ruleNamed(entry.rule);
-  settingsOf(entry, decoding);
+function checkEntry(entry: RuleEntry, config: RulesConfig): void {
+  const rule = ruleOfEntry(entry, config);
+  settingsOf(entry, config);
   const asked = modelsOf(rule);
-  checkModelNames(
-    rule,
-    models.filter((name) => asked.includes(name)),
-  );
+  const ofRun = Object.keys(config.models ?? {}).filter((name) => asked.includes(name));
+  checkModelNames(rule, [...new Set([...Object.keys(entry.models ?? {}), ...ofRun])]);
   const names = Object.keys(rule.streams);
   const unknown = Object.keys(entry.streams ?? {}).find((name) => !names.includes(name));
   if (unknown !== undefined) {
@@ -134,11 +145,13 @@ export function modelsOf({ streams }: Rule): string[] {
  * @param a from the score of an item, where the entry takes it
  */
 export function settingsOf(
-  { rule: name, settings }: Pick<RuleEntry, 'rule' | 'settings'>,
-  decoding: Readonly<Record<string, unknown>>,
+  entry: Pick<RuleEntry, 'rule' | 'settings'>,
+  config: Pick<RulesConfig, 'decoding' | 'ruleFiles'>,
   a?: number,
 ): Record<string, unknown> {
-  const rule = ruleNamed(name);
+  const rule = ruleOfEntry(entry, config);
+  const { settings } = entry;
+  const { decoding } = config;
   const known = Object.keys((rule.settings as unknown as z.ZodObject).shape);
   const ofRun: Record<string, unknown> = {
     ...Object.fromEntries(Object.entries(decoding).map(([key, value]) => [camel(key), value])),
@@ -159,17 +172,33 @@ function camel(name: string): string {
 }
 
 /** The rules of a configuration as they decide its numbers, by name: without an amplification that scores give. */
-export function decidingRules(
-  rules: readonly RuleEntry[],
-  decoding: RulesConfig['decoding'],
-): Record<string, MethodRule & Omit<RuleEntry, 'name' | 'rule' | 'settings'>> {
+export function decidingRules(config: RulesConfig): Record<string, DecidingRule> {
+  const { rules = [], ruleFiles } = config;
   return Object.fromEntries(
     rules.map(({ name, ...entry }) => {
-      const settings = settingsOf(entry, decoding);
+      const settings = settingsOf(entry, config);
       if (takesScore(entry)) delete settings.amplification;
-      return [name, { ...entry, settings }];
+      const { models } = entry;
+      const own = {
+        ...entry,
+        rule: shownName(entry),
+        rule_fingerprint: ruleFiles?.get(entry.rule)?.fingerprint,
+        settings,
+        models: models && decidingModels(models),
+      };
+      return [name, own];
     }),
   );
+}
+
+interface DecidingRule extends MethodRule {
+  /** Of the file that it is in */
+  readonly rule_fingerprint: string | undefined;
+}
+
+/** A rule's name in the catalogue, or that of its file, wherever it lies. */
+export function shownName({ rule }: Pick<RuleEntry, 'rule'>): string {
+  return isRuleFile(rule) ? basename(rule) : rule;
 }
 
 /** Other models as they decide the numbers: without where they are. */

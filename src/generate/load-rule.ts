@@ -4,6 +4,7 @@ import { pathToFileURL } from 'node:url';
 import { messageOf, SdaError } from '../errors.js';
 import { RULES, ruleNamed } from '../rules/catalogue.js';
 import type { Rule } from '../rules/define.js';
+import { isRuleFile } from './rule-file.js';
 
 /**
  * A rule of the catalogue by its name, or the default export of a JavaScript file, which is run.
@@ -11,7 +12,7 @@ import type { Rule } from '../rules/define.js';
  * @throws SdaError `bad-input` naming the rules that there are; `file-missing`, `bad-file`
  */
 export async function loadRule(nameOrFile: string): Promise<Rule> {
-  if (!/\.[cm]?js$/.test(nameOrFile)) return ruleNamed(nameOrFile);
+  if (!isRuleFile(nameOrFile)) return ruleNamed(nameOrFile);
   if (!existsSync(nameOrFile)) {
     throw new SdaError(
       'file-missing',

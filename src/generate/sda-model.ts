@@ -1,5 +1,6 @@
 import { type Tensor1D, tensor1d } from '@tensorflow/tfjs-core';
 import type { BatchShape } from '../decode/checks.js';
+import { logitsAt } from '../decode/positions.js';
 import { checkStreams, chunks } from '../decode/streams.js';
 import { SdaError } from '../errors.js';
 import type { ModelConfig } from '../model/config.js';
@@ -182,6 +183,30 @@ export class SdaModel {
     } finally {
       cache.dispose();
     }
+  }
+
+  /**
+   * Logits of the tokens that follow some of `ids`, such as those of an answer that is given.
+   *
+   * @param positions of `ids`, 0 is the first; default: all, in their order
+   * @returns vocabSize values of each, in the order of `positions`
+   * @throws SdaError `bad-input` for a position outside of `ids`
+   */
+  async logitsAt(
+    ids: readonly number[],
+    positions: readonly number[] = [...ids.keys()],
+  ): Promise<Float32Array[]> {
+    checkStreams([ids], this.config.vocabSize, this.maxContext);
+    const wrong = positions.find((at) => !Number.isInteger(at) || at < 0 || at >= ids.length);
+    if (wrong !== undefined) {
+      throw new SdaError(
+        'bad-input',
+        `There is no position ${wrong}: the ids have the positions 0..${ids.length - 1}.`,
+      );
+    }
+    const each = [...new Set(positions)].sort((a, b) => a - b);
+    const found = await logitsAt(this.decoder, ids, each);
+    return positions.map((at) => found[each.indexOf(at)]!);
   }
 
   /**

@@ -1,4 +1,5 @@
 import type { Tensor2D } from '@tensorflow/tfjs-core';
+import type { Tap, Tapped, TappedModel } from './taps.js';
 
 /** What one step says of one query; a rule adds its own statistics. */
 export interface Choice {
@@ -30,6 +31,15 @@ export interface StepDraws<S = unknown> {
   readonly uniforms: readonly number[];
   /** The caller's number of each query, for errors and for state; default 0, 1, 2, ... */
   readonly queries?: readonly number[];
+  /** What `taps` of the rule asked for; absent where it has none */
+  readonly tapped?: Tapped;
+}
+
+/** The streams that queries come with. */
+export interface GivenStreams {
+  readonly count: number;
+  /** Those that `decode` was given, in order; undefined where it was given none */
+  readonly names: readonly string[] | undefined;
 }
 
 /**
@@ -37,14 +47,20 @@ export interface StepDraws<S = unknown> {
  * logits hold -Infinity for ids that no token has; they are the caller's, who disposes them. After a `Draw` the next
  * step can begin before the host has read this one; choices that the host makes are waited for.
  *
- * A rule that keeps state has it by the query's number: `begin` comes before a
- * query's first step, `end` after its last
+ * A rule that keeps state has it by the query's number: `begin` comes before a query's first step, `end` after its last
  * token has been read, or when it is given up.
  */
 export interface StepRule<S = never, C extends Choice = Choice> {
   (logits: Tensor2D, draws: StepDraws<S>): Drawn<C> | Promise<Drawn<C>>;
-  /** Refuses the settings of a query, by throwing, before anything runs. */
-  readonly check?: (query: number, settings: S) => void;
+  /** Refuses the settings or the streams of a query, by throwing, before anything runs. */
+  readonly check?: (query: number, settings: S, streams: GivenStreams) => void;
+  /**
+   * What it reads inside the models, by the settings of a query; asked once, before anything runs. All taps of a batch are
+   * read in each of its steps, and nothing is read where there is none.
+   *
+   * @param models of each stream
+   */
+  readonly taps?: (settings: S, models: readonly TappedModel[]) => readonly Tap[];
   readonly begin?: (query: number, settings: S) => void;
   readonly end?: (query: number) => void;
 }

@@ -1,4 +1,12 @@
-import { mul, reshape, slice, type Tensor1D, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
+import {
+  concat2d,
+  mul,
+  reshape,
+  slice,
+  type Tensor1D,
+  type Tensor2D,
+  tidy,
+} from '@tensorflow/tfjs-core';
 import { type DecoderLayer, decoderLayers } from '../../kernels/decoder-layer/index.js';
 import { embed } from '../../kernels/embed/index.js';
 import { linear } from '../../kernels/linear/index.js';
@@ -46,54 +54,88 @@ export interface ForwardOptions {
   readonly logitBias?: Tensor1D | undefined;
   /** Sees the output of each layer, float32 [R * T, hidden], which it must not keep. */
   readonly onLayer?: (layer: number, x: Tensor2D) => void;
+  /**
+   * After how many layers (0 is the embedding, ascending, each once) the hidden state of each stream's last token is read:
+   * they follow its logits in the same line. Default: none
+   */
+  readonly taps?: readonly number[] | undefined;
 }
 
 /**
  * Runs the decoder over new tokens, appends their keys and values to the cache and returns the logits of
  * each stream's last token, or of all.
  *
- * @returns float32 [R, V], with 'all' [R * T, V], which the caller disposes; null when `logits` is 'none'.
+ * @returns float32 [R, V + taps * hidden], with 'all' [R * T, ...], which the caller disposes; null when `logits` is 'none'.
  */
 export function forward(
-  { config, weights }: DecoderModel,
+  model: DecoderModel,
   batch: TokenBatch,
   cache: KvCache,
   options: ForwardOptions,
 ): Tensor2D | null {
+  const { config, weights } = model;
   const R = batch.rows.length;
   const T = batch.ids.length / R;
-  const epsilon = config.rmsNormEps;
   const length = 1 + batch.positions.reduce((a, b) => Math.max(a, b), 0);
   cache.ensure(length);
   const rotation = cache.rotation(Math.max(length, options.promptLength ?? 0));
 
   const outputOf = (x: Tensor2D) => (options.logits === 'all' ? x : lastOfEach(x, R, T));
-  const output = tidy(() => {
+  const [output, ...tapped] = tidy(() => {
     const places = {
       positions: int32Tensor(batch.positions, [R, T]) as Tensor2D,
       rows: int32Tensor(batch.rows) as Tensor1D,
       rotation,
     };
-
-    const { layers } = weights;
-    const caches = layers.map((_, index) => cache.layer(index));
     let x = embed({ table: weights.embedTokens, ids: batch.ids, drawn: batch.drawn }); // [N, hidden]
     if (config.embeddingScale !== 1) x = mul(x, config.embeddingScale);
-    const { onLayer } = options;
-    if (!onLayer) return outputOf(decoderLayers({ x, layers, places, caches })); // [R, hidden]
-    layers.forEach((layer, index) => {
-      x = decoderLayers({ x, layers: [layer], places, caches: [caches[index]!] });
-      onLayer(index, x);
-    });
-    return outputOf(x);
-  });
+    const read: Tensor2D[] = [];
+    let done = 0; // layers that have run
+    for (const until of stopsOf(options, weights.layers.length)) {
+      if (until > done) {
+        const layers = weights.layers.slice(done, until);
+        const caches = layers.map((_, index) => cache.layer(done + index));
+        x = decoderLayers({ x, layers, places, caches });
+        options.onLayer?.(until - 1, x);
+      }
+      if (options.taps?.includes(until)) read.push(outputOf(x));
+      done = until;
+    }
+    return [outputOf(x), ...read]; // [R, hidden] each
+  }) as [Tensor2D, ...Tensor2D[]];
   try {
     if (options.logits === 'none') return null;
-    const norm = { weight: weights.norm, epsilon };
-    return linear({ x: output, weight: weights.lmHead, bias: options.logitBias, norm }); // [R, V]
+    const logits = () => head(model, output, { bias: options.logitBias }); // [R, V]
+    return tapped.length === 0 ? logits() : tidy(() => concat2d([logits(), ...tapped], 1));
   } finally {
-    output.dispose();
+    for (const tensor of [output, ...tapped]) tensor.dispose();
   }
+}
+
+/**
+ * Logits of hidden states.
+ *
+ * @param x float32 [M, hidden]
+ * @param options.bias float32 [V], added to each line
+ * @param options.norm apply the last norm first; default true
+ * @returns float32 [M, V]; the caller disposes it.
+ */
+export function head(
+  { config, weights }: DecoderModel,
+  x: Tensor2D,
+  { bias, norm = true }: { readonly bias?: Tensor1D | undefined; readonly norm?: boolean },
+): Tensor2D {
+  const { norm: weight, lmHead } = weights;
+  if (norm)
+    return linear({ x, weight: lmHead, bias, norm: { weight, epsilon: config.rmsNormEps } });
+  // the norm's weights, which are left out here, have the scale of the logits in them
+  return tidy(() => linear({ x: mul(x, config.logitsScale), weight: lmHead, bias }));
+}
+
+/** After how many layers something is looked at, and that of all: ascending. */
+function stopsOf({ onLayer, taps = [] }: ForwardOptions, layers: number): number[] {
+  const each = onLayer ? Array.from({ length: layers }, (_, layer) => layer + 1) : [];
+  return [...new Set([...each, ...taps, layers])].sort((a, b) => a - b);
 }
 
 /** The last of each stream's T lines: [R * T, hidden] -> [R, hidden]; padding is on the left. */

@@ -6,6 +6,7 @@ import { coiecd } from './coiecd.js';
 import { cos } from './cos.js';
 import type { Rule } from './define.js';
 import { dexperts, proxyTuning } from './dexperts.js';
+import { dola } from './dola.js';
 import { edt } from './edt.js';
 import { eft } from './eft.js';
 import { instructiveDecoding } from './instructive-decoding.js';
@@ -43,6 +44,7 @@ export const RULES = [
   rose,
   instructiveDecoding,
   selfDebias,
+  dola,
 ] as const;
 
 /** @throws SdaError `bad-input` naming those that there are */

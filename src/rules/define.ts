@@ -1,7 +1,9 @@
 import { z } from 'zod';
-import { SdaError } from '../errors.js';
 import { type Blend, type BlendChoice, drawBlend } from '../method/blend.js';
 import type { Choice, StepRule } from '../method/rule.js';
+import { checkOf } from './check.js';
+
+export { resolveSettingsOf } from './check.js';
 
 /** Where a stream's prompt and model come from, unless a request says otherwise. */
 export interface StreamSource {
@@ -85,48 +87,18 @@ export function blendRule<Stream extends string, Shape extends z.ZodRawShape>(
   type S = SettingsWith<Shape>;
   const { settings: own, blend, ...rest } = definition;
   const names = Object.keys(rest.streams) as Stream[];
-  const blendOf = (given: S): Blend<Stream> => {
-    const { temperature: t0, greedy, details, ...cuts } = given as Sampling;
-    return { temperature: { t0 }, ...blend(given), cuts, greedy, details };
+  const rule = { ...rest, settings: settingsWith(own) };
+  const step: StepRule<S, BlendChoice<Stream>> = (logits, draws) => {
+    const blends = draws.settings.map((given) => sampled(given as Sampling, blend(given)));
+    return drawBlend(logits, names, blends, draws);
   };
-  const step: StepRule<S, BlendChoice<Stream>> = (logits, draws) =>
-    drawBlend(logits, names, draws.settings.map(blendOf), draws);
-  return { ...rest, settings: settingsWith(own), step };
+  return { ...rule, step: Object.assign(step, { check: checkOf(rule) }) };
 }
 
-/**
- * A rule's settings with its defaults.
- *
- * @param of whose settings they are, such as " of request 3", for errors
- * @throws SdaError `bad-input` naming the setting, what is expected and what was found
- */
-export function resolveSettingsOf<S extends object>(
-  rule: Rule<string, S>,
-  partial?: Readonly<Partial<S>>,
-  of = '',
-): S {
-  const given = Object.fromEntries(
-    Object.entries(partial ?? {}).filter(([, value]) => value !== undefined),
-  );
-  const known = Object.keys((rule.settings as unknown as z.ZodObject).shape);
-  const unknown = Object.keys(given).find((name) => !known.includes(name));
-  if (unknown !== undefined) {
-    throw new SdaError(
-      'bad-input',
-      `The rule ${rule.name} has no setting "${unknown}"${of}: its settings are ${known.join(', ')}.`,
-    );
-  }
-  if (rule.resolve) return rule.resolve(partial, of);
-  const { data, error } = rule.settings.safeParse(given);
-  if (!error) return data;
-  const { path, message } = error.issues[0]!;
-  const value = path.reduce<unknown>(
-    (at, name) => (at as Record<PropertyKey, unknown> | undefined)?.[name],
-    given,
-  );
-  const found = typeof value === 'object' ? JSON.stringify(value) : String(value);
-  throw new SdaError(
-    'bad-input',
-    `The setting ${path.join('.')}${of} of the rule ${rule.name} is ${found}: ${message}.`,
-  );
+/** A mixture, drawn from as `SAMPLING` says. */
+export function sampled<Stream extends string>(
+  { temperature: t0, greedy, details, topK, topP, minP }: Sampling,
+  mixture: Mixture<Stream>,
+): Blend<Stream> {
+  return { temperature: { t0 }, ...mixture, cuts: { topK, topP, minP }, greedy, details };
 }

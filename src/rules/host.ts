@@ -1,4 +1,4 @@
-import { tensor2d } from '@tensorflow/tfjs-core';
+import { type Tensor2D, tensor2d } from '@tensorflow/tfjs-core';
 import type { z } from 'zod';
 import { SdaError } from '../errors.js';
 import { checkLogits } from '../method/blend.js';
@@ -10,6 +10,8 @@ import {
   type ScoreChoice,
   type Scoring,
 } from '../method/scored.js';
+import type { Tapped } from '../method/taps.js';
+import { checkOf } from './check.js';
 import {
   type Definition,
   type Rule,
@@ -17,6 +19,7 @@ import {
   type SettingsWith,
   settingsWith,
 } from './define.js';
+import { type RuleTaps, stepTaps, tappedFor } from './taps.js';
 
 /** What a host rule is told of a query beside its streams. */
 export interface HostQuery {
@@ -24,6 +27,8 @@ export interface HostQuery {
   readonly query: number;
   /** In 0..1 (1 excluded), from the query's seed, for a rule that draws by itself */
   readonly uniform: number;
+  /** [hidden] or [V]: what `taps` named, in its order */
+  readonly tapped: readonly Float32Array[];
 }
 
 /** One token id; or a score for each of V tokens, to draw from softmax(score / T). */
@@ -34,6 +39,8 @@ interface HostDefinition<Stream extends string, Shape extends z.ZodRawShape>
     Pick<StepRule<SettingsWith<Shape>>, 'begin' | 'end'> {
   /** What is impossible in this stream stays impossible, whatever its score */
   readonly anchor: NoInfer<Stream>;
+  /** What it reads inside its models; default: nothing */
+  readonly taps?: RuleTaps<NoInfer<Stream>, SettingsWith<Shape>>;
   /** @param logPs [V]: log P of each stream, nats, -Infinity where a token is impossible; the rule's to change */
   readonly score: (
     logPs: Readonly<Record<NoInfer<Stream>, Float32Array>>,
@@ -50,18 +57,24 @@ interface HostDefinition<Stream extends string, Shape extends z.ZodRawShape>
 export function hostRule<Stream extends string, Shape extends z.ZodRawShape>(
   definition: HostDefinition<Stream, Shape>,
 ): Rule<Stream, SettingsWith<Shape>, ScoreChoice<Stream>> {
-  const { settings: own, score, anchor, begin, end, ...rest } = definition;
+  const { settings: own, score, anchor, taps, begin, end, ...rest } = definition;
   const streams = Object.keys(rest.streams) as Stream[];
   const scoring = { name: rest.name, streams, anchor };
+  const rule = { ...rest, settings: settingsWith(own) };
   const step: StepRule<SettingsWith<Shape>, ScoreChoice<Stream>> = async (logits, draws) => {
     const settings = draws.settings as readonly unknown[] as readonly Sampling[];
     const measured = measure(scoring, logits, settings);
     try {
       const lines = await readStreams(scoring, measured, draws);
+      const tapped = taps ? await readTaps(tappedFor(rest.name, draws.tapped)) : [];
       const V = logits.shape[1];
       const values = new Float32Array(lines.length * V);
       for (const [index, logPs] of lines.entries()) {
-        const of = { query: draws.queries?.[index] ?? index, uniform: draws.uniforms[index]! };
+        const of = {
+          query: draws.queries?.[index] ?? index,
+          uniform: draws.uniforms[index]!,
+          tapped: tapped[index] ?? [],
+        };
         const found = await score(logPs, draws.settings[index]!, of);
         values.set(asScores(rest.name, found, V, of.query), index * V);
       }
@@ -74,8 +87,13 @@ export function hostRule<Stream extends string, Shape extends z.ZodRawShape>(
       measured.stats.dispose();
     }
   };
-  const state = { ...(begin && { begin }), ...(end && { end }) };
-  return { ...rest, settings: settingsWith(own), step: Object.assign(step, state) };
+  const more = {
+    check: checkOf(rule),
+    ...(taps && { taps: stepTaps(rest.name, streams, taps) }),
+    ...(begin && { begin }),
+    ...(end && { end }),
+  };
+  return { ...rule, step: Object.assign(step, more) };
 }
 
 /** log P of the streams of each query, by name. */
@@ -102,6 +120,21 @@ async function readStreams<Stream extends string>(
       Float32Array
     >;
   });
+}
+
+/** What was read for each query, in the order of its taps. */
+async function readTaps({ taps, read }: Tapped): Promise<Float32Array[][]> {
+  const values = new Map<Tensor2D, Float32Array>();
+  for (const tensor of new Set(taps.flat().map(read))) {
+    values.set(tensor, (await tensor.data()) as Float32Array);
+  }
+  return taps.map((own, query) =>
+    own.map((tap) => {
+      const tensor = read(tap);
+      const width = tensor.shape[1];
+      return values.get(tensor)!.slice(query * width, (query + 1) * width);
+    }),
+  );
 }
 
 function asScores(name: string, found: HostScore, V: number, query: number): ArrayLike<number> {

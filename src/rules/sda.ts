@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { DEFAULT_SETTINGS, MODES, resolveSettings, type SdaSettings } from '../method/settings.js';
-import { sdaRule, type TokenChoice } from '../method/step.js';
+import { type SdaStep, sdaRule, type TokenChoice } from '../method/step.js';
+import { checkStreamsOf, resolveSettingsOf } from './check.js';
 import { type Rule, SAMPLING } from './define.js';
 
 const d = DEFAULT_SETTINGS;
@@ -20,8 +21,7 @@ const settings = z.strictObject({
   plausibility: z.number().min(0).max(1).default(0).describe('alpha on P2; 0 is off'),
 }) as z.ZodType<SdaSettings>;
 
-/** SDA (Steering-Driven Distribution Alignment): src/method has its equations. */
-export const sda: Rule<'base' | 'instructed', SdaSettings, TokenChoice> = {
+const about: Omit<Rule<'base' | 'instructed', SdaSettings>, 'step'> = {
   name: 'sda',
   title: 'Steering-driven distribution alignment',
   formula:
@@ -29,6 +29,16 @@ export const sda: Rule<'base' | 'instructed', SdaSettings, TokenChoice> = {
   source: 'Xia and Deng 2026, AAAI',
   streams: { base: {}, instructed: { adds: 'instruction' } },
   settings,
-  resolve: resolveSettings,
-  step: sdaRule(),
+  resolve: (partial, of) => resolveSettings(partial, `${of} of the rule sda`),
+};
+
+const check: SdaStep['check'] = (query, own, streams) => {
+  checkStreamsOf(about, query, streams, 1);
+  resolveSettingsOf(about, own, ` of query ${query}`);
+};
+
+/** SDA (Steering-Driven Distribution Alignment): src/method has its equations. */
+export const sda: Rule<'base' | 'instructed', SdaSettings, TokenChoice> = {
+  ...about,
+  step: Object.assign(sdaRule(), { check }),
 };

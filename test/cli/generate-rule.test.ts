@@ -218,6 +218,28 @@ describe('sda generate --rule', () => {
     expect(page).toContain('"log P(untold)"');
   });
 
+  it('contrasts layers, named by a half or by a list, and says which in the trace', async () => {
+    const trace = join(temporaryFolder(), 'trace.jsonl');
+    const dola = [...TINY, '--rule', 'dola', '--stream', 'prompt:ids=1 5 9', '--ignore-eos'];
+    const short = ['--max-tokens', '3', '--trace', trace];
+    const listed = await sdaJson<Result>([...dola, ...short, '--layers', '[1, 0]']);
+    expect(listed.settings.layers).toEqual([1, 0]);
+    for (const step of listed.steps as (Step & { layer: number })[]) {
+      expect([0, 1]).toContain(step.layer);
+      expect(Object.keys(step.logps)).toEqual(['mature', 'premature']);
+    }
+    expect((await sda(['report', trace])).code).toBe(0);
+    expect(readFileSync(trace.replace('.jsonl', '.html'), 'utf8')).toContain('["layer",');
+    const { settings } = await sdaJson<Result>([...dola, '--layers', 'high', '--max-tokens', '1']);
+    expect(settings.layers).toBe('high');
+    const refused = await sda([...dola, '--layers', '[9]', '--max-tokens', '1']);
+    expect(refused).toMatchObject({ code: 1, stderr: expect.stringMatching(/names layer 9, but/) });
+    const middle = await sda([...dola, '--layers', 'middle']);
+    expect(middle.stderr).toMatch(
+      /layers of the rule dola is middle: it must be one of low, high, or/,
+    );
+  });
+
   it('has --set where a rule of one’s own names a setting as an option is named', async () => {
     const file = join(temporaryFolder(), 'named.mjs');
     const api = JSON.stringify(pathToFileURL(join(packageRoot(), 'dist/src/index.js')).href);

@@ -117,7 +117,11 @@ describe('generate', () => {
     [{ prompts: { baseIds: Array(128).fill(1), instructedIds: [1] } }, 'context-exceeded', /128/],
     [{ prompts, maxTokens: 0 }, 'bad-input', /maxTokens/],
     [{ prompts, seed: 0.5 }, 'bad-input', /seed/],
-    [{ prompts, settings: { topP: 2 } }, 'bad-input', /topP must be a number in 0\.\.1/],
+    [
+      { prompts, settings: { topP: 2 } },
+      'bad-input',
+      /topP of the rule sda must be a number in 0\.\.1/,
+    ],
     [{ prompts, stop: ['x'] }, 'file-missing', /tokenizer/],
   ] as [GenerateRequest, string, RegExp][])('refuses %j', async (request, code, message) => {
     const before = memory().numTensors;

@@ -8,10 +8,17 @@ import {
   sdaSeveral,
   selfDebiasing,
 } from '../../src/rules/catalogue.js';
-import { resolveSettingsOf } from '../../src/rules/define.js';
+import { type Rule, resolveSettingsOf } from '../../src/rules/define.js';
+import { dola } from '../../src/rules/dola.js';
 import { sda } from '../../src/rules/sda.js';
 import { errorOf } from '../support/tensorflow.js';
-import { PUBLISHED } from './published.js';
+
+/** One of each factory. */
+const FACTORIES = [
+  contextSteering(['teacher', 'child']),
+  sdaSeveral(['kind', 'short']),
+  selfDebiasing(['rude', 'toxic']),
+] as unknown as Rule[];
 
 const SAMPLED = { temperature: 1, topP: 1, topK: 0, minP: 0, greedy: false, details: false };
 
@@ -35,16 +42,45 @@ const DEFAULTS: Record<string, object> = {
   rose: { ...SAMPLED, alpha: 0.5, greedy: true },
   'instructive-decoding': { ...SAMPLED, epsilon: -0.3, greedy: true },
   'self-debiasing': { ...SAMPLED, decay: 50, epsilon: 0.01 },
+  dola: { ...SAMPLED, alpha: 0.1, layers: 'low', norm: true },
 };
 
-/** A value of each setting that is out of its range or not of its type. */
-const WRONG: Record<string, unknown> = {
-  ...{ mode: 'both', amplification: Number.NaN, k: 0, t0: -1, sigma: 0, tMin: -0.1 },
-  ...{ topP: 1.5, topK: 2.5, minP: -0.1, greedy: 'yes', plausibility: 2, temperature: -1 },
-  ...{ details: 1, base: 0, theta: -1, weight: Number.POSITIVE_INFINITY, alpha: '0.5', floor: -1 },
-  ...{ ratio: '4', lambda: null, amateurTemperature: 0, beta: Number.NaN, baseTopP: 2 },
-  ...{ instructedTopP: -1, strength: 'strong', baseTopK: -1, epsilon: 'none', decay: -1 },
+/** A value of each setting that is out of its range or not of its type, and what is expected instead. */
+const WRONG: Record<string, [value: unknown, expected: string]> = {
+  mode: ['both', 'one of sda, steering, scaling, instructed, base'],
+  amplification: [Number.NaN, 'a finite number'],
+  k: [0, 'a number above 0'],
+  t0: [-1, 'a number of at least 0'],
+  sigma: [0, 'a number above 0'],
+  tMin: [-0.1, 'a number of at least 0'],
+  topP: [1.5, 'a number in 0..1'],
+  topK: [2.5, 'a whole number'],
+  minP: [-0.1, 'a number in 0..1'],
+  greedy: ['yes', 'true or false'],
+  plausibility: [2, 'a number in 0..1'],
+  temperature: [-1, 'a number of at least 0'],
+  details: [1, 'true or false'],
+  base: [0, 'a number above 0, at most 1'],
+  theta: [-1, 'a number of at least 0'],
+  weight: [Number.POSITIVE_INFINITY, 'a finite number'],
+  alpha: ['0.5', 'a '],
+  floor: [-1, 'a number of at least 0'],
+  ratio: ['4', 'a '],
+  lambda: [null, 'a '],
+  amateurTemperature: [0, 'a number above 0'],
+  beta: [Number.NaN, 'a '],
+  baseTopP: [2, 'a number in 0..1'],
+  instructedTopP: [-1, 'a number in 0..1'],
+  strength: ['strong', 'a finite number'],
+  baseTopK: [-1, 'a whole number, at least 0'],
+  epsilon: ['none', 'a '],
+  decay: [-1, 'a number of at least 0'],
+  layers: ['lower', 'one of low, high, or a list, each a whole number, at least 0'],
+  norm: ['no', 'true or false'],
 };
+
+/** All rules of the catalogue, and one of each factory. */
+const ALL = [...RULES.map(({ name }) => ruleNamed(name)), ...FACTORIES];
 
 const expectSentence = (error: unknown, pattern: RegExp) => {
   expect(error).toBeInstanceOf(SdaError);
@@ -62,7 +98,7 @@ test('every method is found by its name, and another name is told what there is'
   expectSentence(await errorOf(() => ruleNamed('constructor')), /no rule "constructor"/);
 });
 
-describe.each(PUBLISHED.map(({ rule }) => [rule.name, rule] as const))('%s', (name, rule) => {
+describe.each(ALL.map((rule) => [rule.name, rule] as const))('%s', (name, rule) => {
   const shape = Object.keys((rule.settings as unknown as { shape: object }).shape);
 
   test('says what it is, with the names of its settings', () => {
@@ -89,22 +125,83 @@ describe.each(PUBLISHED.map(({ rule }) => [rule.name, rule] as const))('%s', (na
     for (const each of shape) expect((error as SdaError).message).toContain(each);
   });
 
-  test.each(shape)('refuses values of %s out of range', async (setting) => {
-    expect(WRONG).toHaveProperty(setting);
-    const wrong = { [setting]: WRONG[setting] };
-    const error = await errorOf(() => resolveSettingsOf(rule, wrong, ' of request 3'));
-    expectSentence(error, new RegExp(`${setting}.* of request 3`));
+  test.each(shape)(
+    'refuses values of %s out of range, by request and as it is decoded',
+    async (setting) => {
+      const [value, ofNumber] = WRONG[setting]!;
+      const several = name === 'sda-several' && setting === 'amplification';
+      const expected = several ? 'an object of kind, short' : ofNumber;
+      const wrong = { [setting]: value };
+      const shown = typeof value === 'object' ? JSON.stringify(value) : String(value);
+      const refusals = [
+        [' of request 3', () => resolveSettingsOf(rule, wrong, ' of request 3')],
+        [
+          ' of query 2',
+          () => rule.step.check!(2, { ...(resolveSettingsOf(rule) as object), ...wrong }, own),
+        ],
+      ] as const;
+      for (const [of, refused] of refusals) {
+        const error = await errorOf(refused);
+        expectSentence(error, new RegExp(`${setting}.*${of} of the rule ${name} `));
+        expect((error as SdaError).message).toContain(expected);
+        expect((error as SdaError).message).toContain(shown);
+      }
+    },
+  );
+
+  const names = Object.keys(rule.streams);
+  const own = { count: names.length, names };
+  test('refuses to decode with settings that are unknown or left out', async () => {
+    const whole = resolveSettingsOf(rule) as Record<string, unknown>;
+    const check = (settings: object, streams = own) => rule.step.check!(2, settings, streams);
+    check(whole);
+    check({ ...whole });
+    const unknown = await errorOf(() => check({ ...whole, strenght: 1 }));
+    expectSentence(unknown, new RegExp(`rule ${name} has no setting "strenght" of query 2`));
+    if (name === 'sda') return; // has its defaults in its step
+    for (const left of shape) {
+      const { [left]: _, ...partial } = whole;
+      const error = await errorOf(() => check(partial));
+      expectSentence(error, new RegExp(`setting ${left} of query 2 of the rule ${name} is not`));
+    }
+  });
+
+  test('refuses to decode other streams than its own, or its own in another order', async () => {
+    const whole = resolveSettingsOf(rule) as object;
+    const given = (streams: string[]) => ({ count: streams.length, names: streams });
+    const wrong = [
+      given([...names, 'more']),
+      given(names.map((each) => `${each}s`)),
+      { count: names.length + 1, names: undefined },
+      ...(names.length > 1 ? [given(names.toReversed())] : []),
+      ...(name === 'sda' ? [] : [given(names.slice(1))]),
+    ];
+    for (const streams of wrong) {
+      const error = await errorOf(() => rule.step.check!(2, whole, streams));
+      expectSentence(error, new RegExp(`^The rule ${name} has the streams? ${names.join(', ')}`));
+      const found = streams.names?.join(', ') ?? `${names.length + 1} prompts`;
+      expect((error as SdaError).message).toContain(`query 2 comes with ${found}: `);
+    }
+    rule.step.check!(2, whole, { count: names.length, names: undefined });
   });
 });
 
 test('sda takes and refuses what its own settings do', async () => {
   const schema = sda.settings;
   expect(schema.parse({})).toEqual(DEFAULT_SETTINGS);
-  for (const [name, value] of Object.entries(WRONG)) {
+  for (const [name, [value]] of Object.entries(WRONG)) {
     if (!(name in DEFAULT_SETTINGS)) continue;
     expect(schema.safeParse({ [name]: value }).success).toBe(false);
     expectSentence(await errorOf(() => resolveSettings({ [name]: value })), /must be/);
   }
+});
+
+test('a wrong number in a list is named by its place', async () => {
+  const error = await errorOf(() => resolveSettingsOf(dola, { layers: [4, -2] }));
+  expectSentence(
+    error,
+    /layers\.1 of the rule dola is -2: it must be a whole number, at least 0\.$/,
+  );
 });
 
 describe('rules of several streams', () => {

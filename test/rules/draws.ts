@@ -4,6 +4,7 @@ import type { BlendChoice, BlendDetails } from '../../src/method/blend.js';
 import { readDraw } from '../../src/method/rule.js';
 import type { TokenChoice } from '../../src/method/step.js';
 import { type Rule, resolveSettingsOf } from '../../src/rules/define.js';
+import { TOLERANCE } from '../support/tolerances.js';
 
 /** A query of a step: the logits of its streams, by name, and the rest. */
 export interface StepQuery {
@@ -49,4 +50,16 @@ function asAny(choice: BlendChoice | TokenChoice): AnyChoice {
   if (!('logpBase' in choice)) return choice;
   const { logpBase, logpInstructed, ...rest } = choice;
   return { ...rest, logps: { base: logpBase, instructed: logpInstructed } };
+}
+
+/** That the draw is the token at which the mass of all before it, in order of ids, passes the uniform number. */
+export function expectDrawn(
+  { id }: Pick<AnyChoice, 'id'>,
+  uniform: number,
+  logProbs: Float64Array,
+): void {
+  let before = 0;
+  for (let other = 0; other < id; other++) before += Math.exp(logProbs[other]!);
+  expect(before).toBeLessThanOrEqual(uniform + TOLERANCE.sum);
+  expect(before + Math.exp(logProbs[id]!)).toBeGreaterThanOrEqual(uniform - TOLERANCE.sum);
 }

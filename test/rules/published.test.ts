@@ -2,10 +2,11 @@ import { describe, expect, test } from 'vitest';
 import { LOG_PROB_FLOOR } from '../../src/method/blend.js';
 import { resolveSettingsOf } from '../../src/rules/define.js';
 import { expectNear } from '../support/close.js';
+import { useReferenceKernels } from '../support/native.js';
 import { Random } from '../support/random.js';
 import { useTensorFlow } from '../support/tensorflow.js';
 import { TOLERANCE } from '../support/tolerances.js';
-import { type AnyChoice, drawAll } from './draws.js';
+import { type AnyChoice, drawAll, expectDrawn } from './draws.js';
 import { entropy, jensenShannon, largest, logSoftmax, logSumExp } from './float64.js';
 import { PUBLISHED, type Published } from './published.js';
 import { AWKWARD, MASKED, rowsOf } from './rows.js';
@@ -53,14 +54,6 @@ function expected({ score, temperature }: ReturnType<Published['step']>, anchor:
   return { logProbs: logSoftmax(possible, temperature), score: possible };
 }
 
-/** That the draw is the token at which the mass of all before it, in order of ids, passes the uniform number. */
-function expectDrawn({ id }: AnyChoice, uniform: number, logProbs: Float64Array): void {
-  let before = 0;
-  for (let other = 0; other < id; other++) before += Math.exp(logProbs[other]!);
-  expect(before).toBeLessThanOrEqual(uniform + TOLERANCE.sum);
-  expect(before + Math.exp(logProbs[id]!)).toBeGreaterThanOrEqual(uniform - TOLERANCE.sum);
-}
-
 /** Statistics of the streams in float64. */
 function statisticsOf(rows: Rows, { rule, anchor }: Published) {
   const names = Object.keys(rows);
@@ -93,12 +86,12 @@ function expectStatistics(
   }
 }
 
-describe.each(PUBLISHED.map((each) => [each.rule.name, each] as const))('%s', (_, published) => {
+function holdToFloat64(published: Published, sizes: readonly number[]): void {
   const { rule, anchor } = published;
   const streams = Object.keys(rule.streams);
   const hasDetails = rule.name !== 'sda';
 
-  for (const V of [1, 7, 1000, 151_936]) {
+  for (const V of sizes) {
     test.each(V > 1000 ? WIDE : AWKWARD)(`V = ${V}, logits %s`, async (kind) => {
       const random = new Random(V + 7 * AWKWARD.indexOf(kind));
       const count = V > 1000 ? 3 : 12;
@@ -130,4 +123,13 @@ describe.each(PUBLISHED.map((each) => [each.rule.name, each] as const))('%s', (_
       expectNear(first.temperature / asked, 1, TOLERANCE.temperature);
     });
   }
+}
+
+const NAMED = PUBLISHED.map((each) => [each.rule.name, each] as const);
+
+describe.each(NAMED)('%s', (_, published) => holdToFloat64(published, [1, 7, 1000, 151_936]));
+
+describe('without the native kernels', () => {
+  useReferenceKernels();
+  describe.each(NAMED)('%s', (_, published) => holdToFloat64(published, [1, 7, 1000]));
 });
