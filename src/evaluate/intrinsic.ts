@@ -1,6 +1,7 @@
 import { keep, type Tensor1D, type Tensor2D } from '@tensorflow/tfjs-core';
 import { linear } from '../../kernels/linear/index.js';
-import { checkStreams, prefill } from '../decode/streams.js';
+import { prefill } from '../decode/prefill.js';
+import { checkStreams } from '../decode/streams.js';
 import { SdaError } from '../errors.js';
 import type { SdaModel } from '../generate/sda-model.js';
 import { forward } from '../model/decoder.js';

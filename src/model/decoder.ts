@@ -35,8 +35,8 @@ export interface TokenBatch {
 }
 
 export interface ForwardOptions {
-  /** Logits of each stream's last token, or none (when more of the prompt follows). */
-  readonly logits: 'last' | 'none';
+  /** Logits of each stream's last token, of all its tokens, or none (when more of the prompt follows). */
+  readonly logits: 'last' | 'all' | 'none';
   /**
    * Positions of the whole prompt that the batch is a part of, where more of it follows: rotary angles that depend on
    * the length are those of all of it, as in one pass. Default: the positions up to the batch's last
@@ -50,9 +50,9 @@ export interface ForwardOptions {
 
 /**
  * Runs the decoder over new tokens, appends their keys and values to the cache and returns the logits of
- * each stream's last token.
+ * each stream's last token, or of all.
  *
- * @returns float32 [R, V], which the caller disposes; null when `logits` is 'none'.
+ * @returns float32 [R, V], with 'all' [R * T, V], which the caller disposes; null when `logits` is 'none'.
  */
 export function forward(
   { config, weights }: DecoderModel,
@@ -67,7 +67,8 @@ export function forward(
   cache.ensure(length);
   const rotation = cache.rotation(Math.max(length, options.promptLength ?? 0));
 
-  const last = tidy(() => {
+  const outputOf = (x: Tensor2D) => (options.logits === 'all' ? x : lastOfEach(x, R, T));
+  const output = tidy(() => {
     const places = {
       positions: int32Tensor(batch.positions, [R, T]) as Tensor2D,
       rows: int32Tensor(batch.rows) as Tensor1D,
@@ -79,19 +80,19 @@ export function forward(
     let x = embed({ table: weights.embedTokens, ids: batch.ids, drawn: batch.drawn }); // [N, hidden]
     if (config.embeddingScale !== 1) x = mul(x, config.embeddingScale);
     const { onLayer } = options;
-    if (!onLayer) return lastOfEach(decoderLayers({ x, layers, places, caches }), R, T); // [R, hidden]
+    if (!onLayer) return outputOf(decoderLayers({ x, layers, places, caches })); // [R, hidden]
     layers.forEach((layer, index) => {
       x = decoderLayers({ x, layers: [layer], places, caches: [caches[index]!] });
       onLayer(index, x);
     });
-    return lastOfEach(x, R, T);
+    return outputOf(x);
   });
   try {
     if (options.logits === 'none') return null;
     const norm = { weight: weights.norm, epsilon };
-    return linear({ x: last, weight: weights.lmHead, bias: options.logitBias, norm }); // [R, V]
+    return linear({ x: output, weight: weights.lmHead, bias: options.logitBias, norm }); // [R, V]
   } finally {
-    last.dispose();
+    output.dispose();
   }
 }
 
