@@ -210,18 +210,19 @@ export class Engine {
     if (this.told.delete(query)) query.decoding.rule.end?.(query.index);
   }
 
-  /** Ends all queries that have begun, such as after a forward that failed. @returns their numbers */
-  endRunning(): number[] {
+  /** Ends all queries that have begun, and the one on its way, such as after a forward that failed. @returns their numbers */
+  giveUp(): number[] {
     const queries = [...this.told];
+    const { next } = this.admission;
     for (const query of queries) this.end(query);
+    this.admission.giveUp();
     for (const step of this.unread.splice(0)) step.dispose();
-    return queries.map(({ index }) => index);
+    return [...queries, ...(next ? [next] : [])].map(({ index }) => index);
   }
 
   /** Ends everything, and frees all that is on the device. */
   dispose(): void {
-    this.endRunning();
-    this.admission.giveUp();
+    this.giveUp();
     for (const rows of this.models.values()) rows.dispose();
     this.models.clear();
   }
