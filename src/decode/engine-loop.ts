@@ -47,7 +47,10 @@ export class EngineLoop {
   admit(queries = 1): void {
     const { places, maxWaiting } = this.options;
     if (this.closing) {
-      throw new SdaError('busy', 'The engine takes nothing more, since it is closing: ask again later.');
+      throw new SdaError(
+        'busy',
+        'The engine takes nothing more, since it is closing: ask again later.',
+      );
     }
     const { waiting, running } = this.engine.load;
     if (waiting + running + queries <= places + maxWaiting) return;
@@ -115,7 +118,7 @@ export class EngineLoop {
    */
   given(
     ids: readonly number[],
-    { models, top, signal }: Pick<Decoding, 'models'> & { top: number; signal?: AbortSignal },
+    { models, top, signal }: Pick<Decoding, 'models'> & { top: number; signal?: AbortSignal | undefined },
   ): Promise<GivenLogProbs> {
     this.admit();
     const index = this.count++;
@@ -123,7 +126,9 @@ export class EngineLoop {
       const aborted = () => {
         this.engine.cancel(index);
         settled();
-        reject(new SdaError('aborted', 'The tokens were not looked at to their end: the caller left.'));
+        reject(
+          new SdaError('aborted', 'The tokens were not looked at to their end: the caller left.'),
+        );
       };
       const settled = () => {
         signal?.removeEventListener('abort', aborted);
@@ -167,7 +172,7 @@ export class EngineLoop {
     await null; // whoever asks for several queries at once asks for all of them first
     while (this.engine.busy) {
       try {
-        for (const outcomes of await this.engine.turn()) outcomes.forEach((each) => this.tell(each));
+        for (const each of (await this.engine.turn()).flat()) this.tell(each);
       } catch (error) {
         for (const index of this.engine.giveUp()) this.tell({ query: index, error });
       }

@@ -1,6 +1,7 @@
 import { SdaError } from '../errors.js';
 import type { Choice } from '../method/rule.js';
 import type { DecoderModel } from '../model/decoder.js';
+import { onGpu } from '../runtime/backend.js';
 import { Admission, type Waiting } from './admission.js';
 import { whereNotFinite } from './diagnose.js';
 import type { DecodeEvent, DecodeFailure } from './event.js';
@@ -17,8 +18,8 @@ export interface EngineOptions {
   readonly models: ReadonlyMap<DecoderModel, Room & ModelRowsOptions>;
   /** Queries that run at once */
   readonly places: number;
-  /** Begin the next step before the tokens of this one are read */
-  readonly readBehind: boolean;
+  /** Begin the next step before the tokens of this one are read; default: on a GPU */
+  readonly readBehind?: boolean | undefined;
   /** How fast prompts come in beside running queries; default: all for which there is room, before the next step */
   readonly pace?: Pace | undefined;
   /** Waited for before each forward, so that others can run; what it throws ends the turn */
@@ -97,7 +98,7 @@ export class Engine {
     } finally {
       logits.dispose();
     }
-    const { readBehind } = this.options;
+    const { readBehind = onGpu() } = this.options;
     // asked again after each step: the one just read may have ended all that went on
     this.settle(outcomes, () =>
       readBehind && this.running.length > 0 && this.unread.at(-1)!.onDevice ? 1 : 0,

@@ -3,7 +3,6 @@ import type { Choice, StepRule } from '../method/rule.js';
 import type { SdaSettings } from '../method/settings.js';
 import type { TokenChoice } from '../method/step.js';
 import type { DecoderModel } from '../model/decoder.js';
-import { onGpu } from '../runtime/backend.js';
 import { type BatchShape, checkBatch } from './checks.js';
 import { Engine, type EngineOptions } from './engine.js';
 import type { DecodeEvent } from './event.js';
@@ -73,7 +72,7 @@ export async function* decode<S = Partial<SdaSettings>, C extends Choice = Token
   const engine = new Engine({
     models: roomOf(shape, models, (each) => (each === model ? options.logitBias : undefined)),
     places: shape.places,
-    readBehind: options.readBehind ?? onGpu(),
+    readBehind: options.readBehind,
     breathe,
   });
   try {
@@ -104,7 +103,7 @@ function roomOf(
   return new Map(
     models.map((model) => {
       const rows = places * own(model);
-      return [model, { ...size, rows, reuse: false, logitBias: biasOf(model) }];
+      return [model, { ...size, rows, logitBias: biasOf(model) }];
     }),
   );
 }

@@ -2,6 +2,8 @@ import type { Tensor1D } from '@tensorflow/tfjs-core';
 import { type DecoderModel, forward } from '../model/decoder.js';
 import { KvCache } from '../model/kv-cache.js';
 import { rotationLength } from '../model/rotation.js';
+import { onGpu } from '../runtime/backend.js';
+import { hasNativeKernel } from '../runtime/native.js';
 import { GivenTokens } from './given-tokens.js';
 import { Prefill } from './prefill.js';
 import { RowPool } from './row-pool.js';
@@ -19,8 +21,8 @@ export interface Room {
 
 export interface ModelRowsOptions {
   readonly logitBias?: Tensor1D | undefined;
-  /** Let queries begin with what other rows hold of their prompts */
-  readonly reuse: boolean;
+  /** Let queries begin with what other rows hold of their prompts; default: where that keeps every bit */
+  readonly reuse?: boolean | undefined;
 }
 
 /** One model and the cache of all streams that it runs. */
@@ -47,7 +49,7 @@ export class ModelRows {
   seat(
     prompts: readonly (readonly number[])[],
     streams: readonly number[],
-    reuse = this.options.reuse,
+    reuse = this.options.reuse ?? sumsInOneOrder(),
   ): { seat: Seat; arrivals: PromptArrival[] } | null {
     const { pool, model, cache } = this;
     if (pool.free < prompts.length) return null;
@@ -167,6 +169,11 @@ export class ModelRows {
   dispose(): void {
     this.cache.dispose();
   }
+}
+
+/** Whether a token's keys and values are the same to the bit in any chunk: the native kernels promise it on the CPU. */
+function sumsInOneOrder(): boolean {
+  return !onGpu() && hasNativeKernel('SdaDecoderLayers');
 }
 
 /** Prompts on their way into the cache, with the streams that they are. */

@@ -7,7 +7,13 @@ import { sda } from '../rules/sda.js';
 import { Answer } from './answer.js';
 import { checkVocabularies, modelOf, prepare, ruleOf, tokenizerFor } from './request.js';
 import type { SdaModel } from './sda-model.js';
-import type { BatchOptions, BatchStep, GenerateRequest, GenerateSummary, SdaRule } from './types.js';
+import type {
+  BatchOptions,
+  BatchStep,
+  GenerateRequest,
+  GenerateSummary,
+  SdaRule,
+} from './types.js';
 
 /** See `SdaModel.generateBatch`. */
 export async function* generateBatch<R extends Rule = SdaRule>(
