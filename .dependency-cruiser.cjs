@@ -22,6 +22,7 @@ const MAY_IMPORT = {
     '^src/(checkpoint|text|method|decode|model)/',
     '^src/generate/',
   ],
+  '^src/serve/': [ERRORS, '^src/(text|method|rules|decode|generate|evaluate)/'],
   '^src/import/': [ERRORS, '^src/(checkpoint|text|setup|model)/'],
   '^src/experiment/': [
     ERRORS,

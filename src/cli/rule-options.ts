@@ -140,7 +140,7 @@ function streamOption(text: string, earlier: readonly StreamOption[] = []): Stre
 }
 
 /** Adds `name=dir` to what was given before. */
-function modelOption(
+export function modelOption(
   text: string,
   earlier: Readonly<Record<string, string>> = {},
 ): Record<string, string> {

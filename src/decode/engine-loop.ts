@@ -3,6 +3,7 @@ import type { Choice } from '../method/rule.js';
 import { Engine, type EngineOptions, type Outcome } from './engine.js';
 import type { DecodeEvent } from './event.js';
 import type { GivenLogProbs } from './given-tokens.js';
+import { Mailbox } from './mailbox.js';
 import type { Decoding, Query } from './running.js';
 
 export interface EngineLoopOptions extends Omit<EngineOptions, 'breathe'> {
@@ -118,7 +119,11 @@ export class EngineLoop {
    */
   given(
     ids: readonly number[],
-    { models, top, signal }: Pick<Decoding, 'models'> & { top: number; signal?: AbortSignal | undefined },
+    {
+      models,
+      top,
+      signal,
+    }: Pick<Decoding, 'models'> & { top: number; signal?: AbortSignal | undefined },
   ): Promise<GivenLogProbs> {
     this.admit();
     const index = this.count++;
@@ -184,46 +189,5 @@ export class EngineLoop {
     if (!listener) return;
     if ('error' in outcome) listener.failed(outcome.error);
     else listener.events(outcome);
-  }
-}
-
-/** What one side puts in and the other takes out, in order. */
-class Mailbox<T> {
-  private readonly items: T[] = [];
-  private over = false;
-  private failure: { readonly error: unknown } | undefined;
-  private wake: (() => void) | undefined;
-
-  put(item: T, isLast: boolean): void {
-    if (this.over) return;
-    this.items.push(item);
-    this.over = isLast;
-    this.wake?.();
-  }
-
-  fail(error: unknown): void {
-    this.failure = { error };
-    this.end();
-  }
-
-  end(): void {
-    this.over = true;
-    this.wake?.();
-  }
-
-  async *[Symbol.asyncIterator](): AsyncGenerator<T, void> {
-    for (;;) {
-      const item = this.items.shift();
-      if (item !== undefined) {
-        yield item;
-        continue;
-      }
-      if (this.failure) throw this.failure.error;
-      if (this.over) return;
-      await new Promise<void>((resolve) => {
-        this.wake = resolve;
-      });
-      this.wake = undefined;
-    }
   }
 }

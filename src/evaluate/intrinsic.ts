@@ -1,5 +1,5 @@
-import { keep, type Tensor1D, type Tensor2D } from '@tensorflow/tfjs-core';
-import { linear } from '../../kernels/linear/index.js';
+import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import { logSumExp } from '../decode/given-tokens.js';
 import { prefill } from '../decode/prefill.js';
 import { checkStreams } from '../decode/streams.js';
 import { SdaError } from '../errors.js';
@@ -132,8 +132,6 @@ function logitsOfAll(
   cache: KvCache,
   bias: Tensor1D | undefined,
 ): Tensor2D {
-  const { config, weights } = decoder;
-  let logits: Tensor2D | undefined;
   const batch = {
     ids: Int32Array.from([...inputs, ...inputs]),
     positions: Int32Array.from(
@@ -141,15 +139,7 @@ function logitsOfAll(
     ),
     rows: Int32Array.from([0, 1]),
   };
-  forward(decoder, batch, cache, {
-    logits: 'none',
-    onLayer: (layer, x) => {
-      if (layer < config.numLayers - 1) return;
-      const norm = { weight: weights.norm, epsilon: config.rmsNormEps };
-      logits = keep(linear({ x, weight: weights.lmHead, bias, norm }));
-    },
-  });
-  return logits!;
+  return forward(decoder, batch, cache, { logits: 'all', logitBias: bias })!;
 }
 
 /** Log-softmax in float64 at one target a line; both streams' lines stand one after the other. Disposes the logits. */
@@ -164,23 +154,8 @@ async function readScores(
   for (let line = 0; line < 2 * targets.length; line++) {
     const row = values.subarray(line * width, (line + 1) * width);
     const at = line % targets.length;
-    take(Math.floor(line / targets.length), at, logSoftmaxAt(row, targets[at]!));
+    take(Math.floor(line / targets.length), at, row[targets[at]!]! - logSumExp(row));
   }
-}
-
-function logSoftmaxAt(logits: Float32Array, id: number): number {
-  let largest = Number.NEGATIVE_INFINITY;
-  for (const logit of logits) largest = Math.max(largest, logit);
-  let sum = 0;
-  for (const logit of logits) sum += Math.exp(logit - largest);
-  const logp = logits[id]! - largest - Math.log(sum);
-  if (Number.isNaN(logp)) {
-    throw new SdaError(
-      'bad-logits',
-      'A logit of the answer is NaN or infinite: the weights are damaged or the model overflows; check the file, or load it with float32.',
-    );
-  }
-  return logp;
 }
 
 async function breathe(): Promise<void> {
