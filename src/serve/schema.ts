@@ -124,14 +124,16 @@ export function parseBody<T>(schema: z.ZodType<T>, body: unknown): T {
   }
   const found = shown(issue.path.reduce(valueAt, body));
   const where = param === '' ? 'The body' : `The field ${param}`;
-  throw new ApiError(
-    400,
-    `${where} is ${found}, which this server does not take: ${issue.message}.`,
-    {
-      code: 'invalid_value',
-      ...(param !== '' && { param }),
-    },
-  );
+  throw new ApiError(400, `${where} is ${found}: ${expectedBy(issue)}.`, {
+    code: 'invalid_value',
+    ...(param !== '' && { param }),
+  });
+}
+
+/** What zod says of a value, without the value. */
+function expectedBy({ message }: Issue): string {
+  const text = message.replace(/^Invalid (input|option): /, '').replace(/, received .*$/s, '');
+  return text.charAt(0).toLowerCase() + text.slice(1);
 }
 
 type Issue = z.core.$ZodIssue;
