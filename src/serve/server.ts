@@ -9,7 +9,7 @@ import type { SdaModel } from '../generate/sda-model.js';
 import { type AppOptions, createApp, type RequestLine } from './app.js';
 import { DEFAULT_LIMITS, type Limits } from './limits.js';
 import { Metrics } from './metrics.js';
-import { parseBody, sdaSchema } from './schema.js';
+import { parseBody, type SdaField, sdaSchema } from './schema.js';
 import { engineScores } from './scored.js';
 import type { Service } from './service.js';
 
@@ -53,8 +53,7 @@ export async function serve(model: SdaModel, options: ServeOptions): Promise<Sda
     onRequest = () => {},
     onFault = () => {},
   } = options;
-  const defaults =
-    options.defaults === undefined ? undefined : parseBody(sdaSchema, options.defaults);
+  const defaults = defaultField(options.defaults);
   const engine = await openEngine(model, options);
   let closing = false;
   const service: Service = {
@@ -100,6 +99,15 @@ export async function serve(model: SdaModel, options: ServeOptions): Promise<Sda
       await engine.close();
     },
   };
+}
+
+function defaultField(value: unknown): SdaField | undefined {
+  if (value === undefined) return undefined;
+  try {
+    return parseBody(sdaSchema, value);
+  } catch (error) {
+    throw new SdaError('bad-input', `The default for "sda" cannot be: ${messageOf(error)}`);
+  }
 }
 
 function listening(

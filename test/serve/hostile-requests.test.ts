@@ -91,7 +91,7 @@ function faultOf(status: number, text: string): string | null {
   }
   if (![400, 404, 413, 415].includes(status)) return `status ${status}: ${text.slice(0, 300)}`;
   const { message } = (JSON.parse(text) as { error: { message: string } }).error;
-  return /^[A-Z"].*[.)\]]$/s.test(message) && !/\[object|undefined/.test(message)
+  return /^[\w"].* .*\.$/s.test(message) && !/\[object|undefined/.test(message)
     ? null
     : `no sentence: ${message}`;
 }
