@@ -174,7 +174,9 @@ describe('chat completions', () => {
       const sum = known.reduce((total, each) => total + Math.exp(logits[each]!), 0);
       const logps = known.map((each) => logits[each]! - Math.log(sum)).sort((a, b) => b - a);
       expect(logprob).toBeCloseTo(logits[id!]! - Math.log(sum), 3);
-      top_logprobs.forEach((each, place) => expect(each.logprob).toBeCloseTo(logps[place]!, 3));
+      for (const [place, each] of top_logprobs.entries()) {
+        expect(each.logprob).toBeCloseTo(logps[place]!, 3);
+      }
       expect(top_logprobs).toHaveLength(4);
       ids = [...ids, id!];
     }
