@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { messageOf, SdaError } from '../errors.js';
+import { flagOf, type RuleSetting, settingsOf } from '../generate/rule-settings.js';
 import type { Rule, StreamRequest, StreamSource } from '../index.js';
 import { DEFAULT_SETTINGS } from '../method/settings.js';
 import { collect, number, tokenIds } from './options.js';
-import { flagOf, type RuleSetting, settingsOf } from './rule-settings.js';
 
 /** What commander hands over of the options for other rules than SDA; a rule's settings come under their names. */
 export interface RuleOptions {

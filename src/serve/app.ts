@@ -6,12 +6,15 @@ import { ApiError, asApiError } from './api-error.js';
 import { chatCompletion, type Reply } from './chat.js';
 import { completion } from './completion.js';
 import { eventStream } from './event-stream.js';
+import type { Page } from './page.js';
 import { chatSchema, completionSchema, parseBody } from './schema.js';
 import type { Service } from './service.js';
 
 export interface AppOptions {
   /** What clients must send as their bearer token; undefined: nothing */
   readonly key: string | undefined;
+  /** What stands at "/" */
+  readonly page: Page;
   /** Whether the server is about to end, and takes nothing more */
   readonly closing: () => boolean;
   /** Told of each request when its answer begins: nothing that a client wrote */
@@ -68,6 +71,11 @@ export function createApp(service: Service, options: AppOptions): Hono {
     ),
   );
 
+  app.get('/', (c) => {
+    c.header('content-security-policy', options.page.policy);
+    c.header('x-content-type-options', 'nosniff');
+    return c.html(options.page.html);
+  });
   app.get('/health', (c) =>
     c.json(
       { status: options.closing() ? 'closing' : 'ok', model: name, ...engine.load },

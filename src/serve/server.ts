@@ -9,6 +9,7 @@ import type { SdaModel } from '../generate/sda-model.js';
 import { type AppOptions, createApp, type RequestLine } from './app.js';
 import { DEFAULT_LIMITS, type Limits } from './limits.js';
 import { Metrics } from './metrics.js';
+import { playground } from './page.js';
 import { parseBody, type SdaField, sdaSchema } from './schema.js';
 import { engineScores } from './scored.js';
 import type { Service } from './service.js';
@@ -73,7 +74,11 @@ export async function serve(model: SdaModel, options: ServeOptions): Promise<Sda
       ),
     },
   };
-  const appOptions: AppOptions = { key, onRequest, onFault, closing: () => closing };
+  const page = await playground(options.name, {
+    wantsKey: key !== undefined,
+    models: Object.keys(options.models ?? {}),
+  });
+  const appOptions: AppOptions = { key, page, onRequest, onFault, closing: () => closing };
   const { fetch } = createApp(service, appOptions);
   let server: Server;
   try {
