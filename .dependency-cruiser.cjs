@@ -22,6 +22,11 @@ const MAY_IMPORT = {
     '^src/(checkpoint|text|method|decode|model)/',
     '^src/generate/',
   ],
+  '^src/serve/': [
+    ERRORS,
+    '^src/(text|method|rules|decode|generate|evaluate)/',
+    '^src/runtime/paths[.]ts$',
+  ],
   '^src/import/': [
     ERRORS,
     '^src/(checkpoint|text|setup|model)/',

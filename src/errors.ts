@@ -14,6 +14,7 @@ export type ErrorCode =
   | 'out-of-memory'
   | 'bad-logits'
   | 'runtime'
+  | 'busy'
   | 'setup'
   | 'aborted';
 

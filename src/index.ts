@@ -1,7 +1,9 @@
 /** The public API: what is exported here is promised, nothing else is. */
 export type { AdapterSource } from './checkpoint/adapter/merge.js';
 export { type DecodeEvent, decode, type FinishReason, type Query } from './decode/generate.js';
+export type { GivenLogProbs, TokenLogProb } from './decode/given-tokens.js';
 export { type ErrorCode, SdaError } from './errors.js';
+export { type OpenEngineOptions, openEngine, SdaEngine } from './generate/engine.js';
 export { type LoadOptions, loadModel, SdaModel } from './generate/sda-model.js';
 export type {
   BatchOptions,

@@ -1,10 +1,10 @@
+import { choiceJson, settingsJson } from '../generate/json.js';
 import { ownSettings, shownSettings } from '../generate/shown-settings.js';
 import type {
   BatchOptions,
   GenerateRequest,
   GenerateSummary,
   Rule,
-  Sampling,
   SdaModel,
   SdaRule,
   StepOf,
@@ -37,17 +37,6 @@ export async function answer<R extends Rule = SdaRule>(
   }
 }
 
-/** The same query answered by the model alone, as if there were no instruction: sampled as the rule would. */
-export function asBase(request: GenerateRequest<Rule>): GenerateRequest {
-  const { rule, streams: _, negative: __, settings = {}, ...rest } = request;
-  if (!rule) {
-    return { ...request, settings: { ...settings, mode: 'base' }, singleStream: true } as never;
-  }
-  const { temperature: t0 = 1, ...sampling } = (rule as Rule).settings.parse(settings) as Sampling;
-  const { topP = 1, topK = 0, minP = 0, greedy = false } = sampling;
-  return { ...rest, settings: { mode: 'base', t0, topP, topK, minP, greedy }, singleStream: true };
-}
-
 type Settings = GenerateSummary<Rule>['settings'];
 
 /** The answer as the JSON of `sda generate --json`: a field -Infinity becomes null. */
@@ -70,23 +59,6 @@ export function answerJson({ summary, steps }: Answer<Rule>) {
       tokens_per_second: timing.tokensPerSecond,
     },
   };
-}
-
-/** What a rule says of a token, under its own names; what SDA says, under those that its traces have always had. */
-export function choiceJson(step: StepOf<Rule>): Record<string, unknown> {
-  const { step: _, text: __, parts: ___, ...choice } = step;
-  if (!('logpBase' in choice)) return choice as Record<string, unknown>;
-  const { id, js, temperature, logpBase, logpInstructed, logp } =
-    choice as unknown as StepOf<SdaRule>;
-  return { id, js, temperature, logp_base: logpBase, logp_instructed: logpInstructed, logp };
-}
-
-/** Settings with their names in snake case. */
-export function settingsJson(settings: Partial<Settings>): Record<string, unknown> {
-  const snake = (name: string) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-  return Object.fromEntries(
-    Object.entries(settings).map(([name, value]) => [snake(name), value as unknown]),
-  );
 }
 
 /** The mean of a number over the steps that have it; null where none has. */

@@ -1,9 +1,10 @@
 import type { Command } from 'commander';
 import wrapAnsi from 'wrap-ansi';
+import { asBase } from '../generate/as-base.js';
 import type { GenerateRequest, SdaModel } from '../index.js';
 import { DEFAULT_SETTINGS } from '../method/settings.js';
 import { alignColumns } from '../text/columns.js';
-import { type Answer, answer, asBase, means } from './answer.js';
+import { type Answer, answer, means } from './answer.js';
 import { colours } from './colours.js';
 import { EXIT_INTERRUPTED } from './failure.js';
 import { openModel, withInterrupt } from './load.js';

@@ -1,8 +1,10 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { asBase } from '../generate/as-base.js';
+import { settingsJson } from '../generate/json.js';
 import type { GenerateRequest, Rule, RuntimeInfo, SdaModel, StepOf } from '../index.js';
-import { type Answer, answer, answerJson, asBase, settingsJson, summaryLine } from './answer.js';
+import { type Answer, answer, answerJson, summaryLine } from './answer.js';
 import { colours } from './colours.js';
 import { EXIT_INTERRUPTED } from './failure.js';
 import {

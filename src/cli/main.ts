@@ -18,6 +18,7 @@ import { askedRule } from './rule-options.js';
 import * as rules from './rules.js';
 import * as runCommand from './run.js';
 import * as score from './score.js';
+import * as serve from './serve.js';
 import * as setup from './setup.js';
 import * as weights from './weights.js';
 
@@ -26,6 +27,7 @@ const COMMANDS = [
   demo,
   runCommand,
   report,
+  serve,
   score,
   logits,
   inspect,

@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { messageOf, SdaError } from '../errors.js';
+import { flagOf, type RuleSetting, settingsOf } from '../generate/rule-settings.js';
 import type { Rule, StreamRequest, StreamSource } from '../index.js';
 import { DEFAULT_SETTINGS } from '../method/settings.js';
 import { collect, number, tokenIds } from './options.js';
-import { flagOf, type RuleSetting, settingsOf } from './rule-settings.js';
 
 /** What commander hands over of the options for other rules than SDA; a rule's settings come under their names. */
 export interface RuleOptions {
@@ -146,7 +146,7 @@ function streamOption(text: string, earlier: readonly StreamOption[] = []): Stre
 }
 
 /** Adds `name=dir` to what was given before. */
-function modelOption(
+export function modelOption(
   text: string,
   earlier: Readonly<Record<string, string>> = {},
 ): Record<string, string> {

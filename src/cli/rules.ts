@@ -1,10 +1,10 @@
 import type { Command } from 'commander';
 import wrapAnsi from 'wrap-ansi';
+import { type RuleSetting, settingsOf } from '../generate/rule-settings.js';
 import type { Rule, StreamSource } from '../index.js';
 import { alignColumns } from '../text/columns.js';
 import { colours } from './colours.js';
 import { print, printJson } from './output.js';
-import { type RuleSetting, settingsOf } from './rule-settings.js';
 import { columnsOf } from './terminal.js';
 
 interface Options {

@@ -1,9 +1,9 @@
 import { appendFileSync, closeSync, openSync } from 'node:fs';
 import { arch, cpus, platform } from 'node:os';
 import { messageOf, SdaError } from '../errors.js';
+import { choiceJson } from '../generate/json.js';
 import type { Rule, RuntimeInfo, StepOf } from '../index.js';
 import { packageVersion } from '../runtime/tensorflow.js';
-import { choiceJson } from './answer.js';
 
 /** Raised when the lines change their form: those of SDA, and those of other rules, which say what the rule says. */
 const TRACE_VERSIONS = { sda: 1, rule: 2 } as const;

@@ -1,6 +1,10 @@
 import { mersenne } from 'pure-rand/generator/mersenne';
 import type { RandomGenerator } from 'pure-rand/types/RandomGenerator';
+import type { Choice, StepRule } from '../method/rule.js';
 import type { SdaSettings } from '../method/settings.js';
+import type { Tap } from '../method/taps.js';
+import type { DecoderModel } from '../model/decoder.js';
+import type { ModelRows } from './model-rows.js';
 import type { Streams } from './streams.js';
 
 /** One query of a batch. */
@@ -14,12 +18,39 @@ export interface Query<S = Partial<SdaSettings>> {
   readonly maxTokens: number;
 }
 
-/** A query that has a place in the batch. */
+/** How a query is decoded. */
+export interface Decoding<S = unknown, C extends Choice = Choice> {
+  readonly rule: StepRule<S, C>;
+  /** The model that runs each stream */
+  readonly models: readonly DecoderModel[];
+  /** Ids that end its text; not part of it */
+  readonly stopIds: ReadonlySet<number>;
+  /** Of the streams, for errors; default: their numbers */
+  readonly names?: readonly string[] | undefined;
+  /** Positions a stream may hold, prompt and answer together */
+  readonly maxContext: number;
+  /** Called with each token; true ends the query after it (stop strings) */
+  readonly finished?: ((query: number, choice: C) => boolean) | undefined;
+}
+
+/** The rows that a query has in the cache of one model. */
+export interface Seat {
+  readonly of: ModelRows;
+  /** Which of the query's streams, in order */
+  readonly streams: readonly number[];
+  /** The row of each of them */
+  readonly rows: readonly number[];
+}
+
+/** A query that has its rows. */
 export interface Running {
+  /** The caller's number of it, by which its rule keeps state */
   readonly index: number;
   readonly query: Query<unknown>;
-  /** Its place in the batch: which rows of the caches it has */
-  readonly place: number;
+  readonly decoding: Decoding;
+  /** What its rule reads inside its models */
+  readonly taps: readonly Tap[];
+  readonly seats: readonly Seat[];
   readonly random: RandomGenerator;
   /** Of its prompts, in tokens */
   readonly lengths: readonly number[];
@@ -33,12 +64,19 @@ export interface Running {
   firstTokenAt: number;
 }
 
-/** Gives a query its place. */
-export function start(index: number, query: Query<unknown>, place: number, begun: number): Running {
+/** Lets a query begin that has its rows. */
+export function start(
+  arrival: Pick<Running, 'index' | 'query' | 'decoding' | 'taps'>,
+  seats: readonly Seat[],
+  begun: number,
+): Running {
+  const { index, query, decoding, taps } = arrival;
   return {
     index,
     query,
-    place,
+    decoding,
+    taps,
+    seats,
     random: mersenne(query.seed), // its seeding mixes the seed: small seeds give unrelated first numbers
     lengths: query.streams.map((ids) => ids.length),
     steps: 0,
@@ -50,7 +88,7 @@ export function start(index: number, query: Query<unknown>, place: number, begun
 }
 
 /** Why a text ends after `steps` tokens, whatever they are; null where it does not. */
-export function limitOf({ query, lengths }: Running, steps: number, maxContext: number) {
+export function limitOf({ query, lengths, decoding }: Running, steps: number) {
   if (steps >= query.maxTokens) return 'length';
-  return Math.max(...lengths) + steps >= maxContext ? 'context' : null;
+  return Math.max(...lengths) + steps >= decoding.maxContext ? 'context' : null;
 }

@@ -1,7 +1,5 @@
-import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import { SdaError } from '../errors.js';
-import { type DecoderModel, forward, type TokenBatch } from '../model/decoder.js';
-import type { KvCache } from '../model/kv-cache.js';
+import type { TokenBatch } from '../model/decoder.js';
 
 /** Tokens a forward of a prompt takes at most from each stream: bounds the memory of activations. */
 export const PREFILL_CHUNK = 512;
@@ -19,15 +17,6 @@ export interface Stretch {
   readonly start: number;
 }
 
-export interface PrefillOptions {
-  /** The cache row of each prompt; default 0, 1, 2, ... */
-  readonly rows?: readonly number[] | undefined;
-  readonly logitBias?: Tensor1D | undefined;
-  /** See `ForwardOptions` */
-  readonly taps?: readonly number[] | undefined;
-  readonly beforeForward: () => Promise<void>;
-}
-
 /** How many leading tokens all streams of a query share, leaving at least one token of each to run; 0 of one stream. */
 export function sharedPrefixLength(streams: Streams): number {
   const [first, ...others] = streams;
@@ -39,7 +28,7 @@ export function sharedPrefixLength(streams: Streams): number {
 }
 
 /** What several streams share beyond `start`: run in the row of the first, and copied to the others. */
-interface SharedPrefix {
+export interface SharedPrefix {
   /** Streams, by their place in the query */
   readonly streams: readonly number[];
   readonly start: number;
@@ -70,63 +59,21 @@ export function sharedPrefixes(query: Streams): { shared: SharedPrefix[]; starts
   return { shared, starts };
 }
 
-/**
- * Runs the S prompts of a query into their cache rows. What some of the prompts share is run once and its
- * keys and values are copied. A query is run by itself, so that its logits are the same to the bit whatever else the
- * cache holds, on a GPU too.
- *
- * @returns float32 [S, V + taps * hidden]: the logits after each prompt; the caller disposes it.
- */
-export async function prefill(
-  model: DecoderModel,
-  query: Streams,
-  cache: KvCache,
-  options: PrefillOptions,
-): Promise<Tensor2D> {
-  const rows = options.rows ?? [...query.keys()];
-  const promptLength = Math.max(...query.map((ids) => ids.length));
-  const { shared, starts } = sharedPrefixes(query);
-  for (const { streams, start, end } of shared) {
-    const [first, ...others] = streams as [number, ...number[]];
-    const ids = query[first]!.slice(start, end);
-    for (const batch of chunks([{ row: rows[first]!, ids, start }])) {
-      await options.beforeForward();
-      forward(model, batch, cache, { logits: 'none', promptLength });
-    }
-    for (const other of others) cache.copyRow(rows[first]!, rows[other]!, end);
-  }
-  const rest = query.map((ids, stream) => ({
-    row: rows[stream]!,
-    ids: ids.slice(starts[stream]),
-    start: starts[stream]!,
-  }));
-  const batches = chunks(rest);
-  for (const batch of batches.slice(0, -1)) {
-    await options.beforeForward();
-    forward(model, batch, cache, { logits: 'none', promptLength });
-  }
-  await options.beforeForward();
-  // every stream ends in the last chunk, so its rows are all rows, in order
-  const { logitBias, taps } = options;
-  const last = { logits: 'last', promptLength, logitBias, taps } as const;
-  return forward(model, batches.at(-1)!, cache, last)!;
-}
-
 /** A batch is at least this wide, where that many columns are left: narrower ones leave the processor idle. */
-const LEAST_COLUMNS = 16;
+export const LEAST_COLUMNS = 16;
 
 /**
- * Stretches of different lengths as batches of at most `PREFILL_CHUNK` columns, aligned at their ends, so that
+ * Stretches of different lengths as batches of at most `most` columns, aligned at their ends, so that
  * every stretch ends in the last batch. A batch ends where its shortest stretch begins: what the longer ones have
  * before that comes in a batch without it. Padding, on the left, is only there to make a batch wide enough.
  */
-export function chunks(stretches: readonly Stretch[]): TokenBatch[] {
+export function chunks(stretches: readonly Stretch[], most = PREFILL_CHUNK): TokenBatch[] {
   const width = Math.max(0, ...stretches.map(({ ids }) => ids.length));
   const batches: TokenBatch[] = [];
   for (let done = 0; done < width; ) {
     const present = stretches.filter(({ ids }) => ids.length > done);
     const shortest = Math.min(...present.map(({ ids }) => ids.length)) - done;
-    const columns = Math.min(PREFILL_CHUNK, width - done, Math.max(shortest, LEAST_COLUMNS));
+    const columns = Math.min(most, width - done, Math.max(shortest, LEAST_COLUMNS));
     batches.unshift(window(present, done, columns));
     done += columns;
   }

@@ -1,134 +1,125 @@
-import {
-  concat2d,
-  reshape,
-  slice,
-  split,
-  type Tensor1D,
-  type Tensor2D,
-  type Tensor3D,
-  tidy,
-} from '@tensorflow/tfjs-core';
+import { concat2d, slice, split, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
 import { SdaError } from '../errors.js';
 import type { StepRule } from '../method/rule.js';
 import type { Tap, Tapped, TappedModel } from '../method/taps.js';
 import { type DecoderModel, head } from '../model/decoder.js';
-import type { Query } from './running.js';
+import type { ModelRows } from './model-rows.js';
+import type { Running, Seat } from './running.js';
+import type { StepLogits } from './step-logits.js';
 
-/** What runs the streams of a batch. */
-interface Batch {
-  /** Of the streams, in order */
-  readonly names: readonly string[];
-  readonly modelOf: (name: string) => DecoderModel;
-  /** Ids that all models have */
-  readonly vocabSize: number;
-  /** float32 [V of the model], added to its logits */
-  readonly biasOf: (model: DecoderModel) => Tensor1D | undefined;
+/** A query whose rule may read inside its models. */
+interface Asked {
+  readonly index: number;
+  readonly query: { readonly settings: unknown };
+  readonly decoding: {
+    readonly rule: Pick<StepRule<never>, 'taps'>;
+    readonly models: readonly DecoderModel[];
+    readonly names?: readonly string[] | undefined;
+  };
 }
 
-/** The lines of a step taken apart: the logits for the rule, and what its taps have read. */
-export interface OpenLines {
-  /** float32 [S B, V] */
-  readonly logits: Tensor2D;
+/**
+ * What the rule of a query reads inside its models.
+ *
+ * @throws SdaError `bad-input` for a tap of a layer or stream that is not there
+ */
+export function tapsOf({ index, query, decoding }: Asked): readonly Tap[] {
+  const { rule, models, names = models.map((_, stream) => `${stream}`) } = decoding;
+  const seen = models.map(tappedModel);
+  const taps = rule.taps?.(query.settings as never, seen) ?? [];
+  for (const tap of taps) checkTap(tap, index, names, seen);
+  return taps;
+}
+
+/** After how many layers of a model some queries read something, ascending: see `ForwardOptions`. */
+export function layersRead(
+  queries: readonly Pick<Running, 'taps' | 'decoding'>[],
+  model: DecoderModel,
+): number[] {
+  const layers = queries.flatMap(({ taps, decoding }) =>
+    taps.flatMap(({ stream, after }) => (decoding.models[stream] === model ? after : [])),
+  );
+  return [...new Set(layers)].sort((a, b) => a - b);
+}
+
+/** What taps have read in one step, for queries of one rule with the same models. */
+export interface OpenTaps {
   readonly tapped: Tapped | undefined;
-  /** Frees what was taken out of the lines, not the lines. */
+  /** Frees what was read. */
   readonly dispose: () => void;
 }
 
 /**
- * What the rule of a batch reads inside its models. The forwards put hidden states behind the logits, in the same line, so
- * that they come, go and are freed with them; the head runs over them when a step is drawn.
+ * Hidden states come with the logits, line by line; the head runs over them here.
+ *
+ * @param vocabSize ids that all models have
  */
-export class Taps {
-  private readonly ofQuery: readonly (readonly Tap[])[];
-  private readonly all: readonly Tap[];
+export function openTaps(
+  queries: readonly Running[],
+  logits: StepLogits,
+  vocabSize: number,
+): OpenTaps {
+  const taps = [
+    ...new Map(queries.flatMap((each) => each.taps.map((tap) => [keyOf(tap), tap]))).values(),
+  ];
+  if (taps.length === 0) return { tapped: undefined, dispose: () => {} };
+  const values = tidy(() => readAll(taps, queries, logits, vocabSize));
+  const places = new Map(taps.map((tap, index) => [keyOf(tap), index]));
+  return {
+    tapped: {
+      taps: queries.map((query) => query.taps),
+      read: (tap) => values[places.get(keyOf(tap)) ?? notNamed(tap)]!,
+    },
+    dispose: () => {
+      for (const tensor of values) tensor.dispose();
+    },
+  };
+}
 
-  /** @throws SdaError `bad-input` for a tap of a layer or stream that is not there */
-  constructor(
-    rule: Pick<StepRule<never>, 'taps'>,
-    queries: readonly Query<unknown>[],
-    private readonly batch: Batch,
-  ) {
-    const models = batch.names.map((name) => tappedModel(batch.modelOf(name)));
-    this.ofQuery = queries.map(({ settings }) => rule.taps?.(settings as never, models) ?? []);
-    this.ofQuery.forEach((taps, query) => {
-      for (const tap of taps) checkTap(tap, query, batch.names, models);
+/** The values of all taps in turn, float32 [B, hidden] or [B, V]. */
+function readAll(
+  taps: readonly Tap[],
+  queries: readonly Running[],
+  logits: StepLogits,
+  V: number,
+): Tensor2D[] {
+  const rowsOf = (stream: number) => rowsThatRun(queries[0]!.seats, stream);
+  const values = taps.map(({ stream, after }) =>
+    logits.states(rowsOf(stream), queries, { stream, after }),
+  );
+  for (const members of ofOneHead(taps, rowsOf)) {
+    const { stream, of } = taps[members[0]!]!;
+    const { model, logitBias: bias } = rowsOf(stream);
+    const x = concat2d(
+      members.map((index) => values[index]!),
+      0,
+    );
+    const rows = head(model, x, { bias, norm: of === 'logits' });
+    const parts = split(slice(rows, [0, 0], [-1, V]), members.length);
+    members.forEach((index, part) => {
+      values[index] = parts[part] as Tensor2D;
     });
-    const byKey = new Map(this.ofQuery.flat().map((tap) => [keyOf(tap), tap]));
-    this.all = [...byKey.values()];
   }
-  /** After how many layers of a model something is read, ascending: see `ForwardOptions`. */
-  layersOf(model: DecoderModel): number[] {
-    const own = this.all.filter(({ stream }) => this.modelOf(stream) === model);
-    return [...new Set(own.map(({ after }) => after))].sort((a, b) => a - b);
-  }
+  return values;
+}
 
-  /**
-   * @param lines float32 [S B, V + taps * hidden], see `joinModels`; the caller's
-   * @param queries of the B queries of the step, their numbers
-   */
-  open(lines: Tensor2D, queries: readonly number[]): OpenLines {
-    if (this.all.length === 0) return { logits: lines, tapped: undefined, dispose: () => {} };
-    const [logits, ...values] = tidy(() => this.take(lines, queries.length)) as [
-      Tensor2D,
-      ...Tensor2D[],
-    ];
-    const places = new Map(this.all.map((tap, index) => [keyOf(tap), index]));
-    const read = (tap: Tap) => values[places.get(keyOf(tap)) ?? notNamed(tap)]!;
-    return {
-      logits,
-      tapped: { taps: queries.map((query) => this.ofQuery[query]!), read },
-      dispose: () => {
-        for (const tensor of [logits, ...values]) tensor.dispose();
-      },
-    };
-  }
-
-  private modelOf(stream: number): DecoderModel {
-    return this.batch.modelOf(this.batch.names[stream]!);
-  }
-
-  /** The logits, and the values of all taps in turn. */
-  private take(lines: Tensor2D, B: number): Tensor2D[] {
-    const { names, vocabSize: V } = this.batch;
-    const byStream = reshape(lines, [B, names.length, lines.shape[1]]) as Tensor3D;
-    const states = this.all.map(({ stream, after }) => {
-      const model = this.modelOf(stream);
-      const { hiddenSize } = model.config;
-      const column = V + this.layersOf(model).indexOf(after) * hiddenSize;
-      const state = slice(byStream, [0, stream, column], [B, 1, hiddenSize]);
-      return reshape(state, [B, hiddenSize]) as Tensor2D;
+/** Taps that one head reads, by number: its weights are read once for all of them. */
+function ofOneHead(taps: readonly Tap[], rowsOf: (stream: number) => ModelRows): number[][] {
+  const groups: number[][] = [];
+  taps.forEach(({ stream, of }, index) => {
+    if (of === 'hidden') return;
+    const group = groups.find(([first]) => {
+      const other = taps[first!]!;
+      return other.of === of && rowsOf(other.stream) === rowsOf(stream);
     });
-    const values = states.slice();
-    for (const members of this.ofOneHead()) {
-      const { stream, of } = this.all[members[0]!]!;
-      const model = this.modelOf(stream);
-      const x = concat2d(
-        members.map((index) => states[index]!),
-        0,
-      );
-      const rows = head(model, x, { bias: this.batch.biasOf(model), norm: of === 'logits' });
-      const parts = split(slice(rows, [0, 0], [-1, V]), members.length);
-      members.forEach((index, part) => {
-        values[index] = parts[part] as Tensor2D;
-      });
-    }
-    return [slice(lines, [0, 0], [-1, V]), ...values];
-  }
+    if (group) group.push(index);
+    else groups.push([index]);
+  });
+  return groups;
+}
 
-  /** Taps that one head reads, by number: its weights are read once for all of them. */
-  private ofOneHead(): number[][] {
-    const groups: number[][] = [];
-    this.all.forEach(({ stream, of }, index) => {
-      if (of === 'hidden') return;
-      const group = groups.find(([first]) => {
-        const other = this.all[first!]!;
-        return other.of === of && this.modelOf(other.stream) === this.modelOf(stream);
-      });
-      if (group) group.push(index);
-      else groups.push([index]);
-    });
-    return groups;
-  }
+function rowsThatRun(seats: readonly Seat[], stream: number): ModelRows {
+  return seats.find(({ streams }) => streams.includes(stream))!.of;
 }
 
 function tappedModel({ config, weights }: DecoderModel): TappedModel {

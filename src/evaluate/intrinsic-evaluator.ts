@@ -11,7 +11,7 @@ import { type Evaluator, type Failed, type FailureKind, localProvenance } from '
 
 /** How both prompts are made: as for the response that is scored. */
 export interface IntrinsicPromptOptions
-  extends Pick<PromptOptions, 'system' | 'foldSystem' | 'date' | 'templateVariables'> {
+  extends Pick<PromptOptions, 'history' | 'system' | 'foldSystem' | 'date' | 'templateVariables'> {
   /** I in your own words, instead of the built-in instruction of each response's core */
   readonly instruction?: string | undefined;
   /** Default `after-query` */
@@ -21,6 +21,8 @@ export interface IntrinsicPromptOptions
 export interface IntrinsicOptions extends IntrinsicPromptOptions {
   /** Nats a token; see `intrinsicScore` */
   readonly scale?: number | undefined;
+  /** How likely the tokens are, such as by an engine that runs others beside; default: `scoreTokens` */
+  readonly scoreWith?: typeof scoreTokens | undefined;
 }
 
 /** Errors that say something of one response; any other would meet the next one as well. */
@@ -35,7 +37,9 @@ const OF_ONE_RESPONSE = new Set(['bad-input', 'context-exceeded', 'bad-logits', 
  * them. Where a prompt opens the thinking and the input has none, an empty one is closed first.
  */
 export function intrinsicEvaluator(model: SdaModel, options: IntrinsicOptions = {}): Evaluator {
-  const { scale, instruction, placement = 'after-query', ...prompt } = options;
+  const { scale, instruction, placement = 'after-query', scoreWith = scoreTokens } = options;
+  const { history, system, foldSystem, date, templateVariables } = options;
+  const prompt = { history, system, foldSystem, date, templateVariables };
   const provenance = localProvenance('intrinsic', basename(model.dir));
   const failed = (kind: FailureKind, reason: string): Failed => ({
     status: 'failed',
@@ -64,7 +68,7 @@ export function intrinsicEvaluator(model: SdaModel, options: IntrinsicOptions = 
           return failed('no-answer', 'The response to score is empty.');
         }
         const before = thinkingIds(tokenizer, thinking, baseText);
-        const scores = await scoreTokens(
+        const scores = await scoreWith(
           model,
           { baseIds: [...baseIds, ...before], instructedIds: [...instructedIds, ...before] },
           ids,

@@ -1,8 +1,10 @@
-import { keep, type Tensor1D, type Tensor2D } from '@tensorflow/tfjs-core';
-import { checkStreams, prefill } from '../decode/streams.js';
+import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import { logSumExp } from '../decode/given-tokens.js';
+import { prefill } from '../decode/prefill.js';
+import { checkStreams } from '../decode/streams.js';
 import { SdaError } from '../errors.js';
 import type { SdaModel } from '../generate/sda-model.js';
-import { forward, head } from '../model/decoder.js';
+import { forward } from '../model/decoder.js';
 import { KvCache } from '../model/kv-cache.js';
 
 /** Nats a token at which the score is 73 or 27. */
@@ -130,7 +132,6 @@ function logitsOfAll(
   cache: KvCache,
   bias: Tensor1D | undefined,
 ): Tensor2D {
-  let logits: Tensor2D | undefined;
   const batch = {
     ids: Int32Array.from([...inputs, ...inputs]),
     positions: Int32Array.from(
@@ -138,13 +139,7 @@ function logitsOfAll(
     ),
     rows: Int32Array.from([0, 1]),
   };
-  forward(decoder, batch, cache, {
-    logits: 'none',
-    onLayer: (layer, x) => {
-      if (layer === decoder.config.numLayers - 1) logits = keep(head(decoder, x, { bias }));
-    },
-  });
-  return logits!;
+  return forward(decoder, batch, cache, { logits: 'all', logitBias: bias })!;
 }
 
 /** Log-softmax in float64 at one target a line; both streams' lines stand one after the other. Disposes the logits. */
@@ -159,23 +154,8 @@ async function readScores(
   for (let line = 0; line < 2 * targets.length; line++) {
     const row = values.subarray(line * width, (line + 1) * width);
     const at = line % targets.length;
-    take(Math.floor(line / targets.length), at, logSoftmaxAt(row, targets[at]!));
+    take(Math.floor(line / targets.length), at, row[targets[at]!]! - logSumExp(row));
   }
-}
-
-function logSoftmaxAt(logits: Float32Array, id: number): number {
-  let largest = Number.NEGATIVE_INFINITY;
-  for (const logit of logits) largest = Math.max(largest, logit);
-  let sum = 0;
-  for (const logit of logits) sum += Math.exp(logit - largest);
-  const logp = logits[id]! - largest - Math.log(sum);
-  if (Number.isNaN(logp)) {
-    throw new SdaError(
-      'bad-logits',
-      'A logit of the answer is NaN or infinite: the weights are damaged or the model overflows; check the file, or load it with float32.',
-    );
-  }
-  return logp;
 }
 
 async function breathe(): Promise<void> {

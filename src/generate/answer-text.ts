@@ -7,7 +7,8 @@ export class AnswerText {
   private readonly decoder: StreamDecoder | null;
   private readonly stops: StopStrings;
   private readonly parts: ReasoningStream;
-  private pending = '';
+  /** What each token added that has not been taken */
+  private readonly pending: string[] = [];
   private shown = '';
   private ended = false;
 
@@ -21,19 +22,17 @@ export class AnswerText {
     this.parts = new ReasoningStream(this);
   }
 
-  /** @returns true when a stop string is complete. */
+  /** Adds a token. @returns true when a stop string is complete. */
   push(id: number): boolean {
     const { text, stopped } = this.stops.push(this.decoder?.push(id) ?? '');
-    this.pending += text;
+    this.pending.push(text);
     this.ended = stopped;
     return stopped;
   }
 
-  /** The new text since the last call; at the end, also what was held back. */
+  /** The text of the next token; of the last one, also what was held back. */
   take(isLast: boolean): { text: string; parts: TextPart[] } {
-    if (isLast) this.finish();
-    const text = this.pending;
-    this.pending = '';
+    const text = isLast ? this.rest() : (this.pending.shift() ?? '');
     this.shown += text;
     const parts = this.parts.push(text);
     return { text, parts: isLast ? [...parts, ...this.parts.flush()] : parts };
@@ -41,14 +40,15 @@ export class AnswerText {
 
   /** The whole text, with what an aborted answer still held back. */
   all(): string {
-    this.finish();
-    return this.shown + this.pending;
+    this.shown += this.rest();
+    return this.shown;
   }
 
-  private finish(): void {
-    if (this.ended) return;
+  private rest(): string {
+    const text = this.pending.splice(0).join('');
+    if (this.ended) return text;
     this.ended = true;
-    const { text, stopped } = this.stops.push(this.decoder?.flush() ?? '');
-    this.pending += stopped ? text : text + this.stops.flush();
+    const { text: more, stopped } = this.stops.push(this.decoder?.flush() ?? '');
+    return text + (stopped ? more : more + this.stops.flush());
   }
 }

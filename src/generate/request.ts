@@ -141,6 +141,30 @@ function checkStreamNames(rule: Rule, { prompts, streams = {} }: Request): void 
   }
 }
 
+/** Q, what was said before it, and the system line. */
+function conversationOf({ query, messages, system }: Request) {
+  if (!messages) return { query, system, history: [] };
+  const refuse = (what: string) => new SdaError('bad-input', `The messages ${what}.`);
+  const told = messages[0]?.role === 'system' ? messages[0].content : undefined;
+  const turns = told === undefined ? messages : messages.slice(1);
+  const last = turns.at(-1);
+  if (query !== undefined) throw refuse('are given beside a query: give one of the two');
+  if (told !== undefined && system !== undefined) {
+    throw refuse(
+      'begin with a system line, and there is another one beside them: give one of the two',
+    );
+  }
+  if (last?.role !== 'user') {
+    throw refuse(
+      `must end with what the user asks, but ${last ? `the last one has the role ${last.role}` : 'hold no turn'}`,
+    );
+  }
+  if (turns.some(({ role }) => role === 'system')) {
+    throw refuse('have a system line behind their first turn: put all of it first');
+  }
+  return { query: last.content, system: told ?? system, history: turns.slice(0, -1) };
+}
+
 async function promptOf(
   model: SdaModel,
   request: Request,
@@ -148,7 +172,8 @@ async function promptOf(
   date: Date,
 ): Promise<number[]> {
   const own = request.streams?.[stream] ?? {};
-  const query = own.query ?? request.query;
+  const asked = conversationOf(request);
+  const query = own.query ?? asked.query;
   if (query === undefined) {
     throw new SdaError(
       'bad-input',
@@ -169,7 +194,8 @@ async function promptOf(
     query,
     instruction: own.instruction === undefined ? added() : own.instruction,
     placement: request.placement ?? 'after-query',
-    system: own.system ?? request.system,
+    history: asked.history,
+    system: own.system ?? asked.system,
     foldSystem: request.foldSystem,
     date,
     templateVariables: request.templateVariables,

@@ -3,7 +3,7 @@ import type { Choice } from '../method/rule.js';
 import type { SdaStep, TokenChoice } from '../method/step.js';
 import type { ChoiceOf, Rule, SettingsOf, StreamOf } from '../rules/define.js';
 import type { sda } from '../rules/sda.js';
-import type { TemplateVariables } from '../text/chat-template.js';
+import type { ChatMessage, TemplateVariables } from '../text/chat-template.js';
 import type { CoreName } from '../text/instructions.js';
 import type { Placement } from '../text/prompts.js';
 import type { TextPart } from '../text/reasoning.js';
@@ -26,6 +26,8 @@ export interface StreamRequest {
 export interface GenerateRequest<R extends Rule = SdaRule> {
   /** Q, the user's query */
   readonly query?: string | undefined;
+  /** A whole conversation instead, whose last turn is Q: perhaps a system line, then user and assistant */
+  readonly messages?: readonly ChatMessage[] | undefined;
   /** I, the alignment instruction in your own words, or what else the rule adds to the query ... */
   readonly instruction?: string | undefined;
   /** ... or one of the built-in ones; default `helpfulness` */

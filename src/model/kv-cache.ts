@@ -103,7 +103,8 @@ export class KvCache {
     const { numKeyValueHeads: heads, headDim } = this.config;
     for (const variable of this.variables) {
       tidy(() => {
-        const part = slice(read(variable), [from, 0, 0, 0], [1, heads, length, headDim]);
+        const row = readRow(variable, from);
+        const part = slice(row, [0, 0, 0, 0], [1, heads, length, headDim]);
         withInt32([to, 0, 0, 0], (begin) =>
           withInt32([to + 1, heads, length, headDim], (end) =>
             withInt32([1, 1, 1, 1], (strides) =>
@@ -148,6 +149,15 @@ export function kvBytesPerToken(config: ModelConfig): number {
 
 function read(variable: Tensor): Tensor {
   return executeOp('ReadVariableOp', [attr.type('dtype', TfDtype.float32)], [variable])[0]!;
+}
+
+/** One line of a variable; `read` copies all of it once a part has been assigned. */
+function readRow(variable: Tensor, row: number): Tensor {
+  return withInt32(
+    [row],
+    (rows) =>
+      executeOp('ResourceGather', [attr.type('dtype', TfDtype.float32)], [variable, rows])[0]!,
+  );
 }
 
 function assign(variable: Tensor, value: Tensor): void {

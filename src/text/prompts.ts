@@ -24,6 +24,8 @@ export interface PromptOptions {
   /** I; null: none */
   readonly instruction: string | null;
   readonly placement: Placement;
+  /** Turns before the query, none of them a system line; default none */
+  readonly history?: readonly ChatMessage[] | undefined;
   /** A system line; default none, so that the template's own default applies. */
   readonly system?: string | undefined;
   /** Put system text before the user's, with a blank line between, for templates without a system turn. */
@@ -88,17 +90,20 @@ function messagesOf({
   query,
   instruction,
   placement,
+  history = [],
   system,
   foldSystem = false,
 }: PromptOptions): ChatMessage[] {
-  if (instruction === null) return conversation(system, query, foldSystem);
+  const told = (line: string | undefined, user: string) =>
+    conversation(line, [...history, { role: 'user', content: user }], foldSystem);
+  if (instruction === null) return told(system, query);
   switch (placement) {
     case 'after-query':
-      return conversation(system, `${query}\n${instruction}`, foldSystem);
+      return told(system, `${query}\n${instruction}`);
     case 'before-query':
-      return conversation(system, `${instruction}\n${query}`, foldSystem);
+      return told(system, `${instruction}\n${query}`);
     case 'system':
-      return conversation(system ? `${system}\n${instruction}` : instruction, query, foldSystem);
+      return told(system ? `${system}\n${instruction}` : instruction, query);
   }
 }
 
@@ -117,10 +122,17 @@ function requireText(name: string, text: string): void {
   }
 }
 
-function conversation(system: string | undefined, user: string, fold: boolean): ChatMessage[] {
-  if (system && fold) return [{ role: 'user', content: `${system}\n\n${user}` }];
-  const turn: ChatMessage = { role: 'user', content: user };
-  return system ? [{ role: 'system', content: system }, turn] : [turn];
+function conversation(
+  system: string | undefined,
+  turns: readonly ChatMessage[],
+  fold: boolean,
+): ChatMessage[] {
+  if (!system) return [...turns];
+  if (!fold) return [{ role: 'system', content: system }, ...turns];
+  const first = turns.findIndex(({ role }) => role === 'user');
+  return turns.map((turn, index) =>
+    index === first ? { ...turn, content: `${system}\n\n${turn.content}` } : turn,
+  );
 }
 
 /** Two characters that Unicode reserves for use inside a program, around look-alikes of control tokens. */

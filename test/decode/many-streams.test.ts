@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type DecodeOptions, decode, type Query } from '../../src/decode/generate.js';
-import { prefill, type Streams, sharedPrefixes } from '../../src/decode/streams.js';
+import { prefill } from '../../src/decode/prefill.js';
+import { type Streams, sharedPrefixes } from '../../src/decode/streams.js';
 import { type Blend, type BlendChoice, drawBlend } from '../../src/method/blend.js';
 import type { StepRule } from '../../src/method/rule.js';
 import { type LoadedDecoder, loadDecoder } from '../../src/model/load-model.js';

@@ -1,7 +1,8 @@
 import { cpSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { chunks, PREFILL_CHUNK, prefill } from '../../src/decode/streams.js';
+import { prefill } from '../../src/decode/prefill.js';
+import { chunks, PREFILL_CHUNK } from '../../src/decode/streams.js';
 import { loadModel, type SdaModel } from '../../src/generate/sda-model.js';
 import type { GenerateRequest } from '../../src/generate/types.js';
 import { forward } from '../../src/model/decoder.js';

@@ -1,4 +1,4 @@
-import { accessSync, constants, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Browser, chromium, type Page } from 'playwright-core';
@@ -8,21 +8,8 @@ import { type PageItem, pageRun } from '../../src/report/data.js';
 import { writeReport } from '../../src/report/index.js';
 import { renderPage } from '../../src/report/page.js';
 import { Traces } from '../../src/report/page-traces.js';
+import { chromiumPath as executablePath } from '../support/chromium.js';
 import { AWKWARD, madeUpRun, writeRun } from '../support/runs.js';
-
-const executablePath = (process.env.PATH ?? '')
-  .split(':')
-  .flatMap((dir) =>
-    ['chromium', 'chromium-browser', 'google-chrome'].map((name) => join(dir, name)),
-  )
-  .find((file) => {
-    try {
-      accessSync(file, constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
 
 describe('the report in a browser', () => {
   beforeEach(({ skip }) => skip(!executablePath, 'there is no Chromium on PATH'));

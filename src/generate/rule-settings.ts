@@ -1,6 +1,6 @@
-import { SAMPLING_NAMES } from '../generate/shown-settings.js';
-import type { Rule } from '../index.js';
+import type { Rule } from '../rules/define.js';
 import { type SettingKind, settingKinds } from '../rules/ranges.js';
+import { SAMPLING_NAMES } from './shown-settings.js';
 
 /** A setting of a rule, as its schema says it. */
 export interface RuleSetting extends SettingKind {
