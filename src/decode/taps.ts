@@ -56,6 +56,7 @@ export class Taps {
     const byKey = new Map(this.ofQuery.flat().map((tap) => [keyOf(tap), tap]));
     this.all = [...byKey.values()];
   }
+
   /** After how many layers of a model something is read, ascending: see `ForwardOptions`. */
   layersOf(model: DecoderModel): number[] {
     const own = this.all.filter(({ stream }) => this.modelOf(stream) === model);

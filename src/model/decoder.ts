@@ -104,11 +104,8 @@ export function forward(
   }) as [Tensor2D, ...Tensor2D[]];
   try {
     if (options.logits === 'none') return null;
-    const logits = head(model, last, { bias: options.logitBias }); // [R, V]
-    if (tapped.length === 0) return logits;
-    const lines = tidy(() => concat2d([logits, ...tapped], 1));
-    logits.dispose();
-    return lines;
+    const logits = () => head(model, last, { bias: options.logitBias }); // [R, V]
+    return tapped.length === 0 ? logits() : tidy(() => concat2d([logits(), ...tapped], 1));
   } finally {
     for (const tensor of [last, ...tapped]) tensor.dispose();
   }
