@@ -59,10 +59,10 @@ export function openTaps(
   logits: StepLogits,
   vocabSize: number,
 ): OpenTaps {
-  const taps = [
-    ...new Map(queries.flatMap((each) => each.taps.map((tap) => [keyOf(tap), tap]))).values(),
-  ];
-  if (taps.length === 0) return { tapped: undefined, dispose: () => {} };
+  const { rule } = queries[0]!.decoding;
+  if (!rule.taps) return { tapped: undefined, dispose: () => {} };
+  const named = queries.flatMap((query) => query.taps);
+  const taps = [...new Map(named.map((tap) => [keyOf(tap), tap])).values()];
   const values = tidy(() => readAll(taps, queries, logits, vocabSize));
   const places = new Map(taps.map((tap, index) => [keyOf(tap), index]));
   return {

@@ -55,8 +55,8 @@ export interface StepRule<S = never, C extends Choice = Choice> {
   /** Refuses the settings or the streams of a query, by throwing, before anything runs. */
   readonly check?: (query: number, settings: S, streams: GivenStreams) => void;
   /**
-   * What it reads inside the models, by the settings of a query; asked once, before anything runs. All taps of a batch are
-   * read in each of its steps, and nothing is read where there is none.
+   * What it reads inside the models, by the settings of a query; asked once, before anything runs. A step reads what the
+   * queries that run have named, and nothing where they have named nothing.
    *
    * @param models of each stream
    */

@@ -27,10 +27,10 @@ export interface Tapped {
   /** Those of each query of the step, as the rule named them */
   readonly taps: readonly (readonly Tap[])[];
   /**
-   * One tap, of all B queries of the step, whether they named it or not: float32 [B, hidden] or [B, V], which is the
-   * caller's.
+   * One tap, of all B queries of the step: float32 [B, hidden] or [B, V], which is the caller's. A line of a query that
+   * did not name it has no meaning.
    *
-   * @throws SdaError `bad-input` where no query of the batch named it
+   * @throws SdaError `bad-input` where no query of the step named it
    */
   readonly read: (tap: Tap) => Tensor2D;
 }
