@@ -25,11 +25,14 @@ export interface DownloadOptions {
 
 /** Settings of pip that mean environments of the user's own: nothing here is installed into one. */
 const OWN_PLACES = ['PIP_PREFIX', 'PIP_ROOT', 'PIP_TARGET', 'PIP_HOME'];
+/** What pip says becomes part of sentences, in which colours have no place. */
+const COLOURS = ['FORCE_COLOR'];
 
 /** The environment in which pip is called; what it says of an index, a proxy or a certificate stays. */
 export function pipEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  const kept = Object.entries(env).filter(([name]) => !OWN_PLACES.includes(name));
-  return { ...Object.fromEntries(kept), PIP_REQUIRE_VIRTUALENV: '0', PIP_USER: '0' };
+  const kept = Object.entries(env).filter(([name]) => ![...OWN_PLACES, ...COLOURS].includes(name));
+  const own = { PIP_NO_COLOR: '1', PIP_REQUIRE_VIRTUALENV: '0', PIP_USER: '0' };
+  return { ...Object.fromEntries(kept), ...own };
 }
 
 const QUIET = ['--no-input', '--disable-pip-version-check', '--no-cache-dir', '--progress-bar=off'];

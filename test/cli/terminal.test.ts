@@ -185,7 +185,8 @@ describe('colours', () => {
   ])('with %j: on a terminal %s, elsewhere %s', async (env, terminal, elsewhere) => {
     const { written } = await sdaInTerminal(failing, { env });
     expect(written.includes(coloured)).toBe(terminal);
-    expect((await sda(failing, { env })).stderr.includes(coloured)).toBe(elsewhere);
+    const own = { NO_COLOR: '', FORCE_COLOR: '', ...env };
+    expect((await sda(failing, { env: own })).stderr.includes(coloured)).toBe(elsewhere);
   });
 });
 

@@ -92,9 +92,11 @@ describe('the compiler', () => {
   });
 });
 
-test('pip is called apart from environments of the user’s own, with the index and proxy of the user', () => {
+test('pip is called apart from environments of the user’s own, with the index and proxy of the user, without colours', () => {
   const env = { PIP_REQUIRE_VIRTUALENV: '1', PIP_USER: '1', PIP_PREFIX: '/x', PIP_TARGET: '/y' };
-  expect(pipEnvironment({ ...env, PIP_INDEX_URL: 'https://pip.invalid', PATH: '/bin' })).toEqual({
+  const more = { FORCE_COLOR: '1', PIP_INDEX_URL: 'https://pip.invalid', PATH: '/bin' };
+  expect(pipEnvironment({ ...env, ...more })).toEqual({
+    PIP_NO_COLOR: '1',
     PIP_REQUIRE_VIRTUALENV: '0',
     PIP_USER: '0',
     PIP_INDEX_URL: 'https://pip.invalid',

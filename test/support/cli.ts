@@ -52,7 +52,8 @@ export function sda(args: readonly string[], options: CliOptions = {}): Promise<
     child.on('error', reject);
     child.on('close', (code) => {
       // where colours are forced on all that runs here, what is said in them is the same
-      const plain = process.env.FORCE_COLOR ? stripVTControlCharacters : String;
+      const forced = process.env.FORCE_COLOR && options.env?.FORCE_COLOR === undefined;
+      const plain = forced ? stripVTControlCharacters : String;
       resolve({ code, stdout: plain(stdout), stderr: plain(stderr) });
     });
   });
