@@ -138,6 +138,27 @@ describe('completions', () => {
     expect(offsets).toEqual(whole.choices[0]!.logprobs!.text_offset);
   });
 
+  test('tell of the token that ends a text, too: harnesses drop one token a completion', async () => {
+    const tokenizer = await served.model.tokenizer();
+    const end = tokenizer.decode([tokenizer.eosTokenId!]);
+    for (let seed = 0; ; seed++) {
+      expect(seed).toBeLessThan(200);
+      const { choices } = await served.client.completions.create({
+        model: NAME,
+        prompt: 'End',
+        max_tokens: 40,
+        seed,
+        logprobs: 0,
+        temperature: 1.9,
+      });
+      const { tokens, token_logprobs } = choices[0]!.logprobs!;
+      expect(token_logprobs).toHaveLength(tokens!.length);
+      if (choices[0]!.finish_reason !== 'stop' || tokens!.at(-1) !== end) continue;
+      expect(choices[0]!.text).toBe(tokens!.slice(0, -1).join(''));
+      break;
+    }
+  });
+
   test('by a rule take the prompts of its other streams', async () => {
     const [base, instructed] = ['Say hello', 'Say hello kindly'];
     const { choices } = await served.client.completions.create({
