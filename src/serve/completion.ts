@@ -9,7 +9,7 @@ import { finishOf, type Reply } from './chat.js';
 import type { CompletionBody } from './schema.js';
 import { answerFields, traceOf } from './sda-fields.js';
 import type { Service } from './service.js';
-import { completionLogProbs, type MaybeProbs, probsOf } from './token-probs.js';
+import { completionLogProbs, hasText, type MaybeProbs, probsOf } from './token-probs.js';
 
 /** What max_tokens is where a completion does not say, as OpenAI's servers have it. */
 const DEFAULT_TOKENS = 16;
@@ -228,7 +228,13 @@ function answerLogprobs(completing: Completing, steps: readonly StepOf<Rule>[], 
 }
 
 /** With the token that ends a text, though it is none of it: harnesses count on one token for each that was drawn. */
-function shownProbs({ asked }: Completing, steps: readonly StepOf<Rule>[]): MaybeProbs[] {
+function shownProbs(
+  { asked, tokenizer }: Completing,
+  steps: readonly StepOf<Rule>[],
+): MaybeProbs[] {
   const isPlain = !asked.field;
-  return steps.map((step) => probsOf(step, isPlain));
+  return steps.map((step) => ({
+    ...probsOf(step, isPlain),
+    silent: !hasText(step.id, tokenizer),
+  }));
 }
