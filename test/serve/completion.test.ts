@@ -1,19 +1,11 @@
 import { describe, expect, test } from 'vitest';
-import type { GenerateRequest, GenerateSummary } from '../../src/index.js';
+import type { GenerateRequest } from '../../src/index.js';
 import type { Rule } from '../../src/rules/define.js';
 import { useTensorFlow } from '../support/tensorflow.js';
-import { NAME, useServer } from './served.js';
+import { alone, NAME, useServer } from './served.js';
 
 useTensorFlow();
 const served = useServer();
-
-async function alone(request: GenerateRequest<Rule>): Promise<GenerateSummary<Rule>> {
-  const answer = served.model.generate(request);
-  for (;;) {
-    const { value, done } = await answer.next();
-    if (done) return value;
-  }
-}
 
 const PLAIN = { mode: 'base' as const, t0: 1, topP: 1 };
 const extra = <T>(fields: T) => fields as object;
@@ -40,7 +32,7 @@ describe('completions', () => {
       served.client.completions.create({ model: NAME, prompt, seed: 7, max_tokens: 9, n: 2 });
     const one = await ask(text);
     for (const [index, choice] of one.choices.entries()) {
-      const expected = await alone({
+      const expected = await alone(served, {
         streams: { base: { ids } },
         settings: PLAIN,
         singleStream: true,
@@ -168,7 +160,7 @@ describe('completions', () => {
       max_tokens: 8,
       ...extra({ sda: { settings: { amplification: 0.4 }, prompts: { instructed } } }),
     });
-    const expected = await alone({
+    const expected = await alone(served, {
       prompts: { baseIds: await idsOf(base), instructedIds: await idsOf(instructed) },
       settings: { amplification: 0.4 },
       seed: 1,
