@@ -2,6 +2,8 @@ import { LEAST_COLUMNS, PREFILL_CHUNK } from './streams.js';
 
 /** Tokens of prompts before anything has been measured. */
 const FIRST = 2 * LEAST_COLUMNS;
+/** Tokens where nobody is kept waiting: those that come at once begin together. */
+export const UNDISTURBED = 4 * PREFILL_CHUNK;
 /** What prompts may take of a turn, in steps: with the step itself, a query waits 2.25 of its steps for a token. */
 const SHARE = 1.25;
 /** One turn of so many belongs to the step alone, which shows how long it takes by itself. */
@@ -22,7 +24,7 @@ export class Pace {
    * @param running queries that wait for it; where there are none, nobody is kept waiting
    */
   next(running: number): number {
-    if (running === 0) return PREFILL_CHUNK;
+    if (running === 0) return UNDISTURBED;
     const alone = this.stepMs === undefined || this.turns % ALONE === ALONE - 1;
     this.turns++;
     return alone ? 0 : this.tokens;

@@ -227,10 +227,14 @@ function answerLogprobs(completing: Completing, steps: readonly StepOf<Rule>[], 
   return completionLogProbs(shownProbs(completing, steps), tokenizer, { offset, top });
 }
 
+/** With the token that ends a text, though it is none of it: harnesses count on one token for each that was drawn. */
 function shownProbs(
   { asked, tokenizer }: Completing,
   steps: readonly StepOf<Rule>[],
 ): MaybeProbs[] {
   const isPlain = !asked.field;
-  return steps.filter(({ id }) => hasText(id, tokenizer)).map((step) => probsOf(step, isPlain));
+  return steps.map((step) => ({
+    ...probsOf(step, isPlain),
+    silent: !hasText(step.id, tokenizer),
+  }));
 }

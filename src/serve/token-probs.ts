@@ -58,7 +58,11 @@ export interface CompletionLogProbs {
 }
 
 /** Tokens of which the first of a prompt has no log-probability. */
-export type MaybeProbs = Omit<TokenProbs, 'logp'> & { readonly logp: number | null };
+export type MaybeProbs = Omit<TokenProbs, 'logp'> & {
+  readonly logp: number | null;
+  /** It adds nothing to the text */
+  readonly silent?: boolean;
+};
 
 /**
  * @param offset characters before the first of these tokens
@@ -74,9 +78,10 @@ export function completionLogProbs(
     tokens: texts,
     token_logprobs: tokens.map(({ logp }) => (logp === null ? null : finite(logp))),
     top_logprobs: top === 0 ? null : tokens.map((token) => likeliest(token, tokenizer)),
-    text_offset: texts.map((text) => {
-      at += text.length;
-      return at - text.length;
+    text_offset: texts.map((text, index) => {
+      const begin = at;
+      if (!tokens[index]!.silent) at += text.length;
+      return begin;
     }),
   };
 }

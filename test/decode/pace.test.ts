@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { Pace } from '../../src/decode/pace.js';
+import { Pace, UNDISTURBED } from '../../src/decode/pace.js';
 import { LEAST_COLUMNS, PREFILL_CHUNK } from '../../src/decode/streams.js';
 
 /** Turns of queries that run while a prompt without end comes in; each is told in steps. */
@@ -19,7 +19,7 @@ describe('Pace', () => {
   });
 
   test('nobody is kept waiting where nobody runs', () => {
-    expect(new Pace().next(0)).toBe(PREFILL_CHUNK);
+    expect(new Pace().next(0)).toBe(UNDISTURBED);
   });
 
   test.each([

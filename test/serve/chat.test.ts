@@ -1,21 +1,12 @@
 import { describe, expect, test } from 'vitest';
 import { fixedEvaluator } from '../../src/evaluate/fixed.js';
-import { amplify, type GenerateRequest, type GenerateSummary, ruleNamed } from '../../src/index.js';
+import { amplify, type GenerateRequest, ruleNamed } from '../../src/index.js';
 import type { Rule } from '../../src/rules/define.js';
 import { useTensorFlow } from '../support/tensorflow.js';
-import { NAME, useServer } from './served.js';
+import { alone, NAME, useServer } from './served.js';
 
 useTensorFlow();
 const served = useServer({ evaluators: { fixed: fixedEvaluator(40) } });
-
-/** What the model answers by itself. */
-async function alone(request: GenerateRequest<Rule>): Promise<GenerateSummary<Rule>> {
-  const answer = served.model.generate(request);
-  for (;;) {
-    const { value, done } = await answer.next();
-    if (done) return value;
-  }
-}
 
 const messages = [{ role: 'user' as const, content: 'Hello there, how are you?' }];
 const plain = { mode: 'base' as const, t0: 1, topP: 1, topK: 0, minP: 0 };
@@ -30,7 +21,7 @@ describe('chat completions', () => {
       seed: 5,
       max_tokens: 20,
     });
-    const expected = await alone({
+    const expected = await alone(served, {
       query: messages[0]!.content,
       settings: plain,
       singleStream: true,
@@ -81,7 +72,7 @@ describe('chat completions', () => {
       stop: ['zz'],
       ...extra({ sda: field }),
     });
-    const expected = await alone({
+    const expected = await alone(served, {
       system: 'You are kind.',
       query: messages[0]!.content,
       rule: ruleNamed(rule),
@@ -215,7 +206,7 @@ describe('an evaluator scores the base answer first', () => {
   test('and its score gives a', async () => {
     const completion = await ask({ core: 'empathy', evaluator: 'fixed' });
     const { sda } = completion as unknown as { sda: Record<string, unknown> };
-    const base = await alone({
+    const base = await alone(served, {
       query: messages[0]!.content,
       settings: { mode: 'base' },
       singleStream: true,
@@ -229,7 +220,7 @@ describe('an evaluator scores the base answer first', () => {
       amplification: a,
       base: { text: base.text, answer: base.answer },
     });
-    const aligned = await alone({
+    const aligned = await alone(served, {
       query: messages[0]!.content,
       core: 'empathy',
       settings: { amplification: a },

@@ -1,19 +1,11 @@
 import { describe, expect, test } from 'vitest';
-import type { GenerateRequest, GenerateSummary } from '../../src/index.js';
+import type { GenerateRequest } from '../../src/index.js';
 import type { Rule } from '../../src/rules/define.js';
 import { useTensorFlow } from '../support/tensorflow.js';
-import { NAME, useServer } from './served.js';
+import { alone, NAME, useServer } from './served.js';
 
 useTensorFlow();
 const served = useServer();
-
-async function alone(request: GenerateRequest<Rule>): Promise<GenerateSummary<Rule>> {
-  const answer = served.model.generate(request);
-  for (;;) {
-    const { value, done } = await answer.next();
-    if (done) return value;
-  }
-}
 
 const PLAIN = { mode: 'base' as const, t0: 1, topP: 1 };
 const extra = <T>(fields: T) => fields as object;
@@ -40,7 +32,7 @@ describe('completions', () => {
       served.client.completions.create({ model: NAME, prompt, seed: 7, max_tokens: 9, n: 2 });
     const one = await ask(text);
     for (const [index, choice] of one.choices.entries()) {
-      const expected = await alone({
+      const expected = await alone(served, {
         streams: { base: { ids } },
         settings: PLAIN,
         singleStream: true,
@@ -138,6 +130,27 @@ describe('completions', () => {
     expect(offsets).toEqual(whole.choices[0]!.logprobs!.text_offset);
   });
 
+  test('tell of the token that ends a text, too: harnesses drop one token a completion', async () => {
+    const tokenizer = await served.model.tokenizer();
+    const end = tokenizer.decode([tokenizer.eosTokenId!]);
+    for (let seed = 0; ; seed++) {
+      expect(seed).toBeLessThan(200);
+      const { choices } = await served.client.completions.create({
+        model: NAME,
+        prompt: 'End',
+        max_tokens: 40,
+        seed,
+        logprobs: 0,
+        temperature: 1.9,
+      });
+      const { tokens, token_logprobs } = choices[0]!.logprobs!;
+      expect(token_logprobs).toHaveLength(tokens!.length);
+      if (choices[0]!.finish_reason !== 'stop' || tokens!.at(-1) !== end) continue;
+      expect(choices[0]!.text).toBe(tokens!.filter((token) => !/^<.*>$/.test(token)).join(''));
+      break;
+    }
+  });
+
   test('by a rule take the prompts of its other streams', async () => {
     const [base, instructed] = ['Say hello', 'Say hello kindly'];
     const { choices } = await served.client.completions.create({
@@ -147,7 +160,7 @@ describe('completions', () => {
       max_tokens: 8,
       ...extra({ sda: { settings: { amplification: 0.4 }, prompts: { instructed } } }),
     });
-    const expected = await alone({
+    const expected = await alone(served, {
       prompts: { baseIds: await idsOf(base), instructedIds: await idsOf(instructed) },
       settings: { amplification: 0.4 },
       seed: 1,

@@ -3,7 +3,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import OpenAI from 'openai';
 import { afterAll, beforeAll } from 'vitest';
-import { loadModel, type SdaModel } from '../../src/index.js';
+import {
+  type GenerateRequest,
+  type GenerateSummary,
+  loadModel,
+  type Rule,
+  type SdaModel,
+} from '../../src/index.js';
 import { type SdaServer, type ServeOptions, serve } from '../../src/serve/server.js';
 import { type CheckpointName, checkpointDir } from '../support/checkpoints.js';
 import { addTokenizer, TINY_TEMPLATE } from '../support/tiny-tokenizer.js';
@@ -52,6 +58,18 @@ export function useServer(options: Partial<ServeOptions> = {}): Served {
     rmSync(dir, { recursive: true, force: true });
   });
   return served as Served;
+}
+
+/** What the model answers by itself, without a server. */
+export async function alone(
+  { model }: Pick<Served, 'model'>,
+  request: GenerateRequest<Rule>,
+): Promise<GenerateSummary<Rule>> {
+  const answer = model.generate(request);
+  for (;;) {
+    const { value, done } = await answer.next();
+    if (done) return value;
+  }
 }
 
 /** A copy of a checkpoint with a tokenizer of characters and a template; the caller removes it. */
