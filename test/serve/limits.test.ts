@@ -97,7 +97,7 @@ describe('a server with a key', () => {
     [
       { ...chat, sda: { settings: { k: -1 } } },
       400,
-      /^k must be a number above 0, but is -1/,
+      /^k of the rule sda must be a number above 0, but is -1/,
       null,
     ],
     [{ ...chat, sda: { settings: { kk: 1 } } }, 400, /^The rule sda has no setting "kk"/, null],
