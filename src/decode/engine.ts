@@ -6,11 +6,10 @@ import { Admission, type Waiting } from './admission.js';
 import { whereNotFinite } from './diagnose.js';
 import type { DecodeEvent, DecodeFailure } from './event.js';
 import { ModelRows, type ModelRowsOptions, type Room } from './model-rows.js';
-import type { Pace } from './pace.js';
+import { LEAST_TOKENS, type Pace } from './pace.js';
 import { limitOf, type Running } from './running.js';
 import { StepDraw } from './step-draw.js';
 import { StepLogits } from './step-logits.js';
-import { LEAST_COLUMNS } from './streams.js';
 import { tapsOf } from './taps.js';
 
 /** What an engine runs with. */
@@ -133,7 +132,7 @@ export class Engine {
     const { pace, breathe } = this.options;
     const budget = pace ? pace.next(this.running.length) : Number.POSITIVE_INFINITY;
     let tokens = 0;
-    while (budget - tokens >= LEAST_COLUMNS && this.admission.seat()) {
+    while (budget - tokens >= LEAST_TOKENS && this.admission.seat()) {
       await breathe();
       const asked = this.admission.next!;
       if (this.cancelled.has(asked.index)) {
@@ -141,7 +140,7 @@ export class Engine {
         continue;
       }
       try {
-        tokens += Math.max(LEAST_COLUMNS, this.admission.advance(budget - tokens));
+        tokens += Math.max(LEAST_TOKENS, this.admission.advance(budget - tokens));
       } catch (error) {
         this.admission.giveUp();
         outcomes.push([{ query: asked.index, error }]);

@@ -1,7 +1,9 @@
-import { LEAST_COLUMNS, PREFILL_CHUNK } from './streams.js';
+import { PREFILL_CHUNK } from './streams.js';
 
+/** Fewer tokens take as long as these. */
+export const LEAST_TOKENS = 8;
 /** Tokens of prompts before anything has been measured. */
-const FIRST = 2 * LEAST_COLUMNS;
+const FIRST = 2 * LEAST_TOKENS;
 /** Tokens where nobody is kept waiting: those that come at once begin together. */
 export const UNDISTURBED = 4 * PREFILL_CHUNK;
 /** What prompts may take of a turn, in steps: with the step itself, a query waits 2.25 of its steps for a token. */
@@ -43,6 +45,6 @@ export class Pace {
     if (this.stepMs === undefined || tokens < this.tokens / 2) return; // the end of a prompt says little
     const longer = Math.max(ms - this.stepMs, 1e-3);
     const factor = Math.min(1.5, Math.max(0.5, (SHARE * this.stepMs) / longer));
-    this.tokens = Math.min(PREFILL_CHUNK, Math.max(LEAST_COLUMNS, this.tokens * factor));
+    this.tokens = Math.min(PREFILL_CHUNK, Math.max(LEAST_TOKENS, this.tokens * factor));
   }
 }

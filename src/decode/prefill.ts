@@ -54,11 +54,12 @@ export class Prefill {
    * Runs the next tokens; not to be called after the end.
    *
    * @param most tokens, over all prompts of the chunk; a prompt takes at least one, and at most `PREFILL_CHUNK`
-   * @returns how many were run, with padding
+   * @returns how many were run, with padding; a copy of what prompts share is a step of its own, and counts as a chunk
    */
   advance(most: number): number {
     const { model, place, promptLength } = this;
     const stretches = this.nextStretches();
+    if (!stretches) return Math.min(PREFILL_CHUNK, most);
     const columns = Math.min(PREFILL_CHUNK, Math.max(1, Math.floor(most / stretches.length)));
     const [batch, ...more] = chunks(stretches, columns);
     if (this.shared.length > 0 || more.length > 0) {
@@ -73,15 +74,15 @@ export class Prefill {
     return batch!.ids.length;
   }
 
-  /** What is left of the part under way: a shared prefix in the row of one prompt, or the ends of all. */
-  private nextStretches(): Stretch[] {
+  /** What is left of the part under way: a shared prefix in the row of one prompt, or the ends of all; null after a copy. */
+  private nextStretches(): Stretch[] | null {
     for (;;) {
       const [part] = this.shared;
       if (!part) return this.query.map((ids, stream) => this.stretch(stream, ids.length));
       const leader = part.streams.reduce((a, b) => (this.known[b]! > this.known[a]! ? b : a));
       if (this.known[leader]! < part.end) return [this.stretch(leader, part.end)];
-      this.copy(leader, part);
       this.shared.shift();
+      if (this.copy(leader, part)) return null;
     }
   }
 
@@ -91,13 +92,15 @@ export class Prefill {
     return { row: this.place.rows[stream]!, ids, start };
   }
 
-  private copy(leader: number, { streams, end }: SharedPrefix): void {
+  /** @returns whether any prompt was without it */
+  private copy(leader: number, { streams, end }: SharedPrefix): boolean {
     const { cache, rows } = this.place;
-    for (const other of streams) {
-      if (this.known[other]! >= end) continue;
+    const others = streams.filter((stream) => this.known[stream]! < end);
+    for (const other of others) {
       cache.copyRow(rows[leader]!, rows[other]!, end);
       this.known[other] = end;
     }
+    return others.length > 0;
   }
 
   private note({ ids, positions, rows }: TokenBatch): void {

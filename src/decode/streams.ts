@@ -60,7 +60,7 @@ export function sharedPrefixes(query: Streams): { shared: SharedPrefix[]; starts
 }
 
 /** A batch is at least this wide, where that many columns are left: narrower ones leave the processor idle. */
-export const LEAST_COLUMNS = 16;
+const LEAST_COLUMNS = 16;
 
 /**
  * Stretches of different lengths as batches of at most `most` columns, aligned at their ends, so that

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { Pace, UNDISTURBED } from '../../src/decode/pace.js';
-import { LEAST_COLUMNS, PREFILL_CHUNK } from '../../src/decode/streams.js';
+import { LEAST_TOKENS, Pace, UNDISTURBED } from '../../src/decode/pace.js';
+import { PREFILL_CHUNK } from '../../src/decode/streams.js';
 
 /** Turns of queries that run while a prompt without end comes in; each is told in steps. */
 function turns(count: number, stepMs: number, tokenMs: number): number[] {
@@ -31,7 +31,7 @@ describe('Pace', () => {
     'steps of %d ms and tokens of %d ms: no turn takes more than 3 steps, and prompts come in',
     (stepMs, tokenMs) => {
       const found = turns(200, stepMs, tokenMs);
-      const least = (stepMs + LEAST_COLUMNS * tokenMs) / stepMs;
+      const least = (stepMs + LEAST_TOKENS * tokenMs) / stepMs;
       expect(Math.max(...found.slice(20))).toBeLessThanOrEqual(Math.max(3, least));
       const mean = found.slice(100).reduce((sum, turn) => sum + turn, 0) / 100;
       expect(mean).toBeGreaterThan(Math.min(1.8, 1 + (PREFILL_CHUNK * tokenMs) / stepMs - 0.2));
@@ -41,6 +41,6 @@ describe('Pace', () => {
   test('tokens that are slow come at least a few at a time', () => {
     const found = turns(50, 1, 10).filter((turn) => turn > 1);
     expect(found.length).toBeGreaterThan(30);
-    expect(found.at(-1)).toBe(1 + 10 * LEAST_COLUMNS);
+    expect(found.at(-1)).toBe(1 + 10 * LEAST_TOKENS);
   });
 });
