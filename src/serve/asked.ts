@@ -80,6 +80,15 @@ export function askedOf(
   };
 }
 
+/**
+ * The rule of a field `sda`, which takes what the field says.
+ *
+ * @throws ApiError, SdaError as {@link askedOf}
+ */
+export function ruleOfField(field: SdaField): Rule {
+  return steered({ model: '' }, field, 0).rule;
+}
+
 export function refused(param: string, why: string): ApiError {
   return new ApiError(400, `${why}.`, { code: 'invalid_value', param });
 }

@@ -5,8 +5,10 @@ import { messageOf, SdaError } from '../errors.js';
 import { intrinsicEvaluator } from '../evaluate/intrinsic-evaluator.js';
 import type { Evaluator } from '../evaluate/types.js';
 import { type OpenEngineOptions, openEngine } from '../generate/engine.js';
+import { modelOf } from '../generate/request.js';
 import type { SdaModel } from '../generate/sda-model.js';
 import { type AppOptions, createApp, type RequestLine } from './app.js';
+import { ruleOfField } from './asked.js';
 import { DEFAULT_LIMITS, type Limits } from './limits.js';
 import { Metrics } from './metrics.js';
 import { playground } from './page.js';
@@ -54,7 +56,7 @@ export async function serve(model: SdaModel, options: ServeOptions): Promise<Sda
     onRequest = () => {},
     onFault = () => {},
   } = options;
-  const defaults = defaultField(options.defaults);
+  const defaults = defaultField(model, options);
   const engine = await openEngine(model, options);
   let closing = false;
   const service: Service = {
@@ -106,10 +108,22 @@ export async function serve(model: SdaModel, options: ServeOptions): Promise<Sda
   };
 }
 
-function defaultField(value: unknown): SdaField | undefined {
-  if (value === undefined) return undefined;
+/** @throws SdaError `bad-input` for a default by which no request could be decoded */
+function defaultField(model: SdaModel, options: ServeOptions): SdaField | undefined {
+  const { defaults, evaluators = {}, models } = options;
+  if (defaults === undefined) return undefined;
   try {
-    return parseBody(sdaSchema, value);
+    const field = parseBody(sdaSchema, defaults);
+    const { streams } = ruleOfField(field);
+    for (const stream of Object.entries(streams)) modelOf(model, stream, { models });
+    const known = ['intrinsic', ...Object.keys(evaluators)];
+    if (field.evaluator !== undefined && !known.includes(field.evaluator)) {
+      throw new SdaError(
+        'bad-input',
+        `There is no evaluator "${field.evaluator}", only ${known.join(', ')}.`,
+      );
+    }
+    return field;
   } catch (error) {
     throw new SdaError('bad-input', `The default for "sda" cannot be: ${messageOf(error)}`);
   }

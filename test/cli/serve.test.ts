@@ -127,6 +127,10 @@ describe('sda serve', () => {
   test.each([
     [['--sda', '{'], 2, /--sda must be JSON/],
     [['--sda', '{"core":"x"}'], 1, /The default for "sda" cannot be: The field core is "x"/],
+    [['--sda', '{"rule":"nope"}'], 1, /The default for "sda" cannot be: There is no rule "nope"/],
+    [['--sda', '{"rule":"cd"}'], 1, /cannot be: The stream amateur is run by the model "amateur"/],
+    [['--sda', '{"settings":{"k":-1}}'], 1, /cannot be: k of the rule sda must be .* is -1/],
+    [['--sda', '{"evaluator":"gpt"}'], 1, /cannot be: There is no evaluator "gpt", only intrinsic/],
     [['--evaluator', '/nowhere.yaml'], 1, /nowhere\.yaml/],
     [['--context', '1000'], 1, /context must be a whole number in 2\.\.512, but is 1000/],
     [['--port', '70000'], 2, /Expected a port, 0\.\.65535/],
