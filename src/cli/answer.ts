@@ -9,6 +9,7 @@ import type {
   SdaRule,
   StepOf,
 } from '../index.js';
+import { counted } from './counted.js';
 
 /** A finished answer with each of its steps. */
 export interface Answer<R extends Rule = SdaRule> {
@@ -94,7 +95,7 @@ export function summaryLine({ summary, steps }: Answer<Rule>, amplification: str
   const [js, temperature] = [meanOf(steps, 'js') ?? 0, meanOf(steps, 'temperature') ?? 0];
   const has = (name: string) => rule === undefined || steps.some((step) => name in step);
   return [
-    `${steps.length} ${steps.length === 1 ? 'token' : 'tokens'}`,
+    counted(steps.length, 'token'),
     `${timing.tokensPerSecond.toFixed(1)} tokens/s`,
     `loaded in ${(timing.loadMs / 1000).toFixed(1)} s`,
     ...(has('js') ? [`mean JS ${js.toFixed(3)}`] : []),
@@ -123,7 +124,7 @@ function thinkingNotes({ summary, steps }: Answer<Rule>): string[] {
   const answerStart = steps.findIndex(({ parts }) => parts.some(({ part }) => part === 'answer'));
   const count = answerFinished && answerStart >= 0 ? answerStart : steps.length;
   return [
-    `${count} ${count === 1 ? 'token' : 'tokens'} of thinking`,
+    `${counted(count, 'token')} of thinking`,
     ...(answerFinished ? [] : ['thinking unfinished: there is no answer']),
   ];
 }

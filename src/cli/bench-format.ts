@@ -1,10 +1,11 @@
 import type { Environment } from '../bench/environment.js';
 import type { Summary } from '../bench/statistics.js';
+import { counted } from './counted.js';
 
 // How benchmarks are told on a terminal.
 
 export function machineLine({ machine, versions, kernels }: Environment): string {
-  const threads = `${machine.threads} ${machine.threads === 1 ? 'thread' : 'threads'}`;
+  const threads = counted(machine.threads, 'thread');
   const gpu = machine.gpu === null ? '' : ` and ${machine.gpu.name}`;
   return `${machine.cpu}, ${threads}${gpu}; TensorFlow ${versions.tensorflow}, ${kernels} kernels, Node ${versions.node}`;
 }

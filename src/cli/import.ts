@@ -4,6 +4,7 @@ import type { WeightDtype } from '../checkpoint/dtype.js';
 import type { Imported } from '../import/import.js';
 import { formatBytes } from '../setup/report.js';
 import { addAdapterOption } from './adapter-option.js';
+import { counted } from './counted.js';
 import { bar, bytes, quoted } from './folder-options.js';
 import { withInterrupt } from './load.js';
 import { DTYPES, type DtypeName } from './options.js';
@@ -101,7 +102,7 @@ function summary(out: string, { config, files, bytes, dtypes, hasTokenizer }: Im
   const next = hasTokenizer
     ? `sda generate --model ${model} --query "..."`
     : `sda logits --model ${model} --ids "1 2 3"`;
-  const layers = config.numLayers === 1 ? '1 layer' : `${config.numLayers} layers`;
+  const layers = counted(config.numLayers, 'layer');
   return `made ${out}: ${config.modelType}, ${layers}, ${formatBytes(bytes)} of ${dtypes.join(' and ')} in ${where}
 next: ${next}`;
 }

@@ -5,6 +5,7 @@ import type { MemoryPlan } from '../model/memory-plan.js';
 import { formatBytes } from '../setup/report.js';
 import { alignColumns } from '../text/columns.js';
 import { colours } from './colours.js';
+import { counted } from './counted.js';
 import type { TextReport } from './inspect-text.js';
 
 /** Tensors of one dtype. */
@@ -151,8 +152,8 @@ export function inspectionText(found: Inspection): string {
 
 /** Such as `for 4 queries at once, 8 streams of 4096 tokens`. */
 function planned({ streams, context }: MemoryPlan, batch: number): string {
-  const queries = batch === 1 ? '1 query' : `${batch} queries at once`;
-  return `for ${queries}, ${streams} ${streams === 1 ? 'stream' : 'streams'} of ${context} tokens`;
+  const queries = counted(batch, 'query', 'queries at once');
+  return `for ${queries}, ${counted(streams, 'stream')} of ${context} tokens`;
 }
 
 function describeText({ tokenizer, template }: TextReport): [string, string][] {
@@ -178,7 +179,7 @@ function describeConfig(config: ModelConfig): [string, string][] {
   const still = config.rotatedLayers.filter((rotates) => !rotates).length;
   const rotated = [
     ...(rotaryDim === headDim ? [] : [`, ${rotaryDim} dimensions of a head`]),
-    ...(still === 0 ? [] : [`, none in ${still} layers`]),
+    ...(still === 0 ? [] : [`, none in ${counted(still, 'layer')}`]),
   ].join('');
   const traits = [
     config.tieWordEmbeddings ? 'head tied to the embedding' : 'own head',
@@ -188,7 +189,10 @@ function describeConfig(config: ModelConfig): [string, string][] {
     ...(config.slidingWindow ? [`sliding window of ${config.slidingWindow}`] : []),
   ];
   return [
-    ['architecture', `${config.modelType}, ${config.numLayers} layers, ${traits.join(', ')}`],
+    [
+      'architecture',
+      `${config.modelType}, ${counted(config.numLayers, 'layer')}, ${traits.join(', ')}`,
+    ],
     ['hidden size', `${config.hiddenSize}, ${config.intermediateSize} in the MLP`],
     ['attention', `${numHeads} heads of ${headDim}, ${numKeyValueHeads} for keys and values`],
     ['positions', `${config.contextLength}, RoPE ${rope.type}, theta ${rope.theta}${rotated}`],
