@@ -46,6 +46,9 @@ describe('--debug', () => {
 
   it('leaves a log level that the user has set', async () => {
     const env = { TF_ENABLE_ONEDNN_OPTS: '1', TF_CPP_MIN_LOG_LEVEL: '3' };
-    expect(await stderrWith(env, ['--debug'])).toMatch(OWN_LINE);
+    const stderr = await stderrWith(env, ['--debug']);
+    // Node's own warnings, of the versions that have some, are what --debug shows as well
+    const others = stderr.replace(/^\(node:\d+\) .*\n|^\(Use `.*`.*\)\n/gm, '');
+    expect(others).toMatch(OWN_LINE);
   });
 });
