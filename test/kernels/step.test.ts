@@ -177,7 +177,7 @@ describe('step, natively,', () => {
         const numbers = { weights, t0: 0.6, sigma: 0.5, tMin: 0.2 };
         check([{ streams, numbers, least }], kinds as StepKinds);
       }),
-      { numRuns: 150 },
+      { numRuns: 150, seed: 1 }, // the same cases in every run
     );
   });
 });
