@@ -3,12 +3,12 @@ import { SdaError } from '../../src/errors.js';
 import { int32Tensor, toFloat32 } from '../../src/runtime/device-tensors.js';
 import {
   BLOCK_ROWS,
+  bfloat16Of,
   blockLayout,
   GROUP,
-  LINE,
-  partBlocks,
   type QuantisedBits,
   quantisedBytes,
+  rowAt,
   valueAt,
   writeHeader,
 } from '../../src/runtime/quantised.js';
@@ -34,12 +34,8 @@ export function quantiseReference(
   const bytes = new Uint8Array(quantisedBytes(shape));
   writeHeader(bytes, shape);
   const view = new DataView(bytes.buffer);
-  const inPart = rows / parts;
   for (let n = 0; n < rows; n++) {
-    const r = (n % inPart) % BLOCK_ROWS;
-    const block =
-      Math.floor(n / inPart) * partBlocks(shape) + Math.floor((n % inPart) / BLOCK_ROWS);
-    const at = LINE + block * layout.bytes;
+    const [at, r] = rowAt(shape, n);
     for (let k0 = 0; k0 < columns; k0 += GROUP) {
       const group = new Float32Array(GROUP);
       group.set(values.subarray(n * columns + k0, n * columns + Math.min(k0 + GROUP, columns)));
@@ -70,7 +66,7 @@ function quantiseGroup(w: Float32Array, bits: QuantisedBits): Group {
 
 function group8(w: Float32Array): Group {
   const scale = toBfloat16(Math.fround(Math.max(...w.map(Math.abs)) / 127));
-  const step = fromBfloat16(scale);
+  const step = bfloat16Of(scale);
   const values = [...w].map((value) =>
     step > 0 ? 1 + whole(Math.fround(Math.fround(value / step) + 127), 254) : 128,
   );
@@ -87,7 +83,7 @@ function group4(w: Float32Array): Group {
   let least = Number.POSITIVE_INFINITY;
   for (const share of SHARES) {
     const scale = toBfloat16(Math.fround(Math.fround(range * share) / 15));
-    const step = fromBfloat16(scale);
+    const step = bfloat16Of(scale);
     if (step === 0) break;
     const zero = whole(Math.fround(Math.fround(Math.fround(-low * share) / step) * 16), 240);
     const values = [...w].map((value) =>
@@ -116,9 +112,4 @@ function toBfloat16(x: number): number {
   FLOAT[0] = x;
   const bits = BITS[0]!;
   return Math.min((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16, 0x7f7f);
-}
-
-function fromBfloat16(bits: number): number {
-  BITS[0] = bits << 16;
-  return FLOAT[0]!;
 }

@@ -4,7 +4,7 @@ import type { DecoderWeights } from '../model/decoder.js';
 import { kvBytesPerToken } from '../model/kv-cache.js';
 import { type DeviceDtype, deviceDtype } from '../runtime/backend.js';
 import { BYTES_PER_ELEMENT } from '../runtime/device-tensors.js';
-import { isQuantised, quantisedBytesOf } from '../runtime/quantised.js';
+import { isQuantised, quantisedByteLength } from '../runtime/quantised.js';
 
 /**
  * Bytes of weights that one forward of a few tokens reads: every matrix and vector once, the head included.
@@ -32,6 +32,6 @@ export function kvBytesRead(
 }
 
 function bytesOf(tensor: Tensor | undefined): number {
-  if (tensor && isQuantised(tensor)) return quantisedBytesOf(tensor).byteLength;
+  if (tensor && isQuantised(tensor)) return quantisedByteLength(tensor);
   return tensor ? tensor.size * BYTES_PER_ELEMENT[deviceDtype(tensor) as DeviceDtype] : 0;
 }

@@ -105,23 +105,21 @@ export async function benchDtypes(
   const best = bestProbe(probes);
   const bandwidth = summariseProbes(probes);
   const [base, instructed] = [prompts.baseIds.length, prompts.instructedIds.length];
-  const variant = (model: SdaModel, index: number, name: 'plain' | 'sda') => {
-    const lengths = name === 'plain' ? [base] : [base, instructed];
-    const bytes =
-      weightBytesRead(model.decoder.weights) + kvBytesRead(model.config, lengths, tokens);
-    const runs = rounds.map((each) => each[index]![name]);
-    return reportVariant(runs, bytes, bandwidth[best]!.median);
-  };
-  const reports = models.map((model, index) => ({
-    model,
-    plain: variant(model, index, 'plain'),
-    sda: variant(model, index, 'sda'),
-  }));
+  const reports = models.map((model, index) => {
+    const weightBytes = weightBytesRead(model.decoder.weights);
+    const variant = (name: 'plain' | 'sda') => {
+      const lengths = name === 'plain' ? [base] : [base, instructed];
+      const bytes = weightBytes + kvBytesRead(model.config, lengths, tokens);
+      const runs = rounds.map((each) => each[index]![name]);
+      return reportVariant(runs, bytes, bandwidth[best]!.median);
+    };
+    return { model, weightBytes, plain: variant('plain'), sda: variant('sda') };
+  });
   const first = reports[0]!.sda.stepMs.samples;
-  const dtypes = reports.map(({ model, plain, sda }, index) => ({
+  const dtypes = reports.map(({ model, weightBytes, plain, sda }, index) => ({
     dtype: weightDtype(model.decoder.weights.layers[0]!.tensors.downProj),
     loadMs: model.loadMs,
-    weightBytes: weightBytesRead(model.decoder.weights),
+    weightBytes,
     plain,
     sda,
     sdaToPlain: summariseRatios(sda.stepMs.samples, plain.stepMs.samples),

@@ -33,6 +33,9 @@ export const WEIGHT_DTYPES = ['F32', 'F16', 'BF16'] as const;
 /** A dtype that model weights can have here. */
 export type WeightDtype = (typeof WEIGHT_DTYPES)[number];
 
+/** What TensorFlow and config.json call them. */
+export const DTYPE_NAMES = { F16: 'float16', BF16: 'bfloat16', F32: 'float32' } as const;
+
 /** Whether the format names this dtype. */
 export function isTensorDtype(dtype: string): dtype is TensorDtype {
   return Object.hasOwn(DTYPE_BITS, dtype);

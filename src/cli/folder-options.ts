@@ -1,19 +1,49 @@
 import { InvalidArgumentError } from 'commander';
+import type { Imported } from '../import/import.js';
 import { formatBytes } from '../setup/report.js';
+import { warn } from './output.js';
+import { LiveLine } from './terminal.js';
 
 // What the commands share that make a model folder.
 
 const BAR_WIDTH = 20;
 
 /** Such as `[########------------] 5.4 GB of 13.5 GB`. */
-export function bar(done: number, total: number): string {
+function bar(done: number, total: number): string {
   const full = Math.floor((BAR_WIDTH * done) / total);
   const drawn = '#'.repeat(full) + '-'.repeat(BAR_WIDTH - full);
   return `[${drawn}] ${formatBytes(done)} of ${formatBytes(total)}`;
 }
 
+/** Seconds between two lines of progress where there is no terminal. */
+const QUIET_INTERVAL = 30;
+
+/** Makes a folder, shows how far it is, and tells of what its maker warns. */
+export async function withProgress(
+  verb: string,
+  make: (onBytes: (written: number, total: number) => void) => Promise<Imported>,
+): Promise<Imported> {
+  const live = new LiveLine(QUIET_INTERVAL);
+  let made: Imported;
+  try {
+    made = await make((written, total) => live.show(`${verb} ${bar(written, total)}`));
+  } finally {
+    live.clear();
+  }
+  for (const warning of made.warnings) warn(warning);
+  return made;
+}
+
+/** What the folder can be tried with. */
+export function nextCommand(dir: string, { hasTokenizer }: Imported): string {
+  const model = quoted(dir);
+  return hasTokenizer
+    ? `sda generate --model ${model} --query "..."`
+    : `sda logits --model ${model} --ids "1 2 3"`;
+}
+
 /** A path as a shell takes it. */
-export function quoted(path: string): string {
+function quoted(path: string): string {
   return /^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
 }
 

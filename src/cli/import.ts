@@ -1,15 +1,14 @@
 import { type Command, Option } from 'commander';
 import type { AdapterSource } from '../checkpoint/adapter/merge.js';
-import type { WeightDtype } from '../checkpoint/dtype.js';
+import { DTYPE_NAMES, WEIGHT_DTYPES } from '../checkpoint/dtype.js';
 import type { Imported } from '../import/import.js';
 import { formatBytes } from '../setup/report.js';
 import { addAdapterOption } from './adapter-option.js';
 import { counted } from './counted.js';
-import { bar, bytes, quoted } from './folder-options.js';
+import { bytes, nextCommand, withProgress } from './folder-options.js';
 import { withInterrupt } from './load.js';
 import { DTYPES, type DtypeName } from './options.js';
-import { print, printJson, warn } from './output.js';
-import { LiveLine } from './terminal.js';
+import { print, printJson } from './output.js';
 
 interface Options {
   readonly out: string;
@@ -52,33 +51,20 @@ Examples:
     );
 }
 
-const STORED: Readonly<Record<Exclude<DtypeName, 'auto'>, WeightDtype>> = {
-  bfloat16: 'BF16',
-  float16: 'F16',
-  float32: 'F32',
-};
-
-/** Seconds between two lines of progress where there is no terminal. */
-const QUIET_INTERVAL = 30;
-
 async function run(source: string, options: Options, signal: AbortSignal): Promise<void> {
   const { out, dtype, adapter: adapters = [], maxShardSize } = options;
   const { importModel } = await import('../import/import.js');
-  const live = new LiveLine(QUIET_INTERVAL);
-  let made: Imported;
-  try {
-    made = await importModel(source, out, {
-      dtype: dtype === 'auto' ? undefined : STORED[dtype],
+  const product = adapters.length > 0 ? await matrixProduct() : undefined;
+  const made = await withProgress('importing', (onBytes) =>
+    importModel(source, out, {
+      dtype: WEIGHT_DTYPES.find((stored) => DTYPE_NAMES[stored] === dtype),
       adapters,
       maxShardBytes: maxShardSize,
-      product: adapters.length > 0 ? await matrixProduct() : undefined,
+      product,
       signal,
-      onBytes: (written, total) => live.show(`importing ${bar(written, total)}`),
-    });
-  } finally {
-    live.clear();
-  }
-  for (const warning of made.warnings) warn(warning);
+      onBytes,
+    }),
+  );
   if (options.json) {
     const { config, hasTokenizer, ...rest } = made;
     printJson({ dir: out, model_type: config.modelType, tokenizer: hasTokenizer, ...rest });
@@ -95,14 +81,11 @@ async function matrixProduct() {
   return matrixProduct;
 }
 
-function summary(out: string, { config, files, bytes, dtypes, hasTokenizer }: Imported): string {
+function summary(out: string, made: Imported): string {
+  const { config, files, bytes, dtypes } = made;
   const weights = files.filter((name) => name.endsWith('.safetensors'));
   const where = weights.length === 1 ? weights[0] : `${weights.length} files`;
-  const model = quoted(out);
-  const next = hasTokenizer
-    ? `sda generate --model ${model} --query "..."`
-    : `sda logits --model ${model} --ids "1 2 3"`;
   const layers = counted(config.numLayers, 'layer');
   return `made ${out}: ${config.modelType}, ${layers}, ${formatBytes(bytes)} of ${dtypes.join(' and ')} in ${where}
-next: ${next}`;
+next: ${nextCommand(out, made)}`;
 }

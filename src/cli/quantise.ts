@@ -1,13 +1,11 @@
 import { type Command, Option } from 'commander';
 import type { AdapterSource } from '../checkpoint/adapter/merge.js';
-import type { Imported } from '../import/import.js';
 import type { QuantisedDtype } from '../model/quantised-checkpoint.js';
 import { formatBytes } from '../setup/report.js';
 import { addAdapterOption } from './adapter-option.js';
-import { bar, bytes, quoted } from './folder-options.js';
+import { bytes, nextCommand, withProgress } from './folder-options.js';
 import { withInterrupt } from './load.js';
-import { print, printJson, warn } from './output.js';
-import { LiveLine } from './terminal.js';
+import { print, printJson } from './output.js';
 
 interface Options {
   readonly out: string;
@@ -46,33 +44,18 @@ Examples:
     );
 }
 
-/** Seconds between two lines of progress where there is no terminal. */
-const QUIET_INTERVAL = 30;
-
 async function run(source: string, options: Options, signal: AbortSignal): Promise<void> {
   const { out, dtype, adapter: adapters = [], maxShardSize } = options;
   const { quantiseModel } = await import('../quantise/quantise.js');
-  const live = new LiveLine(QUIET_INTERVAL);
-  let made: Imported;
-  try {
-    made = await quantiseModel(source, out, dtype, {
-      adapters,
-      maxShardBytes: maxShardSize,
-      signal,
-      onBytes: (written, total) => live.show(`quantising ${bar(written, total)}`),
-    });
-  } finally {
-    live.clear();
-  }
-  for (const warning of made.warnings) warn(warning);
-  const { config, hasTokenizer, ...rest } = made;
+  const made = await withProgress('quantising', (onBytes) =>
+    quantiseModel(source, out, dtype, { adapters, maxShardBytes: maxShardSize, signal, onBytes }),
+  );
   if (options.json) {
+    const { config, hasTokenizer, ...rest } = made;
     printJson({ dir: out, model_type: config.modelType, dtype, tokenizer: hasTokenizer, ...rest });
     return;
   }
-  const how = hasTokenizer ? 'generate' : 'logits';
-  const what = hasTokenizer ? '--query "..."' : '--ids "1 2 3"';
   print(`made ${out}: ${dtype}, ${formatBytes(made.bytes)} in ${made.files.length === 1 ? made.files[0] : `${made.files.length} files`}
-next: sda ${how} --model ${quoted(out)} ${what}
+next: ${nextCommand(out, made)}
 `);
 }

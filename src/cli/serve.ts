@@ -3,6 +3,7 @@ import { type Command, Option } from 'commander';
 import { messageOf, SdaError } from '../errors.js';
 import type { Evaluator } from '../evaluate/types.js';
 import type { SdaModel } from '../index.js';
+import { DEFAULT_LIMITS } from '../serve/limits.js';
 import { openModel, withInterrupt } from './load.js';
 import {
   addLoadOptions,
@@ -69,9 +70,9 @@ export function register(program: Command): void {
       wholeNumber(0),
       64,
     )
-    .option('--max-tokens <n>', 'of an answer', wholeNumber(1), 1024)
-    .option('--max-answers <n>', 'of one request', wholeNumber(1), 32)
-    .option('--max-body <bytes>', 'of one request', wholeNumber(1), 1 << 20)
+    .option('--max-tokens <n>', 'of an answer', wholeNumber(1), DEFAULT_LIMITS.maxTokens)
+    .option('--max-answers <n>', 'of one request', wholeNumber(1), DEFAULT_LIMITS.answers)
+    .option('--max-body <bytes>', 'of one request', wholeNumber(1), DEFAULT_LIMITS.body)
     .addOption(new Option('--quiet', 'write no line for each request'))
     .addHelpText(
       'after',

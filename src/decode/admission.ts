@@ -61,15 +61,11 @@ export class Admission {
     return this.arriving?.asked;
   }
 
-  /** Forgets queries that have not begun. @returns their numbers */
-  cancel(indices: ReadonlySet<number>): number[] {
-    const gone = this.waiting.filter(({ index }) => indices.has(index)).map(({ index }) => index);
+  /** Forgets queries that have not begun. */
+  cancel(indices: ReadonlySet<number>): void {
     const rest = this.waiting.filter(({ index }) => !indices.has(index));
     this.waiting.splice(0, this.waiting.length, ...rest);
-    const { arriving } = this;
-    if (!arriving || !indices.has(arriving.asked.index)) return gone;
-    this.giveUp();
-    return [...gone, arriving.asked.index];
+    if (this.arriving && indices.has(this.arriving.asked.index)) this.giveUp();
   }
 
   /** Gives the next query its rows, unless one is on its way. @returns whether one is now */

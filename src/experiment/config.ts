@@ -29,13 +29,17 @@ const fraction = z.number().min(0).max(1);
 const d = DEFAULT_SETTINGS;
 const AMPLIFICATION_NAMES = Object.keys(AMPLIFICATIONS) as AmplificationName[];
 
+const loadDtypeSchema = z
+  .enum(['auto', 'bfloat16', 'float16', 'float32', 'int8', 'int4'])
+  .default('auto');
+
 /** Scores and verdicts of a stand-in that judges nothing: to try a configuration without a server. */
 const standIn = strict('stand-in', { kind: z.literal('stand-in') });
 
 const modelSchema = strict('model', {
   /** A Hugging Face folder; default: the model of `npm run weights` */
   dir: text.optional(),
-  dtype: z.enum(['auto', 'bfloat16', 'float16', 'float32', 'int8', 'int4']).default('auto'),
+  dtype: loadDtypeSchema,
   /** Tokens of prompt and answer together; default: the model's own maximum */
   context: whole(2).optional(),
   chat_template: text.optional(),
@@ -82,7 +86,7 @@ const decodingSchema = strict('decoding', {
 const alignerSchema = strict('aligner', {
   /** An Aligner-style checkpoint, such as aligner-7b-v1.0 */
   dir: text,
-  dtype: z.enum(['auto', 'bfloat16', 'float16', 'float32', 'int8', 'int4']).default('auto'),
+  dtype: loadDtypeSchema,
   context: whole(2).optional(),
   prompt: text.optional(),
   max_tokens: whole(1).default(512),

@@ -5,7 +5,7 @@ import type { DecoderModel } from '../model/decoder.js';
 import type { Rule } from '../rules/define.js';
 import { sda } from '../rules/sda.js';
 import { Answer } from './answer.js';
-import { checkVocabularies, modelOf, prepare, ruleOf, tokenizerFor } from './request.js';
+import { checkVocabularies, modelsOf, prepare, ruleOf, tokenizerFor } from './request.js';
 import type { SdaModel } from './sda-model.js';
 import type {
   BatchOptions,
@@ -33,9 +33,7 @@ export async function* generateBatch<R extends Rule = SdaRule>(
     (request, index) => new Answer({ ...prepared[index]!, model, rule, request, tokenizer }),
   );
   const streams = Object.keys(rule.streams).slice(0, prepared[0]!.query.streams.length);
-  const runs = Object.entries(rule.streams)
-    .slice(0, streams.length)
-    .map((stream) => modelOf(model, stream, options));
+  const runs = modelsOf(model, rule, options, streams.length);
   const events = decode<object, Choice>(
     model.decoder,
     prepared.map(({ query }) => query),
@@ -75,11 +73,12 @@ export async function otherModels(
   rule: Rule,
   options: BatchOptions,
 ): Promise<Record<string, DecoderModel>> {
-  const runs = Object.entries(rule.streams)
-    .map((stream) => [stream[0], modelOf(model, stream, options)] as const)
-    .filter(([, each]) => each !== model);
-  await checkVocabularies(model, new Set(runs.map(([, each]) => each)));
-  return Object.fromEntries(runs.map(([stream, { decoder }]) => [stream, decoder]));
+  const names = Object.keys(rule.streams);
+  const others = modelsOf(model, rule, options)
+    .map((runs, index) => [names[index]!, runs] as const)
+    .filter(([, runs]) => runs !== model);
+  await checkVocabularies(model, new Set(others.map(([, runs]) => runs)));
+  return Object.fromEntries(others.map(([stream, { decoder }]) => [stream, decoder]));
 }
 
 /**

@@ -9,7 +9,7 @@ import type { Choice } from '../method/rule.js';
 import type { Rule } from '../rules/define.js';
 import { sda } from '../rules/sda.js';
 import { Answer } from './answer.js';
-import { checkVocabularies, modelOf, prepare, ruleOf, tokenizerFor } from './request.js';
+import { checkVocabularies, modelsOf, prepare, ruleOf, tokenizerFor } from './request.js';
 import type { SdaModel } from './sda-model.js';
 import type { GenerateRequest, GenerateSummary, SdaRule, StepOf } from './types.js';
 
@@ -139,7 +139,7 @@ export class SdaEngine {
     const prepared = await prepare(this.model, request, { models: this.models });
     const tokenizer = await tokenizerFor(this.model, [request]);
     const rule = ruleOf(request);
-    const runs = this.runsOf(rule, prepared.query.streams.length);
+    const runs = modelsOf(this.model, rule, { models: this.models }, prepared.query.streams.length);
     const maxContext = Math.min(this.context, ...runs.map((each) => each.maxContext));
     this.check(rule, prepared.query.streams, runs, maxContext);
     this.loop.admit(seeds.length);
@@ -183,12 +183,6 @@ export class SdaEngine {
   /** Takes nothing more, ends what runs and what waits, and frees the cache. */
   close(): Promise<void> {
     return this.loop.close();
-  }
-
-  private runsOf(rule: Rule, streams: number): SdaModel[] {
-    return Object.entries(rule.streams)
-      .slice(0, streams)
-      .map((stream) => modelOf(this.model, stream, { models: this.models }));
   }
 
   private check(

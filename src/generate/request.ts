@@ -42,6 +42,18 @@ export function modelOf(
   return models[name] ?? notGiven(stream, name);
 }
 
+/** The models that run the streams of a rule, in their order: of all, or of the first ones. */
+export function modelsOf(
+  model: SdaModel,
+  rule: Rule,
+  options: BatchOptions,
+  streams?: number,
+): SdaModel[] {
+  return Object.entries(rule.streams)
+    .slice(0, streams)
+    .map((stream) => modelOf(model, stream, options));
+}
+
 function notGiven(stream: string, name: string): never {
   throw new SdaError(
     'bad-input',
@@ -141,8 +153,16 @@ function checkStreamNames(rule: Rule, { prompts, streams = {} }: Request): void 
   }
 }
 
-/** Q, what was said before it, and the system line. */
-function conversationOf({ query, messages, system }: Request) {
+/**
+ * Q, what was said before it, and the system line.
+ *
+ * @throws SdaError `bad-input` where the messages are no conversation that the user ends
+ */
+export function conversationOf({
+  query,
+  messages,
+  system,
+}: Pick<Request, 'query' | 'messages' | 'system'>) {
   if (!messages) return { query, system, history: [] };
   const refuse = (what: string) => new SdaError('bad-input', `The messages ${what}.`);
   const told = messages[0]?.role === 'system' ? messages[0].content : undefined;

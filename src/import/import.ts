@@ -5,7 +5,7 @@ import { type AdapterSource, withAdapters } from '../checkpoint/adapter/merge.js
 import { castCheckpoint } from '../checkpoint/cast.js';
 import type { Checkpoint } from '../checkpoint/checkpoint.js';
 import { derivedCheckpoint } from '../checkpoint/derived.js';
-import type { WeightDtype } from '../checkpoint/dtype.js';
+import { DTYPE_NAMES, isWeightDtype, type WeightDtype } from '../checkpoint/dtype.js';
 import { messageOf, SdaError } from '../errors.js';
 import type { ModelConfig } from '../model/config.js';
 import { checkTensors, EMBEDDING, HEAD } from '../model/families.js';
@@ -149,13 +149,6 @@ async function checkDisk(checkpoint: Checkpoint, names: readonly string[], out: 
   );
 }
 
-/** Names of dtypes as config.json has them. */
-const CONFIG_DTYPES: Readonly<Record<string, string>> = {
-  F32: 'float32',
-  F16: 'float16',
-  BF16: 'bfloat16',
-};
-
 /** @returns warnings */
 async function writeTexts(
   model: Source,
@@ -164,8 +157,8 @@ async function writeTexts(
   quantise: QuantisedDtype | undefined,
 ) {
   const config = model.configs['config.json'] as Record<string, unknown>;
-  const stored =
-    CONFIG_DTYPES[checkpoint.tensors.get('model.layers.0.mlp.down_proj.weight')!.dtype];
+  const { dtype } = checkpoint.tensors.get('model.layers.0.mlp.down_proj.weight')!;
+  const stored = isWeightDtype(dtype) ? DTYPE_NAMES[dtype] : undefined;
   const key = 'dtype' in config ? 'dtype' : 'torch_dtype';
   const quantisation = { quant_method: OWN_METHOD, dtype: quantise, group_size: GROUP };
   const { quantization_config: _, ...plain } = config;

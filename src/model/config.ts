@@ -9,7 +9,7 @@ import {
 import { SdaError } from '../errors.js';
 import { type Ending, unionOfEndings } from './endings.js';
 import { FAMILIES, type Family, type ModelType, type QkNorm } from './family.js';
-import { parseRotatedLayers, parseScales, type Scales } from './family-fields.js';
+import { parseFields, parseRotatedLayers, parseScales, type Scales } from './family-fields.js';
 import { checkKind } from './kind.js';
 import { Problems } from './problems.js';
 import { quantisationMethod } from './quantised.js';
@@ -150,7 +150,7 @@ export function parseConfig(json: unknown, options: ParseConfigOptions): ModelCo
   const { file } = options;
   const problems = new Problems();
   const modelType = checkKind(json, file, problems);
-  const raw = problems.attempt(() => parseFields(json, file));
+  const raw = problems.attempt(() => parseFields(configSchema, json, file));
   if (!modelType || !raw) {
     problems.throwIfAny();
     throw new Error('a configuration without a type or fields has a problem');
@@ -200,15 +200,6 @@ export function parseConfig(json: unknown, options: ParseConfigOptions): ModelCo
     quantisation: quantisationMethod(raw.quantization_config),
     quantisationConfig: raw.quantization_config ?? null,
   };
-}
-
-function parseFields(json: unknown, file: string): RawConfig {
-  const parsed = configSchema.safeParse(json);
-  if (parsed.success) return parsed.data;
-  throw new SdaError(
-    'bad-config',
-    `${file} is not a valid configuration (${describeIssues(parsed.error)}); correct it or download it again.`,
-  );
 }
 
 function parseHeads(raw: RawConfig, json: unknown, family: Family, file: string) {

@@ -41,7 +41,7 @@ export function parseScales(
   if (!family.multipliers) {
     return { embeddingScale: 1, attentionScale: null, logitsScale: 1, rmsNormEps };
   }
-  const given = parsed(multiplierSchema, json, file);
+  const given = parseFields(multiplierSchema, json, file);
   const residual = given.residual_multiplier ?? 1;
   return {
     embeddingScale: (given.embedding_multiplier ?? 1) / residual,
@@ -72,7 +72,7 @@ export function parseRotatedLayers(
 ): readonly boolean[] {
   const layers = Array.from({ length: numLayers }, (_, layer) => layer);
   if (family.rotatedLayers === 'all') return layers.map(() => true);
-  const { no_rope_layers: list, no_rope_layer_interval } = parsed(rotatedSchema, json, file);
+  const { no_rope_layers: list, no_rope_layer_interval } = parseFields(rotatedSchema, json, file);
   const interval = no_rope_layer_interval ?? DEFAULT_INTERVAL;
   if (!list) return layers.map((layer) => (layer + 1) % interval !== 0);
   if (list.length >= numLayers) return layers.map((layer) => list[layer] === 1);
@@ -82,7 +82,12 @@ export function parseRotatedLayers(
   );
 }
 
-function parsed<T>(schema: z.ZodType<T>, json: unknown, file: string): T {
+/**
+ * What a schema makes of config.json.
+ *
+ * @throws SdaError `bad-config` naming the fields that do not fit
+ */
+export function parseFields<T>(schema: z.ZodType<T>, json: unknown, file: string): T {
   const result = schema.safeParse(json);
   if (result.success) return result.data;
   throw new SdaError(

@@ -42,9 +42,7 @@ export function quantisedCheckpoint(
   const specOf = new Map(specs.map((spec) => [spec.name, spec]));
   const tensors = specs.map(({ name, quantised, sources }): [string, TensorInfo] => {
     const info = base.tensors.get(sources[0]!)!;
-    if (!quantised) return [name, info];
-    const byteLength = quantisedBytes(quantised);
-    return [name, { ...info, name, dtype: 'U8', shape: [byteLength], byteLength }];
+    return [name, quantised ? quantisedInfo(name, info, quantised) : info];
   });
   let scratch = new Uint8Array(0);
   const checkpoint = derivedCheckpoint(base, {
@@ -68,6 +66,12 @@ export function quantisedCheckpoint(
     },
   });
   return { checkpoint, checked: { ...checked, specs } };
+}
+
+/** A quantised matrix as a checkpoint has it, in the file of `source`. */
+export function quantisedInfo(name: string, source: TensorInfo, shape: QuantisedShape): TensorInfo {
+  const byteLength = quantisedBytes(shape);
+  return { ...source, name, dtype: 'U8', shape: [byteLength], byteLength };
 }
 
 function quantisedWeights(weight: Tensor2D, { bits, parts }: QuantisedShape): Uint8Array {

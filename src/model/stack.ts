@@ -1,5 +1,9 @@
 import type { Checkpoint, TensorInfo } from '../checkpoint/checkpoint.js';
-import { isWeightDtype, type WeightDtype as StoredDtype } from '../checkpoint/dtype.js';
+import {
+  DTYPE_NAMES,
+  isWeightDtype,
+  type WeightDtype as StoredDtype,
+} from '../checkpoint/dtype.js';
 import { widen } from '../checkpoint/widen.js';
 import { SdaError } from '../errors.js';
 import type { DeviceDtype } from '../runtime/backend.js';
@@ -14,12 +18,6 @@ export interface Stack {
   /** Fills `into` with `byteLength` bytes. */
   read(into: Uint8Array): Promise<void>;
 }
-
-const STORED: Readonly<Record<StoredDtype, DeviceDtype>> = {
-  F32: 'float32',
-  BF16: 'bfloat16',
-  F16: 'float16',
-};
 
 interface StoredTensor extends TensorInfo {
   readonly dtype: StoredDtype;
@@ -77,7 +75,7 @@ function infoOf(checkpoint: Checkpoint, name: string): StoredTensor {
       `${info.file}: the tensor ${name} is stored as ${info.dtype}, but only F32, F16 and BF16 can be loaded: convert the checkpoint.`,
     );
   }
-  return { ...info, name, dtype, device: STORED[dtype] };
+  return { ...info, name, dtype, device: DTYPE_NAMES[dtype] };
 }
 
 function elementsOf(shape: readonly number[]): number {

@@ -1,8 +1,12 @@
 import type { ModelConfig } from './config.js';
 
 /** Linear layers that are stacked into one matrix, in this order, and the name that some checkpoints have the stack by. */
-const QKV = { parts: ['q_proj', 'k_proj', 'v_proj'], stack: 'qkv_proj' };
-const GATE_UP = { parts: ['gate_proj', 'up_proj'], stack: 'gate_up_proj' };
+const QKV = stacked(['q_proj', 'k_proj', 'v_proj'], 'qkv_proj');
+const GATE_UP = stacked(['gate_proj', 'up_proj'], 'gate_up_proj');
+
+function stacked(parts: readonly string[], stack: string) {
+  return { parts, stack, part: new RegExp(`\\.(${parts.join('|')})\\.`) };
+}
 
 /** The names under which a checkpoint has what is stacked. */
 export function stackedNames({ fusedProjections }: ModelConfig) {
@@ -14,8 +18,7 @@ export function stackedNames({ fusedProjections }: ModelConfig) {
 /** The name of the stack that a tensor is, or is part of; its own where it is alone. */
 export function stackedName(name: string): string {
   return [QKV, GATE_UP].reduce(
-    (stacked, { parts, stack }) =>
-      stacked.replace(new RegExp(`\\.(${parts.join('|')})\\.`), `.${stack}.`),
+    (stacked, { part, stack }) => stacked.replace(part, `.${stack}.`),
     name,
   );
 }

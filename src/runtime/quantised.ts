@@ -69,8 +69,15 @@ export function orderAt(shape: QuantisedShape): number {
 }
 
 /** Blocks of each part. */
-export function partBlocks({ rows, parts }: QuantisedShape): number {
+function partBlocks({ rows, parts }: QuantisedShape): number {
   return Math.ceil(rows / parts / BLOCK_ROWS);
+}
+
+/** The byte at which the block of row `n` begins, and which row of the block it is. */
+export function rowAt(shape: QuantisedShape, n: number): readonly [number, number] {
+  const rows = shape.rows / shape.parts;
+  const block = Math.floor(n / rows) * partBlocks(shape) + Math.floor((n % rows) / BLOCK_ROWS);
+  return [LINE + block * blockLayout(shape).bytes, (n % rows) % BLOCK_ROWS];
 }
 
 /** The byte of a block's values that has column `k` of row `r` of the block, and by how many bits it is shifted. */
@@ -154,6 +161,12 @@ export function weightDtype(weight: Tensor): string {
   return `int${readHeader(quantisedBytesOf(weight))!.bits}`;
 }
 
+/** Bytes of a quantised matrix on the device, its header among them. */
+export function quantisedByteLength(weight: Tensor): number {
+  const [words] = nodeBackend().tensorMap.get(weight.dataId).shape;
+  return 4 * words!;
+}
+
 /** The bytes of a quantised matrix, copied from the device. */
 export function quantisedBytesOf(weight: Tensor): Uint8Array {
   const backend = nodeBackend();
@@ -170,16 +183,12 @@ export function widenWeights(weight: Tensor): Tensor {
 /** The weights that quantised ones stand for, row-major. */
 export function dequantise(bytes: Uint8Array): Float32Array {
   const shape = soundHeader(bytes);
-  const { bits, rows, columns, parts } = shape;
+  const { bits, rows, columns } = shape;
   const layout = blockLayout(shape);
   const order = orderOf(bytes, shape);
   const out = new Float32Array(rows * columns);
-  const inPart = rows / parts;
   for (let n = 0; n < rows; n++) {
-    const block =
-      Math.floor(n / inPart) * partBlocks(shape) + Math.floor((n % inPart) / BLOCK_ROWS);
-    const at = LINE + block * layout.bytes;
-    const r = (n % inPart) % BLOCK_ROWS;
+    const [at, r] = rowAt(shape, n);
     for (let k = 0; k < columns; k++) {
       const group = Math.floor(k / GROUP) * BLOCK_ROWS + r;
       const [place, shift] = valueAt(bits, r, k);
@@ -217,7 +226,8 @@ function zeroOf({ bits, form = OWN_FORM }: QuantisedShape, zero: number): number
 const FLOAT = new Float32Array(1);
 const FLOAT_BITS = new Uint32Array(FLOAT.buffer);
 
-function bfloat16Of(bits: number): number {
+/** The number that 16 bits are as a bfloat16. */
+export function bfloat16Of(bits: number): number {
   FLOAT_BITS[0] = bits << 16;
   return FLOAT[0]!;
 }

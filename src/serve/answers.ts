@@ -64,6 +64,17 @@ async function* read(told: Mailbox<Told>, leave: () => void): AsyncGenerator<Tol
   }
 }
 
+/** All of it, answer by answer. */
+export async function collect(told: AsyncIterable<Told>, answers: number) {
+  const steps = Array.from({ length: answers }, (): StepOf<Rule>[] => []);
+  const summaries: GenerateSummary<Rule>[] = [];
+  for await (const event of told) {
+    if ('step' in event) steps[event.index]!.push(event.step);
+    else summaries[event.index] = event.summary;
+  }
+  return { steps, summaries };
+}
+
 /** Tokens of the prompt that a client sees as its own: that of the first stream. */
 export function promptTokensOf({ promptTokens }: GenerateSummary<Rule>): number {
   return Object.values<number>(promptTokens)[0] ?? 0;

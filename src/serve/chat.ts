@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto';
+import { conversationOf } from '../generate/request.js';
 import type { GenerateSummary, StepOf } from '../generate/types.js';
 import type { Rule } from '../rules/define.js';
 import type { ChatMessage } from '../text/chat-template.js';
 import type { Tokenizer } from '../text/tokenizer.js';
-import { beginAnswers, usageOf } from './answers.js';
+import { beginAnswers, collect, type Told, usageOf } from './answers.js';
 import { type Asked, askedOf, refused } from './asked.js';
 import type { ChatBody } from './schema.js';
 import { type ScoredBase, scoreBase } from './scored.js';
@@ -72,33 +73,22 @@ export async function chatCompletion(
   return asked.stream ? { events: chunks(reply, told) } : { body: await whole(reply, told) };
 }
 
-type Told = Awaited<ReturnType<typeof beginAnswers>>;
-
 function messageOf({ role, content }: ChatBody['messages'][number]): ChatMessage {
   const text = typeof content === 'string' ? content : content.map((part) => part.text).join('');
   return { role: role === 'developer' ? 'system' : role, content: text };
 }
 
 function scoringOf(messages: readonly ChatMessage[], body: ChatBody) {
-  const system = messages[0]?.role === 'system' ? messages[0].content : undefined;
+  const { query, ...before } = conversationOf({ messages });
   return {
-    query: messages.at(-1)!.content,
-    prompt: {
-      system,
-      history: messages.slice(system === undefined ? 0 : 1, -1),
-      templateVariables: body.chat_template_kwargs ?? undefined,
-    },
+    query: query!,
+    prompt: { ...before, templateVariables: body.chat_template_kwargs ?? undefined },
   };
 }
 
-async function whole(chat: Chat, told: Told): Promise<object> {
+async function whole(chat: Chat, told: AsyncIterable<Told>): Promise<object> {
   const { asked, head, scored } = chat;
-  const steps = asked.seeds.map((): StepOf<Rule>[] => []);
-  const summaries: GenerateSummary<Rule>[] = [];
-  for await (const event of told) {
-    if ('step' in event) steps[event.index]!.push(event.step);
-    else summaries[event.index] = event.summary;
-  }
+  const { steps, summaries } = await collect(told, asked.seeds.length);
   return {
     ...head,
     object: 'chat.completion',
@@ -119,7 +109,7 @@ async function whole(chat: Chat, told: Told): Promise<object> {
   };
 }
 
-async function* chunks(chat: Chat, told: Told): AsyncGenerator<object, void> {
+async function* chunks(chat: Chat, told: AsyncIterable<Told>): AsyncGenerator<object, void> {
   const { asked, head, scored } = chat;
   const chunk = (choice: object) => ({
     ...head,

@@ -3,7 +3,7 @@ import type { GivenLogProbs } from '../decode/given-tokens.js';
 import type { GenerateRequest, GenerateSummary, StepOf } from '../generate/types.js';
 import type { Rule } from '../rules/define.js';
 import type { Tokenizer } from '../text/tokenizer.js';
-import { beginAnswers, usageOf } from './answers.js';
+import { beginAnswers, collect, type Told, usageOf } from './answers.js';
 import { type Asked, askedOf, refused } from './asked.js';
 import { finishOf, type Reply } from './chat.js';
 import type { CompletionBody } from './schema.js';
@@ -102,8 +102,6 @@ export async function completion(
     : { body: await whole(completing, told) };
 }
 
-type Told = Awaited<ReturnType<typeof beginAnswers>>;
-
 function promptsOf(prompt: CompletionBody['prompt'], tokenizer: Tokenizer): number[][] {
   if (typeof prompt === 'string') return [tokenizer.encode(prompt)];
   if (typeof prompt[0] === 'number') return [prompt as number[]];
@@ -152,15 +150,10 @@ function echoed(completing: Completing): object {
   };
 }
 
-async function whole(completing: Completing, told: Told): Promise<object> {
+async function whole(completing: Completing, told: AsyncIterable<Told>): Promise<object> {
   const { asked, head, prompts, echo } = completing;
   const n = asked.seeds.length;
-  const steps = Array.from({ length: n * prompts.length }, (): StepOf<Rule>[] => []);
-  const summaries: GenerateSummary<Rule>[] = [];
-  for await (const event of told) {
-    if ('step' in event) steps[event.index]!.push(event.step);
-    else summaries[event.index] = event.summary;
-  }
+  const { steps, summaries } = await collect(told, n * prompts.length);
   const choices = summaries.map((summary, index) => {
     const prompt = prompts[Math.floor(index / n)]!;
     return {
@@ -174,7 +167,10 @@ async function whole(completing: Completing, told: Told): Promise<object> {
   return { ...head, choices, usage: usageOf(summaries, n) };
 }
 
-async function* chunks(completing: Completing, told: Told): AsyncGenerator<object, void> {
+async function* chunks(
+  completing: Completing,
+  told: AsyncIterable<Told>,
+): AsyncGenerator<object, void> {
   const { asked, head, prompts, echo, top } = completing;
   const n = asked.seeds.length;
   const chunk = (choice: object) => ({

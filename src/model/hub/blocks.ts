@@ -2,11 +2,10 @@ import {
   BLOCK_ROWS,
   blockLayout,
   GROUP,
-  LINE,
   orderAt,
-  partBlocks,
   type QuantisedShape,
   quantisedBytes,
+  rowAt,
   writeHeader,
 } from '../../runtime/quantised.js';
 import { type Integers, wideScales } from './integers.js';
@@ -31,7 +30,7 @@ export function writeBlocks(
   into: Uint8Array,
   rowOrder?: Uint32Array,
 ): void {
-  const { rows, parts, form } = shape;
+  const { rows, form } = shape;
   const layout = blockLayout(shape);
   const widened = form!.scales === 'float32';
   const sources = matrices.map((matrix): Source => {
@@ -45,13 +44,10 @@ export function writeBlocks(
   );
   into.fill(0);
   writeHeader(into, shape);
-  const inPart = rows / parts;
   for (let n = 0; n < rows; n++) {
-    const block =
-      Math.floor(n / inPart) * partBlocks(shape) + Math.floor((n % inPart) / BLOCK_ROWS);
     const row = all[rowOrder?.[n] ?? n]!;
-    const bytes = into.subarray(LINE + block * layout.bytes, LINE + (block + 1) * layout.bytes);
-    const r = (n % inPart) % BLOCK_ROWS;
+    const [at, r] = rowAt(shape, n);
+    const bytes = into.subarray(at, at + layout.bytes);
     writeWords(row, r, wordsOf(bytes.subarray(layout.values)));
     writeScales(row, r, shape, bytes);
     if (form!.zeros === 'whole') writeZeros(row, r, shape, bytes.subarray(layout.zeros));

@@ -2,11 +2,11 @@ import { castCheckpoint } from '../../checkpoint/cast.js';
 import type { Checkpoint, TensorInfo } from '../../checkpoint/checkpoint.js';
 import { derivedCheckpoint } from '../../checkpoint/derived.js';
 import type { WeightDtype } from '../../checkpoint/dtype.js';
-import { type QuantisedForm, quantisedBytes } from '../../runtime/quantised.js';
+import type { QuantisedForm } from '../../runtime/quantised.js';
 import type { ModelConfig } from '../config.js';
 import type { CheckedTensors, TensorSpec } from '../families.js';
 import { type Reorder, rowOrderOf } from '../partial-rotation.js';
-import type { Quantised } from '../quantised-checkpoint.js';
+import { type Quantised, quantisedInfo } from '../quantised-checkpoint.js';
 import { quantisedSpecs } from '../quantised-specs.js';
 import { isQkv } from '../stacks.js';
 import { blocksOf } from './blocks.js';
@@ -46,9 +46,7 @@ export function carriedCheckpoint(
   const sourceOf = new Map(stacks.map(({ name, sources }) => [name, sources[0]!]));
   const tensors = specs.map(({ name, quantised }): [string, TensorInfo] => {
     if (!quantised) return [name, base.tensors.get(name)!];
-    const info = base.tensors.get(sourceOf.get(name)!)!;
-    const byteLength = quantisedBytes(quantised);
-    return [name, { ...info, name, dtype: 'U8', shape: [byteLength], byteLength }];
+    return [name, quantisedInfo(name, base.tensors.get(sourceOf.get(name)!)!, quantised)];
   });
   const specOf = new Map(specs.map((spec) => [spec.name, spec]));
   const checkpoint: Checkpoint = derivedCheckpoint(base, {

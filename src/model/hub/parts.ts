@@ -1,13 +1,10 @@
 import type { Checkpoint, TensorInfo } from '../../checkpoint/checkpoint.js';
+import { DTYPE_NAMES } from '../../checkpoint/dtype.js';
 import { SdaError } from '../../errors.js';
 import type { ScaleDtype } from '../../runtime/quantised.js';
 
 /** Types that scales are stored in. */
-export const SCALE_DTYPES: Readonly<Record<string, ScaleDtype>> = {
-  F16: 'float16',
-  BF16: 'bfloat16',
-  F32: 'float32',
-};
+export const SCALE_DTYPES: Readonly<Record<string, ScaleDtype>> = DTYPE_NAMES;
 
 /** The tensors that make up the matrix of a module, such as `model.layers.0.mlp.up_proj`. */
 export class Parts {
