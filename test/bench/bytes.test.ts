@@ -1,6 +1,8 @@
+import type { Tensor } from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { kvBytesRead, weightBytesRead } from '../../src/bench/bytes.js';
 import { loadModel, type SdaModel } from '../../src/index.js';
+import { isQuantised, quantisedBytesOf } from '../../src/runtime/quantised.js';
 import { checkpointDir } from '../support/checkpoints.js';
 
 describe('bytes that a step reads', () => {
@@ -25,6 +27,18 @@ describe('bytes that a step reads', () => {
   it('are the matrices and norms once, the head included', () => {
     expect(weightBytesRead(untied.decoder.weights)).toBe(expected(untied, 2));
     expect(weightBytesRead(tied.decoder.weights)).toBe(expected(tied, 4));
+  });
+
+  it.each(['int8', 'int4'] as const)('are what %s matrices are on the device', async (dtype) => {
+    const model = await loadModel(checkpointDir('tiny-llama'), { dtype });
+    const { layers, norm, lmHead } = model.decoder.weights;
+    const tensors = layers.flatMap((layer) => Object.values<Tensor | undefined>(layer.tensors));
+    const sizes = [...tensors, norm, lmHead].map((tensor) => {
+      if (!tensor) return 0;
+      return isQuantised(tensor) ? quantisedBytesOf(tensor).byteLength : 4 * tensor.size;
+    });
+    expect(weightBytesRead(model.decoder.weights)).toBe(sizes.reduce((sum, each) => sum + each));
+    model.dispose();
   });
 
   it('and the keys and values of what each stream attends to, as a mean over the steps', () => {
