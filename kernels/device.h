@@ -127,10 +127,17 @@ __device__ inline void prefetch(const void* at) {
 #endif
 }
 
-// Orders what a thread has read and written before what it does after, for all blocks of the device.
-__device__ inline void fence_device() {
+// The sum before, with all that this thread has seen written before it visible to who sees the sum, and the reverse.
+template <typename T>
+__device__ T add_in_order(T* to, T amount) {
 #if !defined(SDA_CUDA_EMULATE) && defined(__CUDA_ARCH__)
-  asm volatile("fence.acq_rel.gpu;" ::: "memory");
+  T before;
+  if constexpr (sizeof(T) == 8)
+    asm volatile("atom.add.acq_rel.gpu.global.u64 %0, [%1], %2;" : "=l"(before) : "l"(to), "l"(amount) : "memory");
+  else asm volatile("atom.add.acq_rel.gpu.global.u32 %0, [%1], %2;" : "=r"(before) : "l"(to), "r"(amount) : "memory");
+  return before;
+#else
+  return atomicAdd(to, amount);
 #endif
 }
 
@@ -158,6 +165,17 @@ __device__ void load_floats(const float* from, float out[kCount]) {
       const float4 four = *reinterpret_cast<const float4*>(from + i);
       out[i] = four.x, out[i + 1] = four.y, out[i + 2] = four.z, out[i + 3] = four.w;
     }
+  }
+}
+
+template <int kCount>
+__device__ void store_floats(const float (&from)[kCount], float* to) {
+  if constexpr (kCount == 1) {
+    *to = from[0];
+  } else {
+#pragma unroll
+    for (int i = 0; i < kCount; i += 4)
+      *reinterpret_cast<float4*>(to + i) = float4{from[i], from[i + 1], from[i + 2], from[i + 3]};
   }
 }
 
@@ -194,17 +212,13 @@ __device__ inline void await_group(int group, int warps) {
 }
 
 // Adds to a counter for a block, after all that it has written, and gives every thread what the counter was; what the
-// blocks wrote that added before is then visible to it. Every thread calls it. One thread's fences serve all: what others
+// blocks wrote that added before is then visible to it. Every thread calls it. One thread's order serves all: what others
 // of its block wrote before the barrier goes with its own.
 template <typename T>
 __device__ T arrive(T* counter, T amount) {
   __shared__ T before;
   __syncthreads();
-  if (threadIdx.x == 0) {
-    fence_device();
-    before = atomicAdd(counter, amount);
-    fence_device();
-  }
+  if (threadIdx.x == 0) before = add_in_order(counter, amount);
   __syncthreads();
   return before;
 }

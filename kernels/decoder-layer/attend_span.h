@@ -1,5 +1,6 @@
 // What a block of attend.cu does with its span of positions: keys and values into shared memory, scores, the weighted
-// sum of the values, and the spans of a head put together. For it alone.
+// sum of the values, and the spans of a head put together. For it alone. Loops that run once or twice stay loops: a block
+// is through so soon that fetching the instructions of unrolled ones takes longer than they save.
 #pragma once
 
 #include "../async_copy.h"
@@ -19,9 +20,31 @@ __device__ __host__ constexpr int threads_of(int group) { return group < kQuerie
 template <bool kWide>
 constexpr int kCount = kWide ? 4 : 1;
 
+// What a layer says of its heads.
+struct Heads {
+  int H, G, D, window, span;  // positions of a span
+  float epsilon;
+  const float *query_norm, *key_norm;
+  bool rotates;
+};
+
+// Shared memory of a block, in floats: parts that begin at multiples of four.
+struct Places {
+  int keys, values, query, weight, all;  // keys make room for the sums of mix
+};
+template <bool kWide, int kThreads>
+__device__ __host__ Places places(int group, int D, int positions) {
+  const int span = positions * D, sums = kThreads * kQueries * kCount<kWide>;
+  const auto after = [](int at, int floats) { return (at + floats + 3) / 4 * 4; };
+  const int values = after(0, span > sums ? span : sums), query = after(values, span);
+  const int weight = after(query, group * D);
+  return {0, values, query, weight, weight + (group + kQueries - 1) / kQueries * kQueries * positions};
+}
+
 // Begins to copy n floats into shared memory.
 template <bool kWide, int kThreads>
 __device__ void request(const float* from, int n, float* to) {
+#pragma unroll 2
   for (int i = static_cast<int>(threadIdx.x) * kCount<kWide>; i < n; i += kThreads * kCount<kWide>) {
     if constexpr (kWide) copy_async(to + i, from + i);
     else to[i] = from[i];
@@ -39,9 +62,12 @@ __device__ void score(const float* query, const float* keys, int group, int size
                       float* weight) {
   constexpr int kAt = kCount<kWide>;
   const int D = kD > 0 ? kD : size, lane = threadIdx.x % kLanes;
+#pragma unroll 1
   for (int first = 0; first < count; first += kThreads / kLanes) {
+    if (first + static_cast<int>(threadIdx.x) / kWarp * (kWarp / kLanes) >= count) break;  // none for this warp
     const int j = first + static_cast<int>(threadIdx.x) / kLanes;
     const float* key = keys + (j < count ? j : count - 1) * D;
+#pragma unroll 1
     for (int q = 0; q < group; q += kQueries) {
       float dots[kQueries] = {};
 #pragma unroll
@@ -50,15 +76,17 @@ __device__ void score(const float* query, const float* keys, int group, int size
         load_floats<kAt>(key + d, k);
 #pragma unroll
         for (int i = 0; i < kQueries; i++) {
-          load_floats<kAt>(query + (q + i < group ? q + i : group - 1) * D + d, v);
+          if (q + i >= group) break;
+          load_floats<kAt>(query + (q + i) * D + d, v);
           for (int c = 0; c < kAt; c++) dots[i] += k[c] * v[c];
         }
       }
 #pragma unroll
       for (int i = 0; i < kQueries; i++) {
+        if (q + i >= group) break;
         for (int offset = kLanes / 2; offset > 0; offset /= 2)
           dots[i] += __shfl_xor_sync(kWholeWarp, dots[i], offset);
-        if (lane == i && j < count && q + i < group) weight[place_of(q + i, j, span)] = scale * dots[i];
+        if (lane == i && j < count) weight[place_of(q + i, j, span)] = scale * dots[i];
       }
     }
   }
@@ -71,8 +99,9 @@ __device__ void mix(const float* weight, const float* values, int group, int que
                     float* sums, float* out, int64_t stride) {
   constexpr int kAt = kCount<kWide>;
   const int D = kD > 0 ? kD : size, columns = D / kAt, parts = kThreads / columns;
+  const int used = count < parts ? count : parts;  // others have nothing to add
   const int part = static_cast<int>(threadIdx.x) / columns, d = static_cast<int>(threadIdx.x) % columns * kAt;
-  if (part < parts) {
+  if (part < used) {
     float mixed[kQueries][kAt] = {};
 #pragma unroll 2
     for (int j = part; j < count; j += parts) {
@@ -83,50 +112,179 @@ __device__ void mix(const float* weight, const float* values, int group, int que
       for (int i = 0; i < kQueries; i++)
         for (int c = 0; c < kAt; c++) mixed[i][c] += w[i] * v[c];
     }
-    for (int i = 0; i < kQueries; i++)
-      for (int c = 0; c < kAt; c++) sums[(part * kQueries + i) * D + d + c] = mixed[i][c];
+#pragma unroll
+    for (int i = 0; i < kQueries; i++) store_floats<kAt>(mixed[i], sums + (part * kQueries + i) * D + d);
   }
   __syncthreads();
   const int heads = group - query < kQueries ? group - query : kQueries;
+#pragma unroll 1
   for (int i = threadIdx.x; i < heads * D; i += kThreads) {
     float sum = 0.0f;
 #pragma unroll 8
-    for (int p = 0; p < parts; p++) sum += sums[p * kQueries * D + i];
+    for (int p = 0; p < used; p++) sum += sums[p * kQueries * D + i];
     out[(query + i / D) * stride + i % D] = sum;
   }
   __syncthreads();
 }
 
-// The spans of a head, put together: `parts` has for each query head and span D unnormalised values, the largest score
-// and the sum of the weights.
-template <int kThreads>
-__device__ void merge(float* parts, int group, int D, int spans, float* out) {
+// What a span has found of a head, in floats: D unnormalised values, the largest score, the sum of the weights.
+__device__ __host__ constexpr int64_t part_floats(int64_t D) { return D + 4; }
+
+// The spans of each head, put together: `parts` has part_floats of each query head and span. `shared`: `room` floats.
+template <bool kWide, int kThreads>
+__device__ void merge(float* parts, int group, int D, int spans, float* shared, int room, float* out) {
   __shared__ float whole[kMostGroup];
-  const int64_t stride = static_cast<int64_t>(spans) * (D + 2);
-  for (int q = threadIdx.x / kWarp; q < group; q += kThreads / kWarp) {  // a span's factor takes the place of its largest
+  const int64_t size = part_floats(D), stride = spans * size;
+  // Each span's factor: where memory is short, in place of its largest score.
+  const bool fits = group * spans <= room;
+  float* const factors = fits ? shared : parts + D;
+  const int64_t of_head = fits ? spans : stride, of_span = fits ? 1 : size;
+#pragma unroll 1
+  for (int q = threadIdx.x / kWarp; q < group; q += kThreads / kWarp) {
     const int lane = threadIdx.x % kWarp;
-    float* const part = parts + q * stride;
+    const float* const part = parts + q * stride;
     float largest = -kInfinity, sum = 0.0f;
-    for (int s = lane; s < spans; s += kWarp) largest = max_of(largest, part[s * (D + 2) + D]);
+#pragma unroll 1
+    for (int s = lane; s < spans; s += kWarp) largest = max_of(largest, part[s * size + D]);
     largest = reduce_warp(largest, Largest());
+#pragma unroll 1
     for (int s = lane; s < spans; s += kWarp) {
-      const float here = part[s * (D + 2) + D];
+      const float here = part[s * size + D];
       const float factor = here > -kInfinity ? exp_fast(here - largest) : 0.0f;
-      sum += factor * part[s * (D + 2) + D + 1];
-      part[s * (D + 2) + D] = factor;
+      sum += factor * part[s * size + D + 1];
+      factors[q * of_head + s * of_span] = factor;
     }
     sum = reduce_warp(sum, Sum());
     if (lane == 0) whole[q] = sum;
   }
   __syncthreads();
-  for (int i = threadIdx.x; i < group * D; i += kThreads) {
+  constexpr int kAt = kCount<kWide>;
+#pragma unroll 1
+  for (int i = threadIdx.x * kAt; i < group * D; i += kThreads * kAt) {
     const int q = i / D, d = i % D;
-    const float* const part = parts + q * stride;
-    float mixed = 0.0f;
+    const float* const part = parts + q * stride + d;
+    float mixed[kAt] = {};
 #pragma unroll 8
-    for (int s = 0; s < spans; s++) mixed += part[s * (D + 2) + D] * part[s * (D + 2) + d];
-    out[i] = whole[q] > 0.0f ? mixed / whole[q] : 0.0f;
+    for (int s = 0; s < spans; s++) {
+      float value[kAt];
+      load_floats<kAt>(part + s * size, value);
+      const float factor = factors[q * of_head + s * of_span];
+      for (int c = 0; c < kAt; c++) mixed[c] += factor * value[c];
+    }
+#pragma unroll 1
+    for (int c = 0; c < kAt; c++) out[i + c] = whole[q] > 0.0f ? mixed[c] / whole[q] : 0.0f;
   }
+}
+
+// A warp turns one head of a token by its place: its norm, then the rotary embedding, each where there is one.
+__device__ inline void turn(const float* head, const float* norm, float epsilon, const float* rotation, int D, float* to,
+                     float* also) {
+  const int lane = threadIdx.x % kWarp, half = D / 2;
+  float scale = 1.0f;
+  if (norm) {
+    float squares = 0.0f;
+#pragma unroll 1
+    for (int d = lane; d < D; d += kWarp) squares += head[d] * head[d];
+    scale = 1.0f / sqrtf(reduce_warp(squares, Sum()) / static_cast<float>(D) + epsilon);
+  }
+#pragma unroll 2
+  for (int d = lane; d < half; d += kWarp) {
+    const float a = norm ? head[d] * scale * norm[d] : head[d];
+    const float b = norm ? head[d + half] * scale * norm[d + half] : head[d + half];
+    const float c = rotation ? rotation[d] : 1.0f, s = rotation ? rotation[half + d] : 0.0f;
+    const float first = a * c - b * s, second = b * c + a * s;
+    to[d] = first, to[d + half] = second;
+    if (also) also[d] = first, also[d + half] = second;
+  }
+}
+
+// Null where heads are not rotated.
+__device__ inline const float* rotation_of(const Heads& heads, const Tokens& tokens, int32_t position) {
+  return heads.rotates ? tokens.rotation + static_cast<int64_t>(position) * heads.D : nullptr;
+}
+
+__device__ inline void copy(const float* from, int D, float* to, float* also) {
+#pragma unroll 4
+  for (int d = threadIdx.x % kWarp; d < D; d += kWarp) {
+    to[d] = from[d];
+    if (also) also[d] = from[d];
+  }
+}
+
+// The query heads of key-value head `head % G` of token first + head / G, over span `part` of `spans`. kAppends: the
+// token's key and value are not in the cache yet, nor its queries turned. `partial` holds what the spans of tokens from
+// `first` on found; `ended` counts those of this head that are through, 0 before and after.
+template <bool kWide, bool kAppends, int kD, int kThreads>
+__device__ void attend_part(const Heads& heads, const Tokens& tokens, int64_t first, int head, int part,
+                            const float* projected, int spans, float* partial, unsigned* ended, float* out,
+                            float* shared) {
+  if constexpr (!kAppends) await_previous();
+  const int H = heads.H, G = heads.G, D = heads.D, group = H / G, warp = threadIdx.x / kWarp;
+  constexpr int kWarps = kThreads / kWarp;
+  const int g = head % G, span = heads.span;  // positions
+  const int64_t token = first + head / G;
+  const int32_t position = load_fresh(tokens.position + token);
+  const int64_t row = load_fresh(tokens.row + (kAppends ? token : token / tokens.T));
+  const Places at = places<kWide, kThreads>(group, D, span);
+  float *const keys = shared + at.keys, *const values = shared + at.values;
+  float *const query = shared + at.query, *const weight = shared + at.weight;  // [group, D]; of each head and position
+
+  const int64_t first_seen = heads.window > 0 && position >= heads.window ? position - heads.window + 1 : 0;
+  const int64_t span_begin = static_cast<int64_t>(part) * span, span_end = span_begin + span;
+  const int64_t begin = span_begin > first_seen ? span_begin : first_seen;
+  const int64_t end = position + 1 < span_end ? position + 1 : span_end;
+  const int count = end > begin ? static_cast<int>(end - begin) : 0;
+  const bool appends = kAppends && count > 0 && end == position + 1;
+  const int64_t slot = ((row * G + g) * tokens.capacity + begin) * D;
+  const int there = (appends ? count - 1 : count) * D;
+  request<kWide, kThreads>(tokens.keys + slot, there, keys);
+  request<kWide, kThreads>(tokens.values + slot, there, values);
+  if constexpr (kAppends) await_previous();  // places and cache are older than the launch before
+
+  const float* const line = projected + token * (H + 2 * G) * D;
+  if constexpr (kAppends) {
+    const float* rotation = rotation_of(heads, tokens, position);
+#pragma unroll 1
+    for (int h = warp; h < group + 1 && position >= 0; h += kWarps) {  // queries, and the key
+      const bool is_key = h == group;
+      if (is_key && !appends) continue;
+      turn(line + (is_key ? H + g : g * group + h) * D, is_key ? heads.key_norm : heads.query_norm, heads.epsilon,
+           rotation, D, is_key ? keys + there : query + h * D, is_key ? tokens.keys + slot + there : nullptr);
+    }
+    if (appends && warp == kWarps - 1) copy(line + (H + G + g) * D, D, values + there, tokens.values + slot + there);
+  } else {
+    for (int i = threadIdx.x; i < group * D; i += kThreads) query[i] = line[g * group * D + i];
+  }
+  await_copies<1>();
+  __syncthreads();
+  score<kWide, kD, kThreads>(query, keys, group, D, count, span, 1.0f / sqrtf(static_cast<float>(D)), weight);
+  await_copies<0>();
+  __syncthreads();
+
+  float* const parts = partial + ((token - first) * H + g * group) * spans * part_floats(D);
+  float* const mine = parts + part * part_floats(D);
+  const int64_t stride = spans * part_floats(D);  // of a head
+#pragma unroll 1
+  for (int q = warp; q < group; q += kWarps) {
+    const int lane = threadIdx.x % kWarp;
+    float largest = -kInfinity, sum = 0.0f;
+#pragma unroll 1
+    for (int j = lane; j < count; j += kWarp) largest = max_of(largest, weight[place_of(q, j, span)]);
+    largest = reduce_warp(largest, Largest());
+#pragma unroll 1
+    for (int j = lane; j < count; j += kWarp) {
+      float& w = weight[place_of(q, j, span)];
+      sum += w = exp_fast(w - largest);
+    }
+    sum = reduce_warp(sum, Sum());
+    if (lane == 0) mine[q * stride + D] = largest, mine[q * stride + D + 1] = sum;
+  }
+  __syncthreads();
+#pragma unroll 1
+  for (int q = 0; q < group; q += kQueries)
+    mix<kWide, kD, kThreads>(weight, values, group, q, D, count, span, keys, mine, stride);
+  if (spans > 1 && !last_block(ended, spans)) return;
+  merge<kWide, kThreads>(parts, group, D, spans, shared, at.all, out + (token * H + g * group) * D);
 }
 
 }  // namespace cuda

@@ -121,12 +121,19 @@ __global__ void __launch_bounds__(kThreads, 1) few_rows(const uint16_t* weights,
   read(first);
   int slot = 0;
   for (int unit = first_unit, turn = 0; unit < units; unit += next_unit, turn ^= 1) {
-    float total[kTiles][X::kTotals] = {}, square[X::kEights] = {};
+    constexpr int kRuns = 4 / X::kFold;
+    float total[kTiles][X::kTotals] = {}, square[X::kEights][kRuns] = {};
     for (int base = first; base < end; base += X::kFold) {
       if (call.norm) {
 #pragma unroll
-        for (int e = 0; e < X::kEights; e++)
-          for (int i = 0; i < 8; i++) square[e] += x[e][i] * x[e][i], x[e][i] *= norm[i];
+        for (int e = 0; e < X::kEights; e++) {
+#pragma unroll
+          for (int run = 0; run < kRuns; run++) {
+            if ((base - first) / X::kFold % kRuns != run) continue;
+            for (int i = 0; i < 8; i++) square[e][run] += x[e][i] * x[e][i];
+          }
+          for (int i = 0; i < 8; i++) x[e][i] *= norm[i];
+        }
       }
       X operand;
       operand.take(x, g, t, parts);
@@ -156,10 +163,12 @@ __global__ void __launch_bounds__(kThreads, 1) few_rows(const uint16_t* weights,
 #pragma unroll
     for (int e = 0; e < X::kEights; e++) {
       const int m = warp * X::kRows + 8 * e + g;
-      for (int offset = 2; offset > 0; offset /= 2) square[e] += __shfl_xor_sync(kWholeWarp, square[e], offset);
-      for (int offset = 16; offset >= 32 / X::kFold; offset /= 2)
-        square[e] += __shfl_xor_sync(kWholeWarp, square[e], offset);
-      if (t == 0 && g < X::kRows) squares[m] = square[e];
+#pragma unroll
+      for (int run = 0; run < kRuns; run++)
+        for (int offset = 2; offset > 0; offset /= 2)
+          square[e][run] += __shfl_xor_sync(kWholeWarp, square[e][run], offset);
+      const float all = X::of_four(square[e]);
+      if (t == 0 && g < X::kRows) squares[m] = all;
 #pragma unroll
       for (int j = 0; j < kTiles; j++) {
         for (int i = 0; i < 2; i++) {

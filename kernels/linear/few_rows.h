@@ -63,7 +63,14 @@ struct TwoRows {
     const float middle = __shfl_down_sync(kWholeWarp, total[i], 8), low = __shfl_down_sync(kWholeWarp, total[i], 16);
     return (low + middle) + total[i];
   }
+  static __device__ float of_four(const float (&run)[1]) {  // other lanes have the others
+    const float two = run[0] + __shfl_xor_sync(kWholeWarp, run[0], 16);
+    return two + __shfl_xor_sync(kWholeWarp, two, 8);
+  }
 };
+
+// The sum of the squares of x: each form has every fourth step's by itself, and adds up these four in this order.
+__device__ inline float sum_of_four(const float (&runs)[4]) { return (runs[0] + runs[2]) + (runs[1] + runs[3]); }
 
 // Eight rows: those of a product are rows g in the largest part, eight rows further in the middle one; the smallest has
 // words 0 and 1 in the first eight rows, 2 and 3 in the others.
@@ -97,6 +104,7 @@ struct EightRows {
   static __device__ float value(const float (&total)[kTotals], int, int i) {
     return (total[4 + i] + total[2 + i]) + total[i];
   }
+  static __device__ float of_four(const float (&runs)[4]) { return sum_of_four(runs); }
 };
 
 // Sixteen rows: a product a part.
@@ -130,6 +138,7 @@ struct SixteenRows {
   static __device__ float value(const float (&total)[kTotals], int e, int i) {
     return (total[8 + 2 * e + i] + total[4 + 2 * e + i]) + total[2 * e + i];
   }
+  static __device__ float of_four(const float (&runs)[4]) { return sum_of_four(runs); }
 };
 
 }  // namespace cuda

@@ -142,6 +142,7 @@ __device__ Place find(const Mass (&amounts)[kCount], const Target& target) {
   if (lane() == kWarp - 1) sums[warp()] = upto;
   __syncthreads();
   Mass whole = 0, before = upto - mine;
+#pragma unroll 4
   for (int w = 0; w < kWarps; w++) {
     if (w < warp()) before += sums[w];
     whole += sums[w];

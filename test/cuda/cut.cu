@@ -50,8 +50,9 @@ void check_cut(const std::string& name, const std::vector<float>& line, const Se
     expect(found[0] == found[2], name + ": alone as among others", "");
     for (int64_t q : {0, 1}) {
       const Setting mine = {settings[3 * q], settings[3 * q + 1], settings[3 * q + 2]};
-      bool right = false;
-      for (double loose : {0, 1, -1}) right = right || found[q] == least_of(line, mine, loose);
+      const bool cuts = std::isfinite(found[q]);
+      const bool right = found[q] >= least_of(line, mine, 1) && found[q] <= least_of(line, mine, -1) &&
+                         (!cuts || std::find(line.begin(), line.end(), found[q]) != line.end());
       expect(right, name, number(found[q]) + ", " + number(least_of(line, mine, 0)));
     }
   }
