@@ -104,8 +104,16 @@ function table(dir: string, environment: Environment, report: DtypesReport): str
   const { bold, dim } = colours();
   const { settings, prompts, dtypes, memory } = report;
   const how = settings.greedy ? 'greedy' : `sampled with top-p ${settings.topP}`;
-  const header = ['dtype', 'read a step', 'SDA tokens/s', 'times', 'of the limit', 'against plain'];
-  const [head, ...lines] = alignColumns([header, ...dtypes.map(speedRow)], [1, 2, 3, 4, 5]);
+  const header = [
+    'dtype',
+    'read a step',
+    'SDA tokens/s',
+    'times',
+    'of the limit',
+    'against plain',
+    'prompts, ms',
+  ];
+  const [head, ...lines] = alignColumns([header, ...dtypes.map(speedRow)], [1, 2, 3, 4, 5, 6]);
   const bandwidth = memory.bandwidth[memory.probe]!.median / 1e9;
   return `${[
     bold(basename(dir)),
@@ -134,6 +142,7 @@ function speedRow(report: DtypeReport, _: number, all: readonly DtypeReport[]): 
     timesFirst === null ? '' : `${timesFirst.median.toFixed(2)}x`,
     percent(sda.limitShare),
     `${sdaToPlain.median.toFixed(2)}x`,
+    spread(sda.prefillMs, 0),
   ];
 }
 
