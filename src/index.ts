@@ -44,6 +44,7 @@ export {
 export { type SdaStep, sdaDistribution, sdaRule, type TokenChoice } from './method/step.js';
 export type { Tap, Tapped, TappedModel } from './method/taps.js';
 export type { ModelConfig } from './model/config.js';
+export type { KvDtype } from './model/kv-dtype.js';
 export type { LoadProgress, WeightDtype } from './model/load.js';
 export type { QuantisedDtype } from './model/quantised-checkpoint.js';
 export { type QuantiseOptions, quantiseModel } from './quantise/quantise.js';

@@ -3,7 +3,13 @@ import { decoderLayers, makeDecoderLayer } from '../../kernels/decoder-layer/ind
 import { decoderLayersReference } from '../../kernels/decoder-layer/reference.js';
 import type { ModelConfig } from '../../src/model/config.js';
 import { KvCache } from '../../src/model/kv-cache.js';
-import { castTo, float32Tensor, int32Tensor } from '../../src/runtime/device-tensors.js';
+import type { KvDtype } from '../../src/model/kv-dtype.js';
+import {
+  BYTES_PER_ELEMENT,
+  castTo,
+  float32Tensor,
+  int32Tensor,
+} from '../../src/runtime/device-tensors.js';
 import type { BenchCase, KernelBench } from '../harness.js';
 
 /** The default model's layer and that of a 1.5B one. */
@@ -43,12 +49,17 @@ function makeLayer({ hidden, intermediate, ...heads }: (typeof LAYERS)[number]) 
 }
 
 /** T new tokens of two streams after `past` cached ones. */
-function makeCase(sizes: (typeof LAYERS)[number], past: number, T: number): BenchCase {
+function makeCase(
+  sizes: (typeof LAYERS)[number],
+  past: number,
+  T: number,
+  kv: KvDtype = 'float32',
+): BenchCase {
   const { hidden, numKeyValueHeads, headDim } = sizes;
   const length = past + T;
   const config = { ...sizes, numLayers: 1 } as unknown as ModelConfig;
-  const kv = new KvCache(config, 2, length, length);
-  const cache = kv.layer(0);
+  const keysAndValues = new KvCache(config, 2, length, length, kv);
+  const cache = keysAndValues.layer(0);
   const { layer, bytes } = makeLayer(sizes);
   const slots = Int32Array.from({ length: 2 * T }, (_, i) => past + (i % T));
   const angles = new Float32Array(length * headDim).fill(Math.SQRT1_2);
@@ -60,9 +71,9 @@ function makeCase(sizes: (typeof LAYERS)[number], past: number, T: number): Benc
   const x = tf.randomNormal<tf.Rank.R2>([2 * T, hidden], 0, 1, 'float32', 1);
   const one = { layers: [layer], caches: [cache] };
   return {
-    label: `bfloat16 hidden ${hidden}, past=${past} new=${T}`,
-    bytes: bytes + 4 * numKeyValueHeads * length * headDim * 4,
-    tolerance: 1e-5,
+    label: `bfloat16 hidden ${hidden}, past=${past} new=${T}, cache ${kv}`,
+    bytes: bytes + 4 * numKeyValueHeads * length * headDim * BYTES_PER_ELEMENT[kv],
+    tolerance: kv === 'float32' ? 1e-5 : 2e-3, // a key near the middle of two is rounded either way
     variants: [
       { name: 'product', run: () => [decoderLayers({ x, places, ...one })] },
       { name: 'reference', run: () => decoderLayersReference({ x, ...places }, one) },
@@ -75,7 +86,7 @@ function makeCase(sizes: (typeof LAYERS)[number], past: number, T: number): Benc
         ...weights,
         ...(layer.handle ? [layer.handle] : []),
       ]);
-      kv.dispose();
+      keysAndValues.dispose();
     },
   };
 }
@@ -85,6 +96,7 @@ export const bench: KernelBench = {
   cases: LAYERS.flatMap((sizes) => [
     () => makeCase(sizes, 127, 1),
     () => makeCase(sizes, 1023, 1),
+    () => makeCase(sizes, 1023, 1, 'bfloat16'),
     () => makeCase(sizes, 0, 256),
   ]),
 };

@@ -23,6 +23,13 @@ const WARM_UP_TOKENS = 8;
 const DOES_SDA = new Set(['sda', 'authors', 'batched', 'hand-tuned', 'compiled-tuned']);
 /** Between runs: lets the threads of the one before come to rest. */
 const PAUSE_MS = 300;
+/** What each system calls a type of weights, and the loops that PyTorch has for it. */
+const DTYPES = {
+  f32: { own: 'float32', gguf: 'f32', torch: ['authors', 'batched', 'hand-tuned', 'prefill'] },
+  bf16: { own: 'bfloat16', gguf: 'bf16', torch: ['authors', 'batched', 'hand-tuned', 'prefill'] },
+  int8: { own: 'int8', gguf: 'q8_0', torch: ['hand-tuned', 'prefill'] },
+  int4: { own: 'int4', gguf: 'q4_0', torch: [] },
+};
 const READY_SECONDS = 180;
 const RUN_SECONDS = 300;
 
@@ -31,7 +38,7 @@ const { values: options } = parseArgs({
     model: { type: 'string', default: defaultModelDir() },
     tokens: { type: 'string', default: '64' },
     repeats: { type: 'string', default: '5' },
-    dtypes: { type: 'string', default: 'f32,bf16' },
+    dtypes: { type: 'string', default: Object.keys(DTYPES).join(',') },
     only: { type: 'string', default: '' },
     compile: { type: 'boolean', default: false },
     out: { type: 'string', default: join(packageRoot(), 'bench', 'results', 'peers.json') },
@@ -42,7 +49,8 @@ const HELP = `node bench/peers/run.mjs [options]
   --model DIR     Llama-architecture Hugging Face folder (default: the default model)
   --tokens N      tokens a run (default 64)
   --repeats N     measured rounds (default 5)
-  --dtypes LIST   of f32 and bf16 (default both)
+  --dtypes LIST   of f32, bf16, int8 and int4 (default all). 8 bits: a scale for 32 weights here and in llama.cpp (Q8_0),
+                  one a row in PyTorch; 4 bits: for 32 here and in llama.cpp (Q4_0), embedding and head in 8
   --only TEXT     only peers whose name holds TEXT, beside this project: torch, llama
   --compile       torch.compile of the hand-tuned loop as well: minutes of compiling
   --out FILE      where the JSON goes (default bench/results/peers.json)
@@ -54,7 +62,7 @@ const say = (text) => process.stderr.write(`${text}\n`);
 
 /** What runs, and in which loops; each is one worker. */
 function peers(dtype, threads, python, modelDir) {
-  const name = { f32: 'float32', bf16: 'bfloat16' }[dtype];
+  const { own: name, gguf, torch: torchLoops } = DTYPES[dtype];
   const torch = (loops) => ({
     dtype,
     threads,
@@ -69,7 +77,7 @@ function peers(dtype, threads, python, modelDir) {
     threads: count,
     loops: ['sda', 'two-sequences', 'single', ...(count === threads ? ['prefill'] : [])],
     start: async () => {
-      const file = await ggufFile(await python(), modelDir, dtype, say);
+      const file = await ggufFile(await python(), modelDir, gguf, say);
       return new Worker('node', [
         join(HERE, 'llama_peer.mjs'),
         await llamaPackage(say),
@@ -88,8 +96,8 @@ function peers(dtype, threads, python, modelDir) {
       start: async () =>
         new Worker('node', [join(HERE, 'sda_peer.mjs'), modelDir, name, `${LONG_PROMPT}`]),
     },
-    { name: 'torch', system: 'PyTorch', ...torch(['authors', 'batched', 'hand-tuned', 'prefill']) },
-    ...(options.compile
+    ...(torchLoops.length > 0 ? [{ name: 'torch', system: 'PyTorch', ...torch(torchLoops) }] : []),
+    ...(options.compile && torchLoops.length > 0
       ? [{ name: 'torch-compile', system: 'PyTorch', ...torch(['compiled-tuned']) }]
       : []),
     ...[...new Set([threads, 1])].map(llama),
@@ -201,8 +209,9 @@ async function main() {
     throw new Error('--tokens must be a whole number above 1, --repeats one above 0');
   }
   const dtypes = options.dtypes.split(',');
-  if (!dtypes.every((dtype) => ['f32', 'bf16'].includes(dtype))) {
-    throw new Error(`--dtypes must list f32 and bf16, but is "${options.dtypes}"`);
+  if (!dtypes.every((dtype) => Object.hasOwn(DTYPES, dtype))) {
+    const known = Object.keys(DTYPES).join(', ');
+    throw new Error(`--dtypes must list some of ${known}, but is "${options.dtypes}"`);
   }
   const modelDir = resolve(options.model);
   const threads = cpuThreads();

@@ -69,7 +69,7 @@ export async function llamaPackage(say) {
   return found;
 }
 
-/** The model's weights as a GGUF file, `kind` f32 or bf16, written where it is missing or older. */
+/** The model's weights as a GGUF file, `kind` f32, bf16, q8_0 or q4_0, written where it is missing or older. */
 export async function ggufFile(python, modelDir, kind, say) {
   const weights = join(modelDir, 'model.safetensors');
   if (!existsSync(weights))

@@ -1,16 +1,28 @@
 """A Llama decoder for few rows, written for speed in plain PyTorch: the best batched loop to compare with.
 
 Projections of one input are stacked, keys and values stand in a preallocated cache, grouped queries share their
-keys without copies, and no module or mask code of a library runs in a step.
+keys without copies, and no module or mask code of a library runs in a step. With `bits=8` matrices are int8 with a scale
+a row, met by PyTorch's own kernel for that.
 """
 
 import torch
 from torch.nn import functional as F
 
 
+def per_row_int8(weight):
+    scale = weight.float().abs().amax(1, keepdim=True).clamp(min=1e-12) / 127
+    return (weight.float() / scale).round().to(torch.int8), scale[:, 0].to(torch.bfloat16)
+
+
+def int8_linear(x, weight):
+    return torch.ops.aten._weight_int8pack_mm(x.contiguous(), *weight)
+
+
 class TunedLlama:
-    def __init__(self, model):
-        """Takes the weights of a transformers LlamaForCausalLM without biases."""
+    def __init__(self, model, bits=16):
+        """Takes the weights of a transformers LlamaForCausalLM without biases; for 8 bits it must be in bfloat16."""
+        self.pack = per_row_int8 if bits == 8 else lambda weight: weight
+        self.linear = int8_linear if bits == 8 else F.linear
         config = model.config
         self.heads = config.num_attention_heads
         self.kv_heads = config.num_key_value_heads
@@ -18,7 +30,7 @@ class TunedLlama:
         self.epsilon = config.rms_norm_eps
         self.embed = model.model.embed_tokens.weight
         self.dtype = self.embed.dtype
-        self.head = model.lm_head.weight
+        self.head = self.pack(model.lm_head.weight)
         self.norm = model.model.norm.weight
         self.layers = []
         for layer in model.model.layers:
@@ -27,11 +39,11 @@ class TunedLlama:
             self.layers.append(
                 (
                     layer.input_layernorm.weight,
-                    torch.cat([p.weight for p in projections]),
-                    attention.o_proj.weight,
+                    self.pack(torch.cat([p.weight for p in projections])),
+                    self.pack(attention.o_proj.weight),
                     layer.post_attention_layernorm.weight,
-                    torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]),
-                    mlp.down_proj.weight,
+                    self.pack(torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight])),
+                    self.pack(mlp.down_proj.weight),
                 )
             )
         theta = (getattr(config, "rope_parameters", None) or {}).get("rope_theta") or config.rope_theta
@@ -77,7 +89,7 @@ class TunedLlama:
 
     def _project(self, x, layer, cos, sin):
         h = F.rms_norm(x, x.shape[-1:], layer[0], self.epsilon)
-        qkv = F.linear(h, layer[1]).view(x.shape[0], -1, self.head_dim)
+        qkv = self.linear(h, layer[1]).view(x.shape[0], -1, self.head_dim)
         turned, v = qkv.split([self.heads + self.kv_heads, self.kv_heads], 1)
         low, high = turned.chunk(2, -1)
         turned = torch.cat([low * cos - high * sin, high * cos + low * sin], -1)
@@ -85,13 +97,13 @@ class TunedLlama:
         return q, k, v
 
     def _finish(self, x, mixed, layer):
-        x = x + F.linear(mixed, layer[2])
+        x = x + self.linear(mixed, layer[2])
         h = F.rms_norm(x, x.shape[-1:], layer[3], self.epsilon)
-        gate, up = F.linear(h, layer[4]).chunk(2, -1)
-        return x + F.linear(F.silu(gate) * up, layer[5])
+        gate, up = self.linear(h, layer[4]).chunk(2, -1)
+        return x + self.linear(F.silu(gate) * up, layer[5])
 
     def _logits(self, x):
-        return F.linear(F.rms_norm(x, x.shape[-1:], self.norm, self.epsilon), self.head)
+        return self.linear(F.rms_norm(x, x.shape[-1:], self.norm, self.epsilon), self.head)
 
     def _angles(self, positions):
         angles = positions[:, None].float() * self.frequencies

@@ -1,6 +1,7 @@
-"""Writes a Llama-architecture Hugging Face folder as a GGUF file, with every matrix in float32 or bfloat16.
+"""Writes a Llama-architecture Hugging Face folder as a GGUF file, with every matrix in one type; embedding and head have
+8 bits where the others have 4.
 
-    python write_gguf.py FOLDER f32|bf16 OUT.gguf
+    python write_gguf.py FOLDER f32|bf16|q8_0|q4_0 OUT.gguf
 """
 
 import json
@@ -9,7 +10,6 @@ import sys
 
 import gguf
 import numpy as np
-import torch
 from safetensors.torch import load_file
 
 LAYER_NAMES = {
@@ -41,17 +41,33 @@ def interleave(weight, heads):
     return halves.transpose(1, 2).reshape(rows, columns)
 
 
-def add_weights(writer, tensors, config, bf16):
+KINDS = {
+    "f32": (gguf.LlamaFileType.ALL_F32, gguf.GGMLQuantizationType.F32),
+    "bf16": (gguf.LlamaFileType.MOSTLY_BF16, gguf.GGMLQuantizationType.BF16),
+    "q8_0": (gguf.LlamaFileType.MOSTLY_Q8_0, gguf.GGMLQuantizationType.Q8_0),
+    "q4_0": (gguf.LlamaFileType.MOSTLY_Q4_0, gguf.GGMLQuantizationType.Q4_0),
+}
+
+
+def type_of(name, kind):
+    """Of a matrix."""
+    if kind == "q4_0" and name in ("model.embed_tokens.weight", "lm_head.weight"):
+        return KINDS["q8_0"][1]
+    return KINDS[kind][1]
+
+
+def add_weights(writer, tensors, config, kind):
     for name, tensor in tensors.items():
         if name.endswith("q_proj.weight"):
             tensor = interleave(tensor, config["num_attention_heads"])
         elif name.endswith("k_proj.weight"):
             tensor = interleave(tensor, config["num_key_value_heads"])
-        if bf16 and tensor.ndim == 2:
-            bits = tensor.to(torch.bfloat16).contiguous().view(torch.uint8).numpy()
-            writer.add_tensor(gguf_name(name), bits, raw_dtype=gguf.GGMLQuantizationType.BF16)
+        values = tensor.float().contiguous().numpy().astype(np.float32)
+        if kind != "f32" and tensor.ndim == 2:
+            ggml_type = type_of(name, kind)
+            writer.add_tensor(gguf_name(name), gguf.quants.quantize(values, ggml_type), raw_dtype=ggml_type)
         else:  # vectors stay float32
-            writer.add_tensor(gguf_name(name), tensor.float().contiguous().numpy().astype(np.float32))
+            writer.add_tensor(gguf_name(name), values)
 
 
 def add_vocabulary(writer, tokenizer, config):
@@ -85,7 +101,7 @@ def main(folder, kind, out):
     heads = config["num_attention_heads"]
     head_dim = config.get("head_dim") or config["hidden_size"] // heads
     writer = gguf.GGUFWriter(out, "llama")
-    writer.add_file_type(gguf.LlamaFileType.MOSTLY_BF16 if kind == "bf16" else gguf.LlamaFileType.ALL_F32)
+    writer.add_file_type(KINDS[kind][0])
     writer.add_vocab_size(config["vocab_size"])
     writer.add_context_length(config["max_position_embeddings"])
     writer.add_embedding_length(config["hidden_size"])
@@ -100,7 +116,7 @@ def main(folder, kind, out):
     tensors = {}
     for file in sorted(folder.glob("*.safetensors")):
         tensors.update(load_file(file))
-    add_weights(writer, tensors, config, kind == "bf16")
+    add_weights(writer, tensors, config, kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

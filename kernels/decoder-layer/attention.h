@@ -22,7 +22,8 @@ struct TokenPlaces {
   const int32_t* row;       // [R]
   const float* rotation;    // [P, D], a line a position
   int64_t T, capacity;
-  float *keys, *values;     // [cache rows, G, capacity, D]
+  bool bfloat16;            // or float32
+  void *keys, *values;      // [cache rows, G, capacity, D]
 };
 
 class Attention {
@@ -41,6 +42,14 @@ class Attention {
   // Phases from x [tokens, K] to y [tokens, K]. Everything must outlive them.
   void add_phases(const DecoderLayer& layer, const TokenPlaces& places, int64_t tokens,
                   const float* x, float* y, std::vector<Phase>& phases) {
+    if (places.bfloat16) add_phases_over<CachedBfloat16>(layer, places, tokens, x, y, phases);
+    else add_phases_over<CachedFloat32>(layer, places, tokens, x, y, phases);
+  }
+
+ private:
+  template <typename C>
+  void add_phases_over(const DecoderLayer& layer, const TokenPlaces& places, int64_t tokens,
+                       const float* x, float* y, std::vector<Phase>& phases) {
     const int64_t G = layer.G;
     float* projected = projected_.flat<float>().data();
     phases.push_back(pack_phase(x, values_of(layer.input_norm), layer.epsilon, layer.qkv, hidden_));
@@ -48,23 +57,24 @@ class Attention {
         layer.qkv, 1, hidden_,
         add_to(projected, tokens, layer.width(), values_of(layer.qkv_bias), nullptr)));
     phases.push_back({tokens, 1, [&, this](int64_t begin, int64_t end) {
-                        for (int64_t token = begin; token < end; token++) append(layer, places, token);
+                        for (int64_t token = begin; token < end; token++) append<C>(layer, places, token);
                       }});
     phases.push_back({tokens * G, 1, [&, G, this](int64_t begin, int64_t end) {
                         for (int64_t piece = begin; piece < end; piece++)
-                          attend(layer, places, piece / G, piece % G);
+                          attend<C>(layer, places, piece / G, piece % G);
                       }});
     output_.add_phases({layer.o, layer.o_bias, layer.attention_output_norm, layer.epsilon}, mixed_, x, y, phases);
   }
 
- private:
   static void norm_in_place(float* values, int64_t count, const float* norm, float epsilon) {
     const float scale = rms_scale(values, count, epsilon);
     for (int64_t i = 0; i < count; i++) values[i] = values[i] * scale * norm[i];
   }
 
   // Rotated queries of one token to the scratch, its keys and values to the cache.
+  template <typename C>
   void append(const DecoderLayer& layer, const TokenPlaces& places, int64_t token) {
+    thread_local std::vector<float> key;
     const int64_t H = layer.H, G = layer.G, D = layer.D, position = places.position[token];
     if (position < 0) return;
     float* line = projected_.flat<float>().data() + token * layer.width();
@@ -81,14 +91,17 @@ class Attention {
       std::fill(to + D, to + stride_, 0.0f);
     }
     const int64_t row = places.row[token / places.T];
+    key.resize(D);
     for (int64_t g = 0; g < G; g++) {
       const int64_t slot = ((row * G + g) * places.capacity + position) * D;
-      norm_and_rotate(line + (H + g) * D, D, key_norm, layer.epsilon, rotation, places.keys + slot);
-      std::copy_n(line + (H + G + g) * D, D, places.values + slot);
+      norm_and_rotate(line + (H + g) * D, D, key_norm, layer.epsilon, rotation, key.data());
+      C::write(key.data(), D, stored<C>(places.keys) + slot);
+      C::write(line + (H + G + g) * D, D, stored<C>(places.values) + slot);
     }
   }
 
   // One token with the query heads of key-value head g; the result goes where the rows of o want it.
+  template <typename C>
   void attend(const DecoderLayer& layer, const TokenPlaces& places, int64_t token, int64_t g) {
     thread_local std::vector<float> scores, out;
     const int64_t G = layer.G, D = layer.D, group = layer.H / G, window = layer.window;
@@ -101,13 +114,18 @@ class Attention {
       const int64_t slot = ((row * G + g) * places.capacity + first) * D;
       const float scale = 1.0f / std::sqrt(static_cast<float>(D));
       scores.resize(group * count);
-      score_keys(queries_of(token, g * group, layer.H), stride_, group, places.keys + slot, count, D,
-                 scale, scores.data());
+      score_keys<C>(queries_of(token, g * group, layer.H), stride_, group, stored<C>(places.keys) + slot, count, D,
+                    scale, scores.data());
       for (int64_t q = 0; q < group; q++) softmax(scores.data() + q * count, count);
-      mix_values(scores.data(), group, places.values + slot, count, D, out.data());
+      mix_values<C>(scores.data(), group, stored<C>(places.values) + slot, count, D, out.data());
     }
     float* to = mixed_.row(token);
     for (int64_t i = 0; i < group * D; i++) to[mixed_.index(g * group * D + i)] = out[i];
+  }
+
+  template <typename C>
+  static typename C::Stored* stored(void* cache) {
+    return static_cast<typename C::Stored*>(cache);
   }
 
   float* queries_of(int64_t token, int64_t head, int64_t H) {

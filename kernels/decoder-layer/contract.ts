@@ -49,9 +49,11 @@ export interface DecoderLayer {
 
 /** The keys and values of one layer, one line a cache row: slot p of a row holds position p. */
 export interface LayerCache {
-  /** TensorFlow variables float32 [rows, G, capacity, D], written in place */
+  /** TensorFlow variables [rows, G, capacity, D] of the type `dtype`, written in place */
   readonly keys: Tensor;
   readonly values: Tensor;
+  /** bfloat16 on the CPU alone: keys and values are rounded to the nearest as they are written, and widened as read */
+  readonly dtype: 'float32' | 'bfloat16';
   readonly rows: number;
   /** Positions a row can hold */
   readonly capacity: number;

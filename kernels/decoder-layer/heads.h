@@ -1,10 +1,11 @@
-// The arithmetic of one attention head over cached keys and values, in float32.
+// The arithmetic of one attention head over cached keys and values (C: cached.h), in float32.
 #pragma once
 
 #include <cmath>
 
 #include "../linear/dot.h"
 #include "../math.h"
+#include "cached.h"
 
 namespace sda {
 
@@ -34,14 +35,14 @@ inline void norm_and_rotate(const float* from, int64_t D, const float* norm, flo
 }
 
 // scores[q * count + j] = scale * dot(queries[q], keys[j]) for four keys and exactly Q queries.
-template <int Q>
-inline void score_four(const float* queries, int64_t stride, const float* keys, int64_t D,
+template <typename C, int Q>
+inline void score_four(const float* queries, int64_t stride, const typename C::Stored* keys, int64_t D,
                        float scale, float* scores, int64_t count) {
   const int64_t whole = D / kLanes * kLanes;
   Vec acc[Q][4] = {};
   for (int64_t d = 0; d < whole; d += kLanes) {
     Vec key[4];
-    for (int j = 0; j < 4; j++) key[j] = load(keys + j * D + d);
+    for (int j = 0; j < 4; j++) key[j] = C::load(keys + j * D + d);
     for (int q = 0; q < Q; q++) {
       const Vec query = load(queries + q * stride + d);
       for (int j = 0; j < 4; j++) acc[q][j] += query * key[j];
@@ -51,32 +52,33 @@ inline void score_four(const float* queries, int64_t stride, const float* keys, 
     float sums[4];
     sum_lanes4(acc[q], sums);
     for (int j = 0; j < 4; j++) {
-      for (int64_t d = whole; d < D; d++) sums[j] += queries[q * stride + d] * keys[j * D + d];
+      for (int64_t d = whole; d < D; d++) sums[j] += queries[q * stride + d] * C::value(keys[j * D + d]);
       scores[q * count + j] = scale * sums[j];
     }
   }
 }
 
 // The same for all keys and any number of queries.
-inline void score_keys(const float* queries, int64_t stride, int64_t Q, const float* keys,
+template <typename C>
+inline void score_keys(const float* queries, int64_t stride, int64_t Q, const typename C::Stored* keys,
                        int64_t count, int64_t D, float scale, float* scores) {
   int64_t j = 0;
   for (; j + 4 <= count; j += 4) {
-    const float* four = keys + j * D;
+    const auto* four = keys + j * D;
     int64_t q = 0;
     for (; q + 3 <= Q; q += 3)
-      score_four<3>(queries + q * stride, stride, four, D, scale, scores + q * count + j, count);
+      score_four<C, 3>(queries + q * stride, stride, four, D, scale, scores + q * count + j, count);
     for (; q < Q; q++)
-      score_four<1>(queries + q * stride, stride, four, D, scale, scores + q * count + j, count);
+      score_four<C, 1>(queries + q * stride, stride, four, D, scale, scores + q * count + j, count);
   }
   for (; j < count; j++) {
     for (int64_t q = 0; q < Q; q++) {
       Vec acc = {};
       int64_t d = 0;
       for (; d + kLanes <= D; d += kLanes)
-        acc += load(queries + q * stride + d) * load(keys + j * D + d);
+        acc += load(queries + q * stride + d) * C::load(keys + j * D + d);
       float sum = sum_lanes(acc);
-      for (; d < D; d++) sum += queries[q * stride + d] * keys[j * D + d];
+      for (; d < D; d++) sum += queries[q * stride + d] * C::value(keys[j * D + d]);
       scores[q * count + j] = scale * sum;
     }
   }
@@ -102,13 +104,13 @@ inline void softmax(float* scores, int64_t count) {
 }
 
 // out[q * D + d] = sum over j of weights[q * count + j] values[j * D + d], for exactly Q queries.
-template <int Q>
-inline void mix_few(const float* weights, const float* values, int64_t count, int64_t D, float* out) {
+template <typename C, int Q>
+inline void mix_few(const float* weights, const typename C::Stored* values, int64_t count, int64_t D, float* out) {
   int64_t d = 0;
   for (; d + kStep <= D; d += kStep) {
     Vec acc[Q][2] = {};
     for (int64_t j = 0; j < count; j++) {
-      const Vec a = load(values + j * D + d), b = load(values + j * D + d + kLanes);
+      const Vec a = C::load(values + j * D + d), b = C::load(values + j * D + d + kLanes);
       for (int q = 0; q < Q; q++) {
         acc[q][0] += weights[q * count + j] * a;
         acc[q][1] += weights[q * count + j] * b;
@@ -122,22 +124,23 @@ inline void mix_few(const float* weights, const float* values, int64_t count, in
   for (; d < D; d++) {
     for (int q = 0; q < Q; q++) {
       float sum = 0.0f;
-      for (int64_t j = 0; j < count; j++) sum += weights[q * count + j] * values[j * D + d];
+      for (int64_t j = 0; j < count; j++) sum += weights[q * count + j] * C::value(values[j * D + d]);
       out[q * D + d] = sum;
     }
   }
 }
 
 // The same for any number of queries.
-inline void mix_values(const float* weights, int64_t Q, const float* values, int64_t count,
+template <typename C>
+inline void mix_values(const float* weights, int64_t Q, const typename C::Stored* values, int64_t count,
                        int64_t D, float* out) {
   int64_t q = 0;
-  for (; q + 4 <= Q; q += 4) mix_few<4>(weights + q * count, values, count, D, out + q * D);
+  for (; q + 4 <= Q; q += 4) mix_few<C, 4>(weights + q * count, values, count, D, out + q * D);
   weights += q * count;
   out += q * D;
-  if (Q - q == 3) mix_few<3>(weights, values, count, D, out);
-  if (Q - q == 2) mix_few<2>(weights, values, count, D, out);
-  if (Q - q == 1) mix_few<1>(weights, values, count, D, out);
+  if (Q - q == 3) mix_few<C, 3>(weights, values, count, D, out);
+  if (Q - q == 2) mix_few<C, 2>(weights, values, count, D, out);
+  if (Q - q == 1) mix_few<C, 1>(weights, values, count, D, out);
 }
 
 }  // namespace sda

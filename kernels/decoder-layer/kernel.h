@@ -144,11 +144,11 @@ class LayersKernel : public OpKernel {
   static absl::Status check_cache(const DecoderLayer& layer, const Tensor& keys, const Tensor& values) {
     for (const Tensor* cache : {&keys, &values}) {
       TF_RETURN_IF_ERROR(check_shape("SdaDecoderLayers", "cache", *cache, {-1, layer.G, -1, layer.D}));
-      if (cache->dtype() != DT_FLOAT)
-        return absl::InvalidArgumentError("SdaDecoderLayers: the cache must be float32.");
+      if (cache->dtype() != DT_FLOAT && cache->dtype() != tensorflow::DT_BFLOAT16)
+        return absl::InvalidArgumentError("SdaDecoderLayers: the cache must be float32 or bfloat16.");
     }
-    if (keys.shape() == values.shape()) return absl::OkStatus();
-    return absl::InvalidArgumentError("SdaDecoderLayers: keys and values differ in shape.");
+    if (keys.shape() == values.shape() && keys.dtype() == values.dtype()) return absl::OkStatus();
+    return absl::InvalidArgumentError("SdaDecoderLayers: keys and values differ in shape or type.");
   }
 
   static absl::Status check_inputs(OpKernelContext* ctx, const DecoderLayer& layer,
@@ -187,7 +187,7 @@ class LayersKernel : public OpKernel {
   absl::Status make_exclusive(OpKernelContext* ctx, Tensor& tensor) const {
     if (tensor.RefCountIsOne()) return absl::OkStatus();
     Tensor own;
-    TF_RETURN_IF_ERROR(ctx->allocate_temp(DT_FLOAT, tensor.shape(), &own));
+    TF_RETURN_IF_ERROR(ctx->allocate_temp(tensor.dtype(), tensor.shape(), &own));
     TF_RETURN_IF_ERROR(copy(ctx, tensor, &own));
     tensor = own;
     return absl::OkStatus();

@@ -30,18 +30,43 @@ class Mlp {
                   std::vector<Phase>& phases) {
     phases.push_back(pack_phase(x, values_of(layer.post_norm), layer.epsilon, layer.gate_up, hidden_));
     phases.push_back(project_phase(layer.gate_up, 2, hidden_,
-                                   [&layer, tokens, this](int64_t n, int64_t count, const float* dots) {
-                                     activate(layer, tokens, n, count, dots);
-                                   }));
+                                   [&layer, this](int64_t n, const auto& dots) { activate(layer, n, dots); }));
     output_.add_phases({layer.down, layer.down_bias, layer.mlp_output_norm, layer.epsilon}, activations_, x, y, phases);
   }
 
  private:
   // dots: gates, then ups, of columns n..n+count-1 for each of the M rows of x.
-  void activate(const DecoderLayer& layer, int64_t M, int64_t n, int64_t count, const float* dots) {
+  void activate(const DecoderLayer& layer, int64_t n, const ColumnDots& dots) {
+    constexpr int64_t kRows = ColumnDots::kRows;
+    const float* bias = values_of(layer.gate_up_bias);
+    const int64_t I = columns_of(layer.down);
+    int64_t places[kRows];
+    float gate_bias[kRows] = {}, up_bias[kRows] = {}, values[kRows];
+    for (int64_t r = 0; r < dots.count; r++) {
+      places[r] = activations_.index(n + r);
+      if (!bias) continue;
+      gate_bias[r] = bias[n + r];
+      up_bias[r] = bias[I + n + r];
+    }
+    for (int64_t m = 0; m < dots.M; m++) {
+      const float *gate = dots.line(0, m), *up = dots.line(1, m);
+      for (int64_t r = 0; r < kRows; r += kLanes) {
+        Vec g = load(gate + r), u = load(up + r);
+        if (bias) {
+          g += load(gate_bias + r);
+          u += load(up_bias + r);
+        }
+        store(values + r, silu(g) * u);
+      }
+      float* to = activations_.row(m);
+      for (int64_t r = 0; r < dots.count; r++) to[places[r]] = values[r];
+    }
+  }
+
+  void activate(const DecoderLayer& layer, int64_t n, const RowDots& dots) {
     thread_local std::vector<float> values;
-    const int64_t half = count * M, I = columns_of(layer.down);
-    values.assign(dots, dots + 2 * half);
+    const int64_t M = dots.M, count = dots.count, half = count * M, I = columns_of(layer.down);
+    values.assign(dots.values, dots.values + 2 * half);
     float *gate = values.data(), *up = gate + half;
     if (const float* bias = values_of(layer.gate_up_bias)) {
       for (int64_t i = 0; i < half; i++) {

@@ -4,11 +4,11 @@
 //
 //   x [R T, K], rotation [P, D] float32, a line a position; positions [R, T], rows [R] int32;
 //   layers: handles made by SdaDecoderLayerWeights, matrices float32, bfloat16, float16 or quantised (../linear/matrix.h);
-//   keys, values: resource variables float32 [cache rows, G, capacity, D], written in place; y [R T, K]
+//   keys, values: resource variables float32 or bfloat16 [cache rows, G, capacity, D], written in place; y [R T, K]
 //
 // Fused: a layer, as eight phases that all threads go through together. One pass over the weights, and one over the
 // cached keys and values per token and key-value head. Bytes of a decoding call: the weights and
-// 8 R G D (position + 1) of the cache. Padding (position -1) writes nothing; its lines hold no meaning.
+// 8 R G D (position + 1) of the cache, half of that in bfloat16. Padding (position -1) writes nothing; its lines hold no meaning.
 //
 // SdaDecoderLayerWeights: checks a layer's tensors against each other and makes the handle, which keeps them alive.
 
@@ -84,8 +84,9 @@ class DecoderLayersOp : public LayersKernel {
                                 ctx->input(3).flat<float>().data(),
                                 positions.dim_size(1),
                                 keys.dim_size(2),
-                                keys.flat<float>().data(),
-                                values.flat<float>().data()};
+                                keys.dtype() == tensorflow::DT_BFLOAT16,
+                                keys.data(),
+                                values.data()};
     Attention attention;
     Mlp mlp;
     Tensor attended;

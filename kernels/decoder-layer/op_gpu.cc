@@ -38,6 +38,9 @@ class DecoderLayersGpuOp : public LayersKernel {
           "SdaDecoderLayers: a GPU takes heads of at most ", cuda::kMostHeadSize, " values, ", cuda::kMostGroup,
           " to a key-value head, but there are ", layer.D, " and ", layer.H / layer.G, "."));
     }
+    if (keys.dtype() != DT_FLOAT) {
+      return absl::UnimplementedError("SdaDecoderLayers: a GPU takes a cache in float32, but this one is bfloat16.");
+    }
     Tensor scratch;
     const int32_t* position = positions.flat<int32_t>().data();
     const int32_t* on_device = places.flat<int32_t>().data();

@@ -18,7 +18,7 @@ import {
 } from '@tensorflow/tfjs-core';
 import { SdaError } from '../../src/errors.js';
 import { attr, executeOp, TfDtype } from '../../src/runtime/backend.js';
-import { gatherLines, int32Tensor } from '../../src/runtime/device-tensors.js';
+import { castTo, gatherLines, int32Tensor, toFloat32 } from '../../src/runtime/device-tensors.js';
 import { linearReference, rmsNormReference } from '../linear/reference.js';
 import type {
   DecoderLayer,
@@ -79,11 +79,11 @@ function attention(inputs: DecoderLayersInputs, layer: DecoderLayer, cache: Laye
     const v = heads(flatV!, kvHeads);
 
     const slots = slotIndices(positions, rows, T, kvHeads);
-    append(cache.keys, k, slots);
-    append(cache.values, v, slots);
+    append(cache, 'keys', k, slots);
+    append(cache, 'values', v, slots);
 
-    const keys = gatherRows(readVariable(cache.keys), rows, cache.rows); // [R, kvHeads, C, D]
-    const values = gatherRows(readVariable(cache.values), rows, cache.rows);
+    const keys = gatherRows(cache, 'keys', rows); // [R, kvHeads, C, D]
+    const values = gatherRows(cache, 'values', rows);
     const group = numHeads / kvHeads;
     // [R, T, kvHeads, group, D] -> [R, kvHeads, group * T, D]: the queries that share a key-value head
     const grouped = reshape(
@@ -163,22 +163,27 @@ function slotIndices(positions: Int32Array, rows: Int32Array, T: number, kvHeads
   return { tokens, indices, kvHeads };
 }
 
-function append(variable: Tensor, x: Tensor, slots: ReturnType<typeof slotIndices>): void {
+function append(
+  cache: LayerCache,
+  part: 'keys' | 'values',
+  x: Tensor,
+  slots: ReturnType<typeof slotIndices>,
+): void {
   const { tokens, indices, kvHeads } = slots;
   const [, , headDim] = x.shape as [number, number, number];
   const kept = gatherLines(x, Int32Array.from(tokens));
-  const updates = reshape(kept, [tokens.length * kvHeads, headDim]);
+  const lines = reshape(kept, [tokens.length * kvHeads, headDim]);
+  const updates = cache.dtype === 'float32' ? lines : castTo(lines, cache.dtype);
   const where = int32Tensor(Int32Array.from(indices), [tokens.length * kvHeads, 3]);
-  executeOp('ResourceScatterNdUpdate', [], [variable, where, updates], 0);
+  executeOp('ResourceScatterNdUpdate', [], [cache[part], where, updates], 0);
 }
 
-function readVariable(variable: Tensor): Tensor {
-  return executeOp('ReadVariableOp', [attr.type('dtype', TfDtype.float32)], [variable])[0]!;
-}
-
-function gatherRows(cache: Tensor, rows: Int32Array, cacheRows: number): Tensor {
-  if (rows.length === cacheRows && rows.every((row, i) => row === i)) return cache;
-  return gatherLines(cache, rows);
+/** Some rows of a cache, float32. */
+function gatherRows(cache: LayerCache, part: 'keys' | 'values', rows: Int32Array): Tensor {
+  const dtype = attr.type('dtype', TfDtype[cache.dtype]);
+  const all = executeOp('ReadVariableOp', [dtype], [cache[part]])[0]!;
+  const inOrder = rows.length === cache.rows && rows.every((row, i) => row === i);
+  return toFloat32(inOrder ? all : gatherLines(all, rows));
 }
 
 /** 0 where a token may look, `MASKED` elsewhere. Padding looks at slot 0, so that no line is all masked. */

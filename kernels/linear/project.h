@@ -7,14 +7,15 @@
 
 #include "../op.h"
 #include "dot.h"
+#include "dots.h"
 #include "packed_rows.h"
 #include "project_quantised.h"
 
 namespace sda {
 
-// Phase: calls emit(n, count, dots) for groups of weight rows that cover 0..N, where
-// dots[(b * count + r) * M + m] is the product of x row m with weight row b * N + n + r. `blocks` is how many
-// matrices of N rows lie one after the other in `weight` (2 for gate and up).
+// Phase: calls emit(n, dots) for groups of weight rows n..n + dots.count - 1 that cover 0..N; dots.at(b, r, m) is the
+// product of x row m with weight row b * N + n + r. `blocks` is how many matrices of N rows lie one after the other in
+// `weight` (2 for gate and up).
 template <typename Emit>
 Phase project_phase(const Tensor& weight, int64_t blocks, const PackedRows& packed, const Emit& emit) {
   if (packed.form) return quantised_phase(weight, packed, emit);
@@ -44,7 +45,7 @@ Phase project_phase(const Tensor& weight, int64_t blocks, const PackedRows& pack
                     dot_few<W>(w + (b * N + n) * K, count, K, packed.row(0), packed.stride, M, out);
                   }
                 }
-                emit(n, count, dots.data());
+                emit(n, RowDots{dots.data(), M, count});
               }
             }};
   });
@@ -52,10 +53,10 @@ Phase project_phase(const Tensor& weight, int64_t blocks, const PackedRows& pack
 
 // Emit: y = dots + bias + residual, for a single matrix (blocks = 1) of N rows; bias and residual may be null.
 inline auto add_to(float* y, int64_t M, int64_t N, const float* bias, const float* residual) {
-  return [=](int64_t n, int64_t count, const float* dots) {
+  return [=](int64_t n, const auto& dots) {
     for (int64_t m = 0; m < M; m++) {
-      for (int64_t r = 0; r < count; r++) {
-        float value = dots[r * M + m];
+      for (int64_t r = 0; r < dots.count; r++) {
+        float value = dots.at(0, r, m);
         if (bias) value += bias[n + r];
         if (residual) value += residual[m * N + n + r];
         y[m * N + n + r] = value;

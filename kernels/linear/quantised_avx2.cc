@@ -19,7 +19,7 @@ namespace sda {
 namespace {
 
 struct Avx2Pairs : Avx2 {
-  static constexpr bool kBytes = false;
+  static constexpr bool kBytes = false, kWide = false;
   using Sums = __m256i;
   static Sums start(int32_t value) { return _mm256_set1_epi32(value); }
   static void add(Sums& sums, __m256i weights, const uint8_t* x) {

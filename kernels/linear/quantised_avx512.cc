@@ -52,7 +52,7 @@ struct Avx512 {
 };
 
 struct Avx512Vnni : Avx512 {
-  static constexpr bool kBytes = true;
+  static constexpr bool kBytes = true, kWide = true;
   struct Sums {
     __m512i upper, lower;
   };
@@ -67,7 +67,7 @@ struct Avx512Vnni : Avx512 {
 };
 
 struct Avx512Pairs : Avx512 {
-  static constexpr bool kBytes = false;
+  static constexpr bool kBytes = false, kWide = false;
   using Sums = __m512i;
   static Sums start(int32_t value) { return _mm512_set1_epi32(value); }
   static void add(Sums& sums, __m512i weights, const uint8_t* x) {

@@ -20,7 +20,7 @@ namespace sda {
 namespace {
 
 struct AvxVnni : Avx2 {
-  static constexpr bool kBytes = true;
+  static constexpr bool kBytes = true, kWide = false;
   struct Sums {
     __m256i upper, lower;
   };

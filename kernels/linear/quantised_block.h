@@ -72,9 +72,20 @@ void dot_block(const QuantisedBlock& block, const SplitRows& x, float* out, int6
         {SDA_DOT_ROWS(scales, 4, false), SDA_DOT_ROWS(scales, 4, true)}                       \
   }
 
+template <class Isa, ScaleType kScales, bool kZeros>
+constexpr DotBlock wide_of() {
+  if constexpr (Isa::kWide) return dot_block<Isa, kScales, 4, kZeros, kQuantisedWide>;
+  else return nullptr;
+}
+
 template <class Isa>
 constexpr QuantisedForm make_form(const char* name) {
-  return {name, Isa::kBytes, {SDA_DOT_BITS(kBfloat16Scale), SDA_DOT_BITS(kFloat16Scale), SDA_DOT_BITS(kFloat32Scale)}};
+  return {name,
+          Isa::kBytes,
+          {SDA_DOT_BITS(kBfloat16Scale), SDA_DOT_BITS(kFloat16Scale), SDA_DOT_BITS(kFloat32Scale)},
+          {{wide_of<Isa, kBfloat16Scale, false>(), wide_of<Isa, kBfloat16Scale, true>()},
+           {wide_of<Isa, kFloat16Scale, false>(), wide_of<Isa, kFloat16Scale, true>()},
+           {wide_of<Isa, kFloat32Scale, false>(), wide_of<Isa, kFloat32Scale, true>()}}};
 }
 
 #undef SDA_DOT_BITS

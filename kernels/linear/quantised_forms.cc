@@ -17,7 +17,7 @@ namespace {
 // 16 rows of weights as arrays, which the compiler turns into what vectors its flags allow.
 struct Portable {
   static constexpr int64_t kLanes = 16;
-  static constexpr bool kBytes = false;
+  static constexpr bool kBytes = false, kWide = false;
   struct Float {
     float lane[kLanes];
   };

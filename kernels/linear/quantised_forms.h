@@ -14,6 +14,8 @@ constexpr int64_t kSplitGroupBytes = 64;
 constexpr int64_t kSplitFourBytes = 8;
 // Rows of x that a form takes at a time.
 constexpr int kQuantisedMost = 4;
+// The same of 4 bits where the processor has the registers: weights are unpacked half as often.
+constexpr int kQuantisedWide = 8;
 
 // Rows of x as whole numbers q = x / scale of 16 bits, by groups; see split_rows.h, which makes them.
 struct SplitRows {
@@ -39,6 +41,7 @@ struct QuantisedForm {
   const char* name;
   bool bytes;  // x in two bytes, else in pairs of int16
   DotBlock dot[kScaleTypes][2][2][kQuantisedMost];  // [type of scales][8 or 4 bits][without or with zeros][rows of x - 1]
+  DotBlock wide[kScaleTypes][2];  // of 4 bits and kQuantisedWide rows of x; null where it has none
 };
 
 // The form that serves: the fastest that the processor has, or the one that SDA_ISA names where it has that one.

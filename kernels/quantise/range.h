@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "../bfloat16.h"
 #include "../linear/quantised.h"
 
 namespace sda {
@@ -18,12 +19,8 @@ struct Range {
   float step;      // the scale's value
 };
 
-// To the nearest, ties to even; x is finite and not negative. The largest bfloat16 at most.
-inline uint16_t to_bfloat16(float x) {
-  uint32_t bits;
-  std::memcpy(&bits, &x, sizeof(bits));
-  return static_cast<uint16_t>(std::min<uint32_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16, 0x7f7f));
-}
+// x is finite and not negative. The largest bfloat16 at most.
+inline uint16_t rounded_scale(float x) { return std::min<uint16_t>(to_bfloat16(x), 0x7f7f); }
 
 // x + 1/2 cut off to a whole number in 0..high.
 inline float whole(float x, float high) {
@@ -66,7 +63,7 @@ inline double squared_error(const float w[kQuantGroup], float step, float zero) 
 inline Range range_of_8_bits(const float w[kQuantGroup]) {
   float size = 0.0f;
   for (int i = 0; i < kQuantGroup; i++) size = std::max(size, std::fabs(w[i]));
-  const uint16_t scale = to_bfloat16(size / 127.0f);
+  const uint16_t scale = rounded_scale(size / 127.0f);
   return {scale, 0, scale_of(scale)};
 }
 
@@ -82,7 +79,7 @@ inline Range range_of_4_bits(const float w[kQuantGroup]) {
   Range best = {};
   double least = -1.0;
   for (const float share : kShares) {
-    const uint16_t scale = to_bfloat16((high - low) * share / 15.0f);
+    const uint16_t scale = rounded_scale((high - low) * share / 15.0f);
     Range range = {scale, 0, scale_of(scale)};
     if (!(range.step > 0.0f)) return least < 0.0 ? range : best;
     range.zero = static_cast<uint8_t>(whole(-low * share / range.step * 16.0f, 240.0f));

@@ -2,6 +2,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import type { ModelConfig } from '../model/config.js';
 import type { DecoderWeights } from '../model/decoder.js';
 import { kvBytesPerToken } from '../model/kv-cache.js';
+import type { KvDtype } from '../model/kv-dtype.js';
 import { type DeviceDtype, deviceDtype } from '../runtime/backend.js';
 import { BYTES_PER_ELEMENT } from '../runtime/device-tensors.js';
 import { isQuantised, quantisedByteLength } from '../runtime/quantised.js';
@@ -21,14 +22,16 @@ export function weightBytesRead({ layers, norm, lmHead }: DecoderWeights): numbe
  *
  * @param promptLengths of the streams that are decoded
  * @param tokens drawn in the run; the first comes from the prefill
+ * @param kv what the cache holds
  */
 export function kvBytesRead(
   config: ModelConfig,
   promptLengths: readonly number[],
   tokens: number,
+  kv: KvDtype,
 ): number {
   const attended = promptLengths.reduce((sum, length) => sum + length + tokens / 2, 0);
-  return attended * kvBytesPerToken(config);
+  return attended * kvBytesPerToken(config, kv);
 }
 
 function bytesOf(tensor: Tensor | undefined): number {

@@ -57,7 +57,7 @@ export async function composedLoop(
   const random = mersenne(options.seed);
   const caches = passes.map((streams) => {
     const capacity = Math.max(...lengthsOf(streams)) + tokens;
-    return new KvCache(model.config, streams.length, capacity, capacity);
+    return new KvCache(model.config, streams.length, capacity, capacity, model.kv);
   });
   const tokenIds: number[] = [];
   const phases: StepPhases[] = [];

@@ -132,7 +132,8 @@ export async function benchDecoding(
     const [base, instructed] = [prompts.baseIds.length, prompts.instructedIds.length];
     const lengths = variant === 'plain' ? [base] : [base, instructed];
     const passes = variant === 'sequential' ? 2 : 1;
-    const bytes = passes * weightBytes + kvBytesRead(model.config, lengths, tokens);
+    const bytes =
+      passes * weightBytes + kvBytesRead(model.config, lengths, tokens, model.decoder.kv);
     return reportVariant(runs, bytes, bandwidth[best]!.median);
   };
   const variants = {

@@ -1,6 +1,7 @@
 import { dispose } from '@tensorflow/tfjs-core';
 import type { SdaModel } from '../generate/sda-model.js';
 import { resolveSettings, type SdaSettings } from '../method/settings.js';
+import type { KvDtype } from '../model/kv-dtype.js';
 import { weightDtype } from '../runtime/quantised.js';
 import { type Accuracy, AccuracySums } from './accuracy.js';
 import { BandwidthProbe, bestProbe, type ProbeName, type ProbeResults } from './bandwidth.js';
@@ -30,6 +31,8 @@ export interface DtypesOptions extends DecodingOptions {
 export interface DtypeReport {
   /** Of the linear layers, as they are on the device */
   readonly dtype: string;
+  /** Of keys and values */
+  readonly kv: KvDtype;
   readonly loadMs: number;
   /** That a step reads */
   readonly weightBytes: number;
@@ -109,7 +112,7 @@ export async function benchDtypes(
     const weightBytes = weightBytesRead(model.decoder.weights);
     const variant = (name: 'plain' | 'sda') => {
       const lengths = name === 'plain' ? [base] : [base, instructed];
-      const bytes = weightBytes + kvBytesRead(model.config, lengths, tokens);
+      const bytes = weightBytes + kvBytesRead(model.config, lengths, tokens, model.decoder.kv);
       const runs = rounds.map((each) => each[index]![name]);
       return reportVariant(runs, bytes, bandwidth[best]!.median);
     };
@@ -118,6 +121,7 @@ export async function benchDtypes(
   const first = reports[0]!.sda.stepMs.samples;
   const dtypes = reports.map(({ model, weightBytes, plain, sda }, index) => ({
     dtype: weightDtype(model.decoder.weights.layers[0]!.tensors.downProj),
+    kv: model.decoder.kv,
     loadMs: model.loadMs,
     weightBytes,
     plain,

@@ -45,7 +45,7 @@ export class ForcedText {
         `Prompt and text take ${length} positions, but the context of ${model.dir} holds ${model.maxContext}: give a smaller --text-tokens.`,
       );
     }
-    this.cache = new KvCache(model.config, prompts.length, length, length);
+    this.cache = new KvCache(model.config, prompts.length, length, length, model.decoder.kv);
     for (const batch of chunks(
       prompts.map((ids, row) => ({ row, ids: ids.slice(0, -1), start: 0 })),
     )) {

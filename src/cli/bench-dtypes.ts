@@ -11,14 +11,13 @@ import type { BenchCliOptions } from './bench.js';
 import { machineLine, percent, spread } from './bench-format.js';
 import { colours } from './colours.js';
 import { openModel } from './load.js';
-import { type LoadDtypeName, loadOptions } from './options.js';
+import { loadOptions } from './options.js';
 import { note, print, printJson, warn } from './output.js';
 import { LiveLine } from './terminal.js';
 
-/** `sda bench --dtypes`: one checkpoint in several types of weights, all of them loaded. */
+/** `sda bench --dtypes` and `--kvs`: one checkpoint in several types of weights, keys and values, all of them loaded. */
 export async function measureDtypes(
   dir: string,
-  dtypes: readonly LoadDtypeName[],
   options: BenchCliOptions,
   signal: AbortSignal,
 ): Promise<void> {
@@ -33,8 +32,11 @@ export async function measureDtypes(
   const models: SdaModel[] = [];
   const live = new LiveLine();
   try {
+    const { dtypes = [options.dtype], kvs = [options.kv] } = options;
     for (const dtype of dtypes) {
-      models.push(await openModel(dir, { ...loadOptions(options), dtype, signal }));
+      for (const kv of kvs) {
+        models.push(await openModel(dir, { ...loadOptions(options), dtype, kv, signal }));
+      }
     }
     const environment = await describeEnvironment();
     const prompts = await benchPrompts(models[0]!, promptTokens);
@@ -60,10 +62,16 @@ export async function measureDtypes(
 }
 
 /** @throws SdaError `usage` */
-function refuseOthers({ dtype, chart }: BenchCliOptions): void {
-  const other = dtype !== 'auto' ? '--dtype' : chart !== undefined ? '--chart' : null;
-  if (other === null) return;
-  throw new SdaError('usage', `${other} and --dtypes exclude each other: leave one out.`);
+function refuseOthers({ dtype, dtypes, kv, kvs, chart }: BenchCliOptions): void {
+  const list = dtypes ? '--dtypes' : '--kvs';
+  const pairs = [
+    ['--dtype', '--dtypes', dtypes !== undefined && dtype !== 'auto'],
+    ['--kv', '--kvs', kvs !== undefined && kv !== 'float32'],
+    ['--chart', list, chart !== undefined],
+  ] as const;
+  const [one, other] = pairs.find(([, , both]) => both) ?? [];
+  if (one === undefined) return;
+  throw new SdaError('usage', `${one} and ${other} exclude each other: leave one out.`);
 }
 
 /** @throws SdaError `usage` for a file that cannot be read */
@@ -96,8 +104,16 @@ function table(dir: string, environment: Environment, report: DtypesReport): str
   const { bold, dim } = colours();
   const { settings, prompts, dtypes, memory } = report;
   const how = settings.greedy ? 'greedy' : `sampled with top-p ${settings.topP}`;
-  const header = ['dtype', 'read a step', 'SDA tokens/s', 'times', 'of the limit', 'against plain'];
-  const [head, ...lines] = alignColumns([header, ...dtypes.map(speedRow)], [1, 2, 3, 4, 5]);
+  const header = [
+    'dtype',
+    'read a step',
+    'SDA tokens/s',
+    'times',
+    'of the limit',
+    'against plain',
+    'prompts, ms',
+  ];
+  const [head, ...lines] = alignColumns([header, ...dtypes.map(speedRow)], [1, 2, 3, 4, 5, 6]);
   const bandwidth = memory.bandwidth[memory.probe]!.median / 1e9;
   return `${[
     bold(basename(dir)),
@@ -112,14 +128,21 @@ function table(dir: string, environment: Environment, report: DtypesReport): str
   ].join('\n')}\n`;
 }
 
-function speedRow({ dtype, weightBytes, sda, sdaToPlain, timesFirst }: DtypeReport): string[] {
+/** Such as `int8`, or `int8, cache bfloat16` where not all caches are of one type. */
+function nameOf({ dtype, kv }: DtypeReport, all: readonly DtypeReport[]): string {
+  return all.every((other) => other.kv === kv) ? dtype : `${dtype}, cache ${kv}`;
+}
+
+function speedRow(report: DtypeReport, _: number, all: readonly DtypeReport[]): string[] {
+  const { sda, sdaToPlain, timesFirst } = report;
   return [
-    dtype,
-    formatBytes(weightBytes),
+    nameOf(report, all),
+    formatBytes(sda.bytesPerStep),
     spread(sda.tokensPerSecond, 1),
     timesFirst === null ? '' : `${timesFirst.median.toFixed(2)}x`,
     percent(sda.limitShare),
     `${sdaToPlain.median.toFixed(2)}x`,
+    spread(sda.prefillMs, 0),
   ];
 }
 
@@ -128,18 +151,20 @@ function accuracyTable(
   dtypes: readonly DtypeReport[],
   bold: (text: string) => string,
 ): readonly string[] {
-  const measured = dtypes.flatMap(({ dtype, accuracy }) => (accuracy ? [{ dtype, accuracy }] : []));
+  const measured = dtypes.flatMap((report) =>
+    report.accuracy ? [{ name: nameOf(report, dtypes), accuracy: report.accuracy }] : [],
+  );
   if (measured.length === 0) return [];
   const header = [
-    `against ${dtypes[0]!.dtype}, ${measured[0]!.accuracy.tokens} tokens of text`,
+    `against ${nameOf(dtypes[0]!, dtypes)}, ${measured[0]!.accuracy.tokens} tokens of text`,
     'KL of P1, nats',
     "KL of P', nats",
     'JS off by, nats',
     'same likeliest in P1',
     "in P'",
   ];
-  const rows = measured.map(({ dtype, accuracy }) => [
-    dtype,
+  const rows = measured.map(({ name, accuracy }) => [
+    name,
     accuracy.klBase.toFixed(5),
     accuracy.klSteered.toFixed(5),
     accuracy.js.toFixed(5),

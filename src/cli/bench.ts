@@ -5,6 +5,7 @@ import type { DecodingReport, Variant } from '../bench/decoding.js';
 import type { BenchReport } from '../bench/report.js';
 import type { Summary } from '../bench/statistics.js';
 import { messageOf, SdaError } from '../errors.js';
+import { KV_DTYPES, type KvDtype } from '../model/kv-dtype.js';
 import { formatBytes } from '../setup/report.js';
 import { alignColumns } from '../text/columns.js';
 import { measureDtypes } from './bench-dtypes.js';
@@ -14,9 +15,9 @@ import { openModel, requireModelDir, withInterrupt } from './load.js';
 import {
   addLoadOptions,
   addModelOption,
-  dtypeList,
   LOAD_DTYPES,
   type LoadDtypeName,
+  listOf,
   loadOptions,
   type ModelOptions,
   modelDir,
@@ -32,6 +33,7 @@ export interface BenchCliOptions extends ModelOptions {
   readonly greedy?: boolean;
   readonly chart?: string;
   readonly dtypes?: readonly LoadDtypeName[];
+  readonly kvs?: readonly KvDtype[];
   readonly text?: string;
   readonly textTokens: number;
   readonly json?: boolean;
@@ -55,9 +57,14 @@ export function register(program: Command): void {
     .option(
       '--dtypes <list>',
       `compare these types of the weights in turn, such as bfloat16,int8,int4: speed, and how far each is from the first (of ${LOAD_DTYPES.join(', ')})`,
-      dtypeList,
+      listOf(LOAD_DTYPES, 'bfloat16,int8'),
     )
-    .option('--text <file>', 'the text by which --dtypes compares (default: the README)')
+    .option(
+      '--kvs <list>',
+      `the same of types of the keys and values, with each type of the weights (of ${KV_DTYPES.join(', ')})`,
+      listOf(KV_DTYPES, 'float32,bfloat16'),
+    )
+    .option('--text <file>', 'the text by which --dtypes and --kvs compare (default: the README)')
     .option('--text-tokens <n>', 'its tokens; 0: speed alone', wholeNumber(0), 512)
     .option('--json', 'print one JSON object with every sample instead of the table')
     .addHelpText(
@@ -71,6 +78,7 @@ Examples:
   sda bench
   sda bench --model path/to/model --dtype bfloat16 --tokens 128 --repeats 9 --chart bench.svg
   sda bench --dtypes bfloat16,int8,int4
+  sda bench --kvs float32,bfloat16 --prompt-tokens 1500
   sda bench --prompt-tokens 512 --tokens 16 --json`,
     )
     .action((options: BenchCliOptions) => withInterrupt((signal) => run(options, signal)));
@@ -79,7 +87,7 @@ Examples:
 async function run(options: BenchCliOptions, signal: AbortSignal): Promise<void> {
   const dir = modelDir(options);
   requireModelDir(dir);
-  if (options.dtypes) return measureDtypes(dir, options.dtypes, options, signal);
+  if (options.dtypes || options.kvs) return measureDtypes(dir, options, signal);
   const chart = options.chart === undefined ? null : openChart(options.chart);
   try {
     const report = await measure(dir, options, signal);

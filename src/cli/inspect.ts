@@ -3,6 +3,7 @@ import { type Command, Option } from 'commander';
 import { SdaError } from '../errors.js';
 import { examineConfig, examineFolder } from '../model/folder.js';
 import type { HubWeights } from '../model/hub/open.js';
+import type { KvDtype } from '../model/kv-dtype.js';
 import { Problems } from '../model/problems.js';
 import { inspectText } from './inspect-text.js';
 import {
@@ -13,7 +14,7 @@ import {
   totalOf,
 } from './inspection.js';
 import { requireModelDir } from './load.js';
-import { addModelOption, modelDir, number, wholeNumber } from './options.js';
+import { addModelOption, kvOption, modelDir, number, wholeNumber } from './options.js';
 import { print, printJson } from './output.js';
 
 interface InspectOptions {
@@ -22,6 +23,7 @@ interface InspectOptions {
   readonly context?: number;
   readonly batch: number;
   readonly streams: number;
+  readonly kv: KvDtype;
   readonly tieMissingHead?: boolean;
   readonly json?: boolean;
 }
@@ -43,6 +45,7 @@ export function register(program: Command): void {
         .argParser(streams)
         .default(2),
     )
+    .addOption(kvOption())
     .option('--json', 'print one JSON object')
     .addHelpText(
       'after',
@@ -84,7 +87,7 @@ export async function inspect(options: InspectOptions): Promise<Inspection> {
     '../model/memory-plan.js'
   );
   const dtypes = checkpoint ? byDtype(hub ?? { base: checkpoint, matrices: new Map() }) : {};
-  const { context, batch, streams } = options;
+  const { context, batch, streams, kv } = options;
   const loaded = checked && checkpoint && { checked, checkpoint };
   const { available, device } = await modelMemory();
   const { hubToLoad } = await import('../model/hub/carried.js');
@@ -101,6 +104,7 @@ export async function inspect(options: InspectOptions): Promise<Inspection> {
     weights: weights ?? 0,
     available,
     device,
+    kv,
     ...(context !== undefined && { context }),
   };
   const problems = new Problems([...found.problems]);
@@ -119,7 +123,7 @@ export async function inspect(options: InspectOptions): Promise<Inspection> {
         ].sort()
       : [],
     batch,
-    kvBytesPerToken: config && kvBytesPerToken(config),
+    kvBytesPerToken: config && kvBytesPerToken(config, kv),
     endings: text?.endings ?? (config?.endings ?? []).map((each) => ({ ...each, token: null })),
     text,
     warnings: [...found.warnings, ...(text?.warnings ?? [])],

@@ -80,6 +80,7 @@ export function inspectionJson(found: Inspection) {
       batch,
       streams: plan.streams,
       weights: plan.weights,
+      kv: plan.kv,
       kv_cache: plan.kvCache,
       work: plan.work,
       total: plan.total,

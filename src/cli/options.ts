@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { AdapterSource } from '../checkpoint/adapter/merge.js';
+import { KV_DTYPES, type KvDtype } from '../model/kv-dtype.js';
 import { defaultModelDir } from '../runtime/paths.js';
 import { addAdapterOption } from './adapter-option.js';
 
@@ -13,6 +14,7 @@ export type LoadDtypeName = (typeof LOAD_DTYPES)[number];
 export interface ModelOptions {
   readonly model?: string;
   readonly dtype: LoadDtypeName;
+  readonly kv: KvDtype;
   readonly context?: number;
   readonly tieMissingHead?: boolean;
   readonly memoryCheck: boolean;
@@ -38,6 +40,7 @@ export function addLoadOptions(command: Command): Command {
         .choices(LOAD_DTYPES)
         .default('auto'),
     )
+    .addOption(kvOption())
     .option(
       '--context <n>',
       "tokens that prompt and answer may have together (default: the model's own maximum)",
@@ -47,15 +50,23 @@ export function addLoadOptions(command: Command): Command {
     .option('--no-memory-check', 'load also what seems not to fit into memory');
 }
 
+/** `--kv` */
+export function kvOption(): Option {
+  return new Option('--kv <type>', 'type of the keys and values; bfloat16: half the memory')
+    .choices(KV_DTYPES)
+    .default('float32');
+}
+
 /** The options of `addLoadOptions` as those of `loadModel`. */
 export function loadOptions({
   dtype,
+  kv,
   context,
   tieMissingHead,
   memoryCheck,
   adapter: adapters,
 }: ModelOptions) {
-  return { dtype, maxContext: context, tieMissingHead, memoryCheck, adapters };
+  return { dtype, kv, maxContext: context, tieMissingHead, memoryCheck, adapters };
 }
 
 export function modelDir({ model }: { readonly model?: string }): string {
@@ -79,16 +90,16 @@ export function wholeNumber(least: number) {
   );
 }
 
-/** Parses `bfloat16,int8`. */
-export function dtypeList(text: string): LoadDtypeName[] {
-  const names = text.split(',').map((name) => name.trim());
-  const known = names.filter((name): name is LoadDtypeName =>
-    LOAD_DTYPES.some((dtype) => dtype === name),
-  );
-  if (known.length === names.length && new Set(names).size === names.length) return known;
-  throw new InvalidArgumentError(
-    `Expected different ones of ${LOAD_DTYPES.join(', ')}, such as bfloat16,int8.`,
-  );
+/** Parses different ones of `all`, such as `bfloat16,int8`. */
+export function listOf<T extends string>(all: readonly T[], example: string) {
+  return (text: string): T[] => {
+    const names = text.split(',').map((name) => name.trim());
+    const known = names.filter((name): name is T => all.some((each) => each === name));
+    if (known.length === names.length && new Set(names).size === names.length) return known;
+    throw new InvalidArgumentError(
+      `Expected different ones of ${all.join(', ')}, such as ${example}.`,
+    );
+  };
 }
 
 /** Parses `"1 2 3"` or `"1,2,3"`. */

@@ -151,6 +151,7 @@ const BELONGS: Readonly<
   intrinsic: {
     model: '--model',
     dtype: '--dtype',
+    kv: '--kv',
     context: '--context',
     tieMissingHead: '--tie-missing-head',
     memoryCheck: '--no-memory-check',
@@ -168,7 +169,12 @@ const BELONGS: Readonly<
 };
 
 /** What options of one evaluator are where they are not given. */
-const DEFAULTS: Partial<ScoreOptions> = { structured: true, dtype: 'auto', memoryCheck: true };
+const DEFAULTS: Partial<ScoreOptions> = {
+  structured: true,
+  dtype: 'auto',
+  kv: 'float32',
+  memoryCheck: true,
+};
 
 /**
  * The evaluator as a configuration file would name it; see `evaluatorSchema`.

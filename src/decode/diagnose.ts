@@ -18,7 +18,7 @@ export function whereNotFinite(model: DecoderModel, streams: readonly (readonly 
 /** Index of the first layer with an output that is not finite; the number of layers where there is none. */
 function firstBadLayer(model: DecoderModel, ids: readonly number[]): number {
   let first = model.config.numLayers;
-  const cache = new KvCache(model.config, 1, ids.length, ids.length);
+  const cache = new KvCache(model.config, 1, ids.length, ids.length, model.kv);
   try {
     for (const batch of chunks([{ row: 0, ids, start: 0 }])) {
       forward(model, batch, cache, {

@@ -36,7 +36,7 @@ export class ModelRows {
     { rows, capacity, most }: Room,
     private readonly options: ModelRowsOptions,
   ) {
-    this.cache = new KvCache(model.config, rows, capacity, most);
+    this.cache = new KvCache(model.config, rows, capacity, most, model.kv);
     this.pool = new RowPool(rows);
   }
 

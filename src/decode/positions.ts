@@ -14,7 +14,7 @@ export async function logitsAt(
   ids: readonly number[],
   positions: readonly number[],
 ): Promise<Float32Array[]> {
-  const cache = new KvCache(model.config, 1, ids.length, ids.length);
+  const cache = new KvCache(model.config, 1, ids.length, ids.length, model.kv);
   const found: Float32Array[] = [];
   try {
     for (const batch of chunks([{ row: 0, ids, start: 0 }])) {

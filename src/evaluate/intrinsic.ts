@@ -99,7 +99,7 @@ export async function scoreTokens(
     );
   }
   const scores = streams.map(() => new Float64Array(answerIds.length));
-  const cache = new KvCache(model.config, 2, longest, longest);
+  const cache = new KvCache(model.config, 2, longest, longest, model.decoder.kv);
   try {
     const first = await prefill(model.decoder, streams, cache, {
       ...options,

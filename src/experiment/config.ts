@@ -14,6 +14,7 @@ import { PLACEMENTS } from '../text/prompts.js';
 import { ALIGNER_PROMPT } from './aligner.js';
 import { dataSetSchema } from './data/index.js';
 import { checkMethodNames, comparisonProblem } from './methods.js';
+import { kvSchema, loadDtypeSchema } from './model-types.js';
 import { loadRuleFiles, type RuleFiles } from './rule-files.js';
 import {
   checkRules,
@@ -29,10 +30,6 @@ const fraction = z.number().min(0).max(1);
 const d = DEFAULT_SETTINGS;
 const AMPLIFICATION_NAMES = Object.keys(AMPLIFICATIONS) as AmplificationName[];
 
-const loadDtypeSchema = z
-  .enum(['auto', 'bfloat16', 'float16', 'float32', 'int8', 'int4'])
-  .default('auto');
-
 /** Scores and verdicts of a stand-in that judges nothing: to try a configuration without a server. */
 const standIn = strict('stand-in', { kind: z.literal('stand-in') });
 
@@ -40,6 +37,7 @@ const modelSchema = strict('model', {
   /** A Hugging Face folder; default: the model of `npm run weights` */
   dir: text.optional(),
   dtype: loadDtypeSchema,
+  kv: kvSchema,
   /** Tokens of prompt and answer together; default: the model's own maximum */
   context: whole(2).optional(),
   chat_template: text.optional(),
@@ -87,6 +85,7 @@ const alignerSchema = strict('aligner', {
   /** An Aligner-style checkpoint, such as aligner-7b-v1.0 */
   dir: text,
   dtype: loadDtypeSchema,
+  kv: kvSchema,
   context: whole(2).optional(),
   prompt: text.optional(),
   max_tokens: whole(1).default(512),

@@ -58,8 +58,8 @@ export class OtherModelsOfRun {
     const key = JSON.stringify(model);
     const known = this.loaded.get(key);
     if (known) return known;
-    const { dir, dtype, context, chat_template: chatTemplate } = model;
-    const opened = await this.openModel(dir, { dtype, maxContext: context, chatTemplate });
+    const { dir, dtype, kv, context, chat_template: chatTemplate } = model;
+    const opened = await this.openModel(dir, { dtype, kv, maxContext: context, chatTemplate });
     this.loaded.set(key, opened);
     return opened;
   }

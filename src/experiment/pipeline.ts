@@ -265,9 +265,10 @@ class Experiment {
   /** The base model, loaded when first needed. */
   private async openModel(): Promise<SdaModel> {
     if (this.model) return this.model;
-    const { dtype, context, chat_template, tie_missing_head, adapters } = this.config.model;
+    const { dtype, kv, context, chat_template, tie_missing_head, adapters } = this.config.model;
     this.model = await this.options.openModel(this.modelDir, {
       dtype,
+      kv,
       maxContext: context,
       chatTemplate: chat_template,
       tieMissingHead: tie_missing_head,
@@ -281,8 +282,8 @@ class Experiment {
     this.model?.dispose();
     this.model = null;
     this.others.dispose();
-    const { dir, dtype, context } = this.config.aligner!;
-    this.model = await this.options.openModel(dir, { dtype, maxContext: context });
+    const { dir, dtype, kv, context } = this.config.aligner!;
+    this.model = await this.options.openModel(dir, { dtype, kv, maxContext: context });
     return this.model;
   }
 }

@@ -8,6 +8,7 @@ import { SAMPLING_NAMES } from '../generate/shown-settings.js';
 import { ruleNamed } from '../rules/catalogue.js';
 import { type Rule, resolveSettingsOf, type StreamSource } from '../rules/define.js';
 import { takesScore } from './method-rules.js';
+import { kvSchema, loadDtypeSchema } from './model-types.js';
 import { METHODS, type MethodRule } from './rows.js';
 import type { RuleFiles } from './rule-files.js';
 
@@ -28,7 +29,8 @@ export const otherModelsSchema = z.record(
   z.string(),
   strict('a model', {
     dir: text,
-    dtype: z.enum(['auto', 'bfloat16', 'float16', 'float32']).default('auto'),
+    dtype: loadDtypeSchema,
+    kv: kvSchema,
     context: z.int().min(2).optional(),
     chat_template: text.optional(),
   }),

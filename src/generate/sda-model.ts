@@ -99,8 +99,8 @@ export class SdaModel {
    */
   checkMemory({ streams, places, room }: BatchShape): void {
     if (!this.plan) return;
-    const { weights, available, device } = this.plan;
-    const needs = { weights, available, device, streams, batch: places, context: room };
+    const { weights, available, kv, device } = this.plan;
+    const needs = { weights, available, kv, device, streams, batch: places, context: room };
     const what = places > 1 ? `A batch of ${places} with ${this.dir}` : this.dir;
     checkMemory(this.config, needs, what);
   }
@@ -166,7 +166,7 @@ export class SdaModel {
    */
   async logits(ids: readonly number[]): Promise<Float32Array> {
     checkStreams([ids], this.config.vocabSize, this.maxContext);
-    const cache = new KvCache(this.config, 1, ids.length, this.maxContext);
+    const cache = new KvCache(this.config, 1, ids.length, this.maxContext, this.decoder.kv);
     try {
       const batches = chunks([{ row: 0, ids, start: 0 }]);
       const promptLength = ids.length;

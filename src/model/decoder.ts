@@ -13,6 +13,7 @@ import { linear } from '../../kernels/linear/index.js';
 import { int32Tensor } from '../runtime/device-tensors.js';
 import type { ModelConfig } from './config.js';
 import type { KvCache } from './kv-cache.js';
+import type { KvDtype } from './kv-dtype.js';
 
 // R streams (rows), T new tokens a row, N = R * T, V vocabulary; H query heads, G key-value heads of size D.
 
@@ -28,6 +29,8 @@ export interface DecoderWeights {
 export interface DecoderModel {
   readonly config: ModelConfig;
   readonly weights: DecoderWeights;
+  /** What the caches of its streams hold; default float32 */
+  readonly kv?: KvDtype | undefined;
 }
 
 /** New tokens of R streams, padded on the left to T each. */

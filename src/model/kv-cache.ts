@@ -1,16 +1,14 @@
-import {
-  concat,
-  keep,
-  slice,
-  type Tensor,
-  type Tensor2D,
-  tidy,
-  zeros,
-} from '@tensorflow/tfjs-core';
+import { keep, scalar, type Tensor, type Tensor2D, tidy, zeros } from '@tensorflow/tfjs-core';
 import type { LayerCache } from '../../kernels/decoder-layer/index.js';
 import { attr, executeOp, TfDtype } from '../runtime/backend.js';
-import { float32Tensor, withInt32 } from '../runtime/device-tensors.js';
+import {
+  BYTES_PER_ELEMENT,
+  castTo,
+  float32Tensor,
+  int32Tensor,
+} from '../runtime/device-tensors.js';
 import type { ModelConfig } from './config.js';
+import type { KvDtype } from './kv-dtype.js';
 import { rotationLength, rotations } from './rotation.js';
 
 /** TensorFlow frees a variable of this name with its last handle, and never shares it. */
@@ -25,6 +23,7 @@ const BLOCK = 64;
  */
 export class KvCache {
   readonly rows: number;
+  readonly dtype: KvDtype;
   /** Keys and values of each layer in turn */
   private readonly variables: Tensor[] = [];
   private readonly config: ModelConfig;
@@ -35,11 +34,19 @@ export class KvCache {
   /**
    * @param rows streams held, at least 1
    * @param capacity positions to make room for at once; grows up to `maxCapacity`
+   * @param dtype of keys and values; default float32
    * @throws what TensorFlow throws where memory runs out; then nothing stays on the device
    */
-  constructor(config: ModelConfig, rows: number, capacity: number, maxCapacity: number) {
+  constructor(
+    config: ModelConfig,
+    rows: number,
+    capacity: number,
+    maxCapacity: number,
+    dtype: KvDtype = 'float32',
+  ) {
     this.config = config;
     this.rows = rows;
+    this.dtype = dtype;
     this.maxCapacity = maxCapacity;
     this.slots = Math.min(roundUp(Math.max(capacity, 1)), maxCapacity);
     try {
@@ -58,7 +65,7 @@ export class KvCache {
   layer(index: number): LayerCache {
     const keys = this.variables[2 * index]!;
     const values = this.variables[2 * index + 1]!;
-    return { keys, values, rows: this.rows, capacity: this.slots };
+    return { keys, values, dtype: this.dtype, rows: this.rows, capacity: this.slots };
   }
 
   /**
@@ -86,13 +93,13 @@ export class KvCache {
   ensure(length: number): void {
     if (length <= this.slots) return;
     const grown = Math.min(roundUp(Math.max(length, 2 * this.slots)), this.maxCapacity);
-    const { numKeyValueHeads: heads, headDim } = this.config;
     for (const variable of this.variables) {
       tidy(() => {
-        const past = read(variable);
+        const past = this.read(variable);
         const added = grown - past.shape[2]!; // none where an earlier try to grow failed after this one
         if (added <= 0) return;
-        assign(variable, concat([past, zeros([this.rows, heads, added, headDim])], 2));
+        const around = int32Tensor(Int32Array.of(0, 0, 0, 0, 0, added, 0, 0), [4, 2]);
+        this.assign(variable, executeOp('Pad', [], [past, around])[0]!); // with zeros
       });
     }
     this.slots = grown;
@@ -103,15 +110,11 @@ export class KvCache {
     const { numKeyValueHeads: heads, headDim } = this.config;
     for (const variable of this.variables) {
       tidy(() => {
-        const row = readRow(variable, from);
-        const part = slice(row, [0, 0, 0, 0], [1, heads, length, headDim]);
-        withInt32([to, 0, 0, 0], (begin) =>
-          withInt32([to + 1, heads, length, headDim], (end) =>
-            withInt32([1, 1, 1, 1], (strides) =>
-              executeOp('ResourceStridedSliceAssign', [], [variable, begin, end, strides, part], 0),
-            ),
-          ),
-        );
+        const row = this.readRow(variable, from);
+        const size = [heads, length, headDim];
+        const [part] = executeOp('Slice', [], [row, indices(0, 0, 0, 0), indices(1, ...size)]);
+        const place = [indices(to, 0, 0, 0), indices(to + 1, ...size), indices(1, 1, 1, 1)];
+        executeOp('ResourceStridedSliceAssign', [], [variable, ...place, part!], 0);
       });
     }
   }
@@ -126,42 +129,53 @@ export class KvCache {
     const [variable] = executeOp(
       'VarHandleOp',
       [
-        attr.type('dtype', TfDtype.float32),
+        this.type,
         attr.shape('shape', [this.rows, heads, -1, headDim]),
         attr.string('shared_name', ANONYMOUS),
       ],
       [],
     );
     try {
-      tidy(() => assign(variable!, zeros([this.rows, heads, this.slots, headDim])));
+      tidy(() => this.assign(variable!, this.zeros([this.rows, heads, this.slots, headDim])));
     } catch (error) {
       variable!.dispose();
       throw error;
     }
     return keep(variable!);
   }
+
+  private zeros(shape: [number, number, number, number]): Tensor {
+    if (this.dtype === 'float32') return zeros(shape);
+    return executeOp('Fill', [], [indices(...shape), castTo(scalar(0), this.dtype)])[0]!;
+  }
+
+  private get type() {
+    return attr.type('dtype', TfDtype[this.dtype]);
+  }
+
+  private read(variable: Tensor): Tensor {
+    return executeOp('ReadVariableOp', [this.type], [variable])[0]!;
+  }
+
+  /** One line of a variable; `read` copies all of it once a part has been assigned. */
+  private readRow(variable: Tensor, row: number): Tensor {
+    return executeOp('ResourceGather', [this.type], [variable, indices(row)])[0]!;
+  }
+
+  private assign(variable: Tensor, value: Tensor): void {
+    executeOp('AssignVariableOp', [this.type], [variable, value], 0);
+  }
 }
 
 /** Bytes that one position of one row takes, over all layers. */
-export function kvBytesPerToken(config: ModelConfig): number {
-  return 2 * config.numLayers * config.numKeyValueHeads * config.headDim * 4;
+export function kvBytesPerToken(config: ModelConfig, dtype: KvDtype = 'float32'): number {
+  const { numLayers, numKeyValueHeads, headDim } = config;
+  return 2 * numLayers * numKeyValueHeads * headDim * BYTES_PER_ELEMENT[dtype];
 }
 
-function read(variable: Tensor): Tensor {
-  return executeOp('ReadVariableOp', [attr.type('dtype', TfDtype.float32)], [variable])[0]!;
-}
-
-/** One line of a variable; `read` copies all of it once a part has been assigned. */
-function readRow(variable: Tensor, row: number): Tensor {
-  return withInt32(
-    [row],
-    (rows) =>
-      executeOp('ResourceGather', [attr.type('dtype', TfDtype.float32)], [variable, rows])[0]!,
-  );
-}
-
-function assign(variable: Tensor, value: Tensor): void {
-  executeOp('AssignVariableOp', [attr.type('dtype', TfDtype.float32)], [variable, value], 0);
+/** Within a tidy, which disposes it. */
+function indices(...values: number[]): Tensor {
+  return int32Tensor(Int32Array.from(values));
 }
 
 function roundUp(length: number): number {

@@ -8,6 +8,7 @@ import type { DecoderModel } from './decoder.js';
 import { openFolder } from './folder.js';
 import { hubToLoad } from './hub/carried.js';
 import { describeHub } from './hub/describe.js';
+import type { KvDtype } from './kv-dtype.js';
 import { type LoadProgress, loadWeights, type WeightDtype } from './load.js';
 import { checkMemory, type MemoryPlan, planMemory, plannedWeights } from './memory-plan.js';
 import { OWN_METHOD } from './quantised.js';
@@ -20,6 +21,11 @@ export interface LoadDecoderOptions {
    * the CPU alone.
    */
   readonly dtype?: WeightDtype;
+  /**
+   * Type of the keys and values of each position; default float32. bfloat16 takes half the memory, on the CPU alone, and
+   * rounds each once.
+   */
+  readonly kv?: KvDtype | undefined;
   /** Positions a stream may hold, prompt and answer together; default and maximum: the model's own. */
   readonly maxContext?: number | undefined;
   /** Use the embedding as head where config.json says untied and `lm_head.weight` is missing; default false. */
@@ -39,6 +45,7 @@ export interface LoadedDecoder extends DecoderModel {
   readonly config: ModelConfig;
   readonly warnings: readonly string[];
   readonly loadMs: number;
+  readonly kv: KvDtype;
   /**
    * How the checkpoint has quantised weights, such as `GPTQ, groups of 128`; null where it has none of another maker, and
    * where they are quantised anew.
@@ -70,6 +77,7 @@ export async function loadDecoder(
       memory = hostMemory();
     }
     let { dtype = 'auto' } = options;
+    const { kv = 'float32' } = options;
     const quantised = stored || isQuantisedDtype(dtype);
     if (isQuantisedDtype(dtype)) {
       ({ checkpoint, checked } = quantisedCheckpoint(config, checkpoint, checked, dtype));
@@ -82,12 +90,14 @@ export async function loadDecoder(
       weights: plannedWeights(checked, checkpoint.tensors, dtype),
       available: memory.available,
       device: memory.device,
+      kv,
       ...(options.maxContext !== undefined && { context: options.maxContext }),
     };
     options.onPlan?.(planMemory(config, needs));
     if (options.memoryCheck !== false) checkMemory(config, needs, dir);
     const { device } = await startTensorFlow();
     if (quantised && device === 'gpu') throw quantisedOnGpu(dir);
+    if (kv !== 'float32' && device === 'gpu') throw narrowCacheOnGpu(dir);
     const fallback = await gpuFallback(device);
     const { weights, dispose } = await loadWeights(config, checkpoint, checked, {
       dtype,
@@ -100,7 +110,8 @@ export async function loadDecoder(
     ];
     const anew = isQuantisedDtype(options.dtype ?? 'auto');
     const quantisedBy = hub && !anew ? describeHub(hub) : null;
-    return { config, weights, warnings, quantisedBy, loadMs: performance.now() - start, dispose };
+    const loadMs = performance.now() - start;
+    return { config, weights, kv, warnings, quantisedBy, loadMs, dispose };
   } finally {
     await checkpoint.close();
   }
@@ -120,6 +131,13 @@ function refuseChanges(dir: string, { dtype = 'auto', adapters = [] }: LoadDecod
       `${dir} holds quantised weights, into which no adapter can be merged; give adapters when quantising ("sda quantise --adapter").`,
     );
   }
+}
+
+function narrowCacheOnGpu(dir: string): SdaError {
+  return new SdaError(
+    'unsupported',
+    `${dir} cannot run on a GPU with keys and values in bfloat16, which are for the CPU; set CUDA_VISIBLE_DEVICES="" or leave --kv (kv) at float32.`,
+  );
 }
 
 function quantisedOnGpu(dir: string): SdaError {

@@ -4,6 +4,7 @@ import { BYTES_PER_ELEMENT } from '../runtime/device-tensors.js';
 import type { ModelConfig } from './config.js';
 import { type CheckedTensors, expectedTensors, type TensorSpec } from './families.js';
 import { kvBytesPerToken } from './kv-cache.js';
+import type { KvDtype } from './kv-dtype.js';
 import type { FloatDtype } from './load.js';
 import { stackedName } from './stacks.js';
 
@@ -14,7 +15,9 @@ export interface MemoryPlan {
   readonly streams: number;
   /** Positions a stream that the cache is planned for. */
   readonly context: number;
-  /** Keys and values of all streams over `context` positions, float32. */
+  /** What keys and values are stored as. */
+  readonly kv: KvDtype;
+  /** Keys and values of all streams over `context` positions. */
   readonly kvCache: number;
   /** Activations of a prefill, logits, and the TensorFlow library or what CUDA takes: an estimate. */
   readonly work: number;
@@ -92,6 +95,7 @@ function bytesOf(specs: readonly TensorSpec[], elementBytes: number): number {
  * @param streams of each query; default 2
  * @param batch queries that run at once; default 1. Prompts are run one query at a time
  * @param context default: 4,096 or the model's own maximum, where that is less
+ * @param kv what keys and values are stored as; default float32
  * @param device the GPU whose memory is counted; default: the host's memory is. On a GPU a reference form may widen a
  *   16-bit matrix, and the largest one counts for that
  */
@@ -100,24 +104,25 @@ export function planMemory(
   options: {
     readonly weights: number;
     readonly available: number;
+    readonly kv?: KvDtype;
     readonly context?: number;
     readonly device?: string | null;
     readonly streams?: number;
     readonly batch?: number;
   },
 ): MemoryPlan {
-  const { weights, available, device = null, batch = 1 } = options;
+  const { weights, available, kv = 'float32', device = null, batch = 1 } = options;
   const ofQuery = options.streams ?? 2;
   const streams = ofQuery * batch;
   const context = options.context ?? Math.min(config.contextLength, DEFAULT_CONTEXT);
-  const kvCache = streams * context * kvBytesPerToken(config);
+  const kvCache = streams * context * kvBytesPerToken(config, kv);
   const rows = Math.max(ofQuery * PREFILL_COLUMNS, streams); // of a prompt's chunk, or of a step
   const lines = 4 * rows * (4 * config.hiddenSize + 3 * config.intermediateSize);
   const runtime = device === null ? RUNTIME_BYTES : CUDA_BYTES + 4 * largestMatrix(config);
   const work = runtime + lines + 4 * streams * 4 * config.vocabSize;
   const total = weights + kvCache + work;
   const fits = total <= available;
-  return { weights, streams, context, kvCache, work, total, available, device, fits };
+  return { weights, streams, context, kv, kvCache, work, total, available, device, fits };
 }
 
 function largestMatrix(config: ModelConfig): number {
@@ -150,9 +155,11 @@ export function checkMemory(
   const fewer = several
     ? 'fewer answers at once (batch, maxBatch), fewer tokens (maxTokens), '
     : '';
+  const narrower =
+    plan.kv === 'float32' && plan.device === null ? 'half the cache (--kv bfloat16, kv), ' : '';
   throw new SdaError(
     'out-of-memory',
-    `${dir} does not fit into memory: ${describePlan(plan)}; take a shorter context (--context, maxContext), ${fewer}${plan.device === null ? 'a machine with more memory' : 'a GPU with more memory (CUDA_VISIBLE_DEVICES chooses one, empty takes the CPU)'}, or skip this check (--no-memory-check, memoryCheck: false).`,
+    `${dir} does not fit into memory: ${describePlan(plan)}; take a shorter context (--context, maxContext), ${fewer}${narrower}${plan.device === null ? 'a machine with more memory' : 'a GPU with more memory (CUDA_VISIBLE_DEVICES chooses one, empty takes the CPU)'}, or skip this check (--no-memory-check, memoryCheck: false).`,
   );
 }
 

@@ -110,6 +110,9 @@ describe('sda bench', () => {
       2,
       /--dtype and --dtypes exclude/,
     ],
+    ['caches and a cache', ['--kvs', 'float32', '--kv', 'bfloat16'], 2, /--kv and --kvs exclude/],
+    ['a chart of caches', ['--kvs', 'bfloat16', '--chart', 'c'], 2, /--chart and --kvs exclude/],
+    ['an unknown cache', ['--kvs', 'int8'], 2, /--kvs.*different ones of float32, bfloat16/],
     [
       'a text that is not there',
       ['--dtypes', 'int8', '--text', '/no/t'],
@@ -156,6 +159,20 @@ describe('sda bench', () => {
     ]);
     expect(dtypes.map(({ dtype }) => dtype)).toEqual(['float32', 'int8']);
     expect(dtypes[1]!.times_first!.samples).toHaveLength(2);
+  });
+
+  it('--kvs compares types of the cache with each type of weights', async () => {
+    const dir = copyOf('tiny-llama');
+    addTokenizer(dir);
+    const lists = ['--dtypes', 'float32,int8', '--kvs', 'float32,bfloat16'];
+    const settings = ['--tokens', '3', '--repeats', '1', '--text-tokens', '9'];
+    const { code, stdout } = await sda(['bench', '--model', dir, ...settings, ...lists]);
+    expect(stdout).toMatch(
+      /\nfloat32, cache float32 .*\nfloat32, cache bfloat16 .*\nint8, cache f/,
+    );
+    const near = /\nagainst float32, cache float32, 9 .*\nfloat32, cache bfloat16 +0\.0000\d +/;
+    expect(stdout).toMatch(near);
+    expect(code).toBe(0);
   });
 
   it('leaves no chart behind where there is no model', async () => {

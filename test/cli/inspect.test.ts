@@ -142,6 +142,10 @@ describe('sda inspect DIR', () => {
     expect(await sdaJson([...args, ...more])).toMatchObject({
       memory: { context: 100, batch: 3, streams: 3, kv_cache: 3 * 100 * 2 * 3 * 2 * 16 * 4 },
     });
+    expect(await sdaJson([...args, '--kv', 'bfloat16'])).toMatchObject({
+      kv_bytes_per_token: { one_stream: 2 * 3 * 2 * 16 * 2 },
+      memory: { kv: 'bfloat16', kv_cache: 2 * 100 * 2 * 3 * 2 * 16 * 2 },
+    });
     const { stdout } = await sda([...args, '--batch', '3']);
     expect(stdout).toMatch(/^ {2}memory +\S+ \S+ for 3 queries at once, 6 streams of 100 tokens$/m);
     expect((await sda(args)).stdout).toMatch(/for 1 query, 2 streams of 100 tokens$/m);

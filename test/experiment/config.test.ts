@@ -33,6 +33,21 @@ describe('a configuration', () => {
     });
   });
 
+  test('says of a cache in float32 nothing, so that runs of before have the same settings', () => {
+    const other = { dir: 'm' };
+    const model = (kv?: string) => {
+      const more = kv === undefined ? {} : { kv };
+      const entry = { name: 'r', rule: 'cd', models: { amateur: { ...other, ...more } } };
+      const methods = ['sda', 'aligner'];
+      const aligner = { ...other, ...more };
+      const config = parse({ model: more, methods, aligner, rules: [entry] });
+      return [config.model, config.aligner, config.rules![0]!.models!.amateur];
+    };
+    expect(JSON.stringify(model('float32'))).toBe(JSON.stringify(model()));
+    expect(model('bfloat16')).toMatchObject(Array(3).fill({ kv: 'bfloat16' }));
+    expect(JSON.stringify(model())).not.toContain('kv');
+  });
+
   test('takes the instruction of its core, or its own', () => {
     expect(instructionOf(parse({ core: 'truthful' }))).toBe(INSTRUCTIONS.truthful);
     expect(instructionOf(parse({ instruction: 'Be brief.' }))).toBe('Be brief.');

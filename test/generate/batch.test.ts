@@ -114,8 +114,8 @@ test('a batch that memory cannot hold is refused before it begins, with the stre
   });
   const { config } = loaded;
   const room = sda.instructed.length + 40;
-  const { weights, available, device } = plan!;
-  const needs = { weights, available, device, context: room };
+  const { weights, available, kv, device } = plan!;
+  const needs = { weights, available, kv, device, context: room };
   const pairs = (batch: number) => planMemory(config, { ...needs, batch }).total;
   const tight = new SdaModel(dir, loaded.decoder, {}, { ...plan!, available: pairs(3) });
   const request = { prompts, maxTokens: 40, rule: endsAtThird() };

@@ -19,6 +19,10 @@ describe('the memory plan', () => {
     expect(plan.kvCache).toBe(2 * 100 * 2 * 2 * 2 * 12 * 4);
     expect(plan.total).toBe(1000 + plan.kvCache + plan.work);
     expect(plan.fits).toBe(true);
+    const needs = { weights: 1000, available: 2e9, context: 100 };
+    const narrow = planMemory(config, { ...needs, kv: 'bfloat16' });
+    expect(narrow.kvCache).toBe(plan.kvCache / 2);
+    expect(narrow.total).toBe(plan.total - narrow.kvCache);
     expect(planMemory(config, { weights: 1000, available: plan.total - 1 }).fits).toBe(false);
     expect(planMemory(config, { weights: 0, available: 0 }).context).toBe(128); // the model's own
   });
@@ -76,9 +80,12 @@ describe('the memory plan', () => {
     expect(error).toMatchObject({
       code: 'out-of-memory',
       message: expect.stringMatching(
-        /KV cache 1649\.3 GB \(2 streams of 2147483647 tokens\).*--context.*\.$/,
+        /KV cache 1649\.3 GB \(2 streams of 2147483647 tokens\).*--context.*--kv bfloat16.*\.$/,
       ),
     });
+    const narrow = await errorOf(() => loadDecoder(dir, { maxContext: context, kv: 'bfloat16' }));
+    expect(String(narrow)).toMatch(/KV cache 824\.6 GB/);
+    expect(String(narrow)).not.toMatch(/--kv/);
     const model = await loadDecoder(dir, { maxContext: context, memoryCheck: false });
     model.dispose();
   });

@@ -13,7 +13,7 @@ export function cacheOf(
   capacity = 1,
   most = MAX_CONTEXT,
 ): KvCache {
-  return new KvCache(model.config, rows, capacity, most);
+  return new KvCache(model.config, rows, capacity, most, model.kv);
 }
 
 /** Logits of every step of one stream: after the prompt, then after each of `ids`. */

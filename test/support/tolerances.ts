@@ -19,6 +19,11 @@ export const TOLERANCE = {
   amplification: 1e-12,
   /** Native kernel against its reference, float32, relative: sums in another order */
   kernel: 2e-5,
+  /**
+   * log Z where it is near 0, absolute: there the relative error of the sum of exponentials, whatever log Z is. Half a
+   * unit of float32 near 1, 2^-24, each for the exponentials, their sum, its log, and the largest logit that is added
+   */
+  logZ: 4 * 2 ** -24,
   /** Logits against transformers in float32, relative to the largest */
   logits: 1e-4,
   /** Logits with bfloat16 weights against those with the float32 weights, relative to the largest */

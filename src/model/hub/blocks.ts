@@ -18,6 +18,16 @@ interface Row {
 type Source = Integers & { readonly stored: Uint16Array | Float32Array };
 
 /**
+ * Rows of one matrix that are neighbours in a block, of which `first` is the first. They are written side by side: words
+ * that a format has side by side for all rows, far from the next ones, are then read so.
+ */
+interface Lanes {
+  readonly source: Source;
+  readonly first: number;
+  readonly rows: Int32Array;
+}
+
+/**
  * Matrices one below the other in the layout of the kernels (`kernels/linear/quantised.h`): every number, scale and zero
  * point as it is. They must have the bits and the columns of `shape`.
  *
@@ -44,13 +54,20 @@ export function writeBlocks(
   );
   into.fill(0);
   writeHeader(into, shape);
-  for (let n = 0; n < rows; n++) {
-    const row = all[rowOrder?.[n] ?? n]!;
-    const [at, r] = rowAt(shape, n);
+  const rowOf = (n: number) => all[rowOrder?.[n] ?? n]!;
+  for (let n = 0, end: number; n < rows; n = end) {
+    const [at, first] = rowAt(shape, n);
+    const { source } = rowOf(n);
+    end = n + 1;
+    while (end < rows && rowAt(shape, end)[0] === at && rowOf(end).source === source) end++;
+    const lanes = {
+      source,
+      first,
+      rows: Int32Array.from({ length: end - n }, (_, i) => rowOf(n + i).n),
+    };
     const bytes = into.subarray(at, at + layout.bytes);
-    writeWords(row, r, wordsOf(bytes.subarray(layout.values)));
-    writeScales(row, r, shape, bytes);
-    if (form!.zeros === 'whole') writeZeros(row, r, shape, bytes.subarray(layout.zeros));
+    writeWords(lanes, wordsOf(bytes.subarray(layout.values)));
+    writeScales(lanes, shape, bytes);
   }
   const { order } = sources[0]!.columns;
   if (form!.ordered && order) {
@@ -63,14 +80,17 @@ function wordsOf(bytes: Uint8Array): Uint32Array {
 }
 
 /** A word is what a row has in a line. */
-function writeWords({ source, n }: Row, r: number, lines: Uint32Array): void {
+function writeWords({ source, first, rows }: Lanes, lines: Uint32Array): void {
   const { words, wordAt, bits, columns } = source;
   const count = Math.ceil((columns.groups.length * bits) / 32);
-  let from = n * wordAt.ofRow;
-  for (let j = 0; j < count; j++, from += wordAt.ofItem) {
-    const word = words[from]!;
-    lines[j * BLOCK_ROWS + r] =
-      bits === 8 ? word : spread(word & 0xffff) | (spread(word >>> 16) << 4);
+  const starts = rows.map((n) => n * wordAt.ofRow);
+  for (let j = 0; j < count; j++) {
+    const item = j * wordAt.ofItem;
+    const to = j * BLOCK_ROWS + first;
+    for (let i = 0; i < starts.length; i++) {
+      const word = words[starts[i]! + item]!;
+      lines[to + i] = bits === 8 ? word : spread(word & 0xffff) | (spread(word >>> 16) << 4);
+    }
   }
 }
 
@@ -80,28 +100,27 @@ function spread(four: number): number {
   return (two | (two << 4)) & 0x0f0f0f0f;
 }
 
-function writeScales({ source, n }: Row, r: number, shape: QuantisedShape, bytes: Uint8Array) {
-  const { stored, scaleAt, columns } = source;
-  const { groups } = blockLayout(shape);
+/** And the zero points, where the form has them; those of 8 bits are stored less 128. */
+function writeScales({ source, first, rows }: Lanes, shape: QuantisedShape, bytes: Uint8Array) {
+  const { stored, zeros, scaleAt, columns, bits } = source;
+  const { groups, zeros: zerosAt } = blockLayout(shape);
   const count = groups * BLOCK_ROWS;
-  const to =
+  const scales =
     stored instanceof Float32Array
       ? new Float32Array(bytes.buffer, bytes.byteOffset, count)
       : new Uint16Array(bytes.buffer, bytes.byteOffset, count);
+  const points = shape.form!.zeros === 'whole' ? bytes.subarray(zerosAt) : null;
+  const half = 2 ** (bits - 1);
+  const less = bits === 8 ? 128 : 0;
+  const starts = rows.map((n) => n * scaleAt.ofRow);
   for (let g = 0; g < groups; g++) {
-    const at = n * scaleAt.ofRow + columns.groups[g * GROUP]! * scaleAt.ofItem;
-    to[g * BLOCK_ROWS + r] = stored[at]!;
-  }
-}
-
-/** Zero points of 8 bits are stored less 128. */
-function writeZeros({ source, n }: Row, r: number, shape: QuantisedShape, to: Uint8Array): void {
-  const { zeros, scaleAt, columns, bits } = source;
-  const { groups } = blockLayout(shape);
-  for (let g = 0; g < groups; g++) {
-    const at = n * scaleAt.ofRow + columns.groups[g * GROUP]! * scaleAt.ofItem;
-    const zero = zeros?.[at] ?? 2 ** (bits - 1);
-    to[g * BLOCK_ROWS + r] = bits === 8 ? zero - 128 : zero;
+    const item = columns.groups[g * GROUP]! * scaleAt.ofItem;
+    const to = g * BLOCK_ROWS + first;
+    for (let i = 0; i < starts.length; i++) {
+      const at = starts[i]! + item;
+      scales[to + i] = stored[at]!;
+      if (points) points[to + i] = (zeros ? zeros[at]! : half) - less;
+    }
   }
 }
 
