@@ -1,15 +1,8 @@
-import {
-  concat,
-  keep,
-  slice,
-  type Tensor,
-  type Tensor2D,
-  tidy,
-  zeros,
-} from '@tensorflow/tfjs-core';
+import { concat, keep, type Tensor, type Tensor2D, tidy, zeros } from '@tensorflow/tfjs-core';
+import { copyRow } from '../../kernels/copy-row/index.js';
 import type { LayerCache } from '../../kernels/decoder-layer/index.js';
 import { attr, executeOp, TfDtype } from '../runtime/backend.js';
-import { float32Tensor, withInt32 } from '../runtime/device-tensors.js';
+import { float32Tensor } from '../runtime/device-tensors.js';
 import type { ModelConfig } from './config.js';
 import { rotationLength, rotations } from './rotation.js';
 
@@ -101,19 +94,8 @@ export class KvCache {
   /** Copies positions 0..length-1 of one row to another, in every layer. */
   copyRow(from: number, to: number, length: number): void {
     const { numKeyValueHeads: heads, headDim } = this.config;
-    for (const variable of this.variables) {
-      tidy(() => {
-        const row = readRow(variable, from);
-        const part = slice(row, [0, 0, 0, 0], [1, heads, length, headDim]);
-        withInt32([to, 0, 0, 0], (begin) =>
-          withInt32([to + 1, heads, length, headDim], (end) =>
-            withInt32([1, 1, 1, 1], (strides) =>
-              executeOp('ResourceStridedSliceAssign', [], [variable, begin, end, strides, part], 0),
-            ),
-          ),
-        );
-      });
-    }
+    const shape = [this.rows, heads, this.slots, headDim] as const;
+    copyRow({ variables: this.variables, shape, dtype: 'float32' }, { from, to, length });
   }
 
   dispose(): void {
@@ -149,15 +131,6 @@ export function kvBytesPerToken(config: ModelConfig): number {
 
 function read(variable: Tensor): Tensor {
   return executeOp('ReadVariableOp', [attr.type('dtype', TfDtype.float32)], [variable])[0]!;
-}
-
-/** One line of a variable; `read` copies all of it once a part has been assigned. */
-function readRow(variable: Tensor, row: number): Tensor {
-  return withInt32(
-    [row],
-    (rows) =>
-      executeOp('ResourceGather', [attr.type('dtype', TfDtype.float32)], [variable, rows])[0]!,
-  );
 }
 
 function assign(variable: Tensor, value: Tensor): void {
