@@ -127,9 +127,10 @@ export class Engine {
     }
   }
 
-  /** Runs prompts of queries that have not begun. @returns how many tokens of them */
+  /** Runs prompts of queries that have not begun: beside running ones, one chunk at a pace. @returns how many tokens of them */
   private async bringIn(logits: StepLogits, outcomes: Outcome[][]): Promise<number> {
     const { pace, breathe } = this.options;
+    const disturbing = pace !== undefined && this.running.length > 0;
     const budget = pace ? pace.next(this.running.length) : Number.POSITIVE_INFINITY;
     let tokens = 0;
     while (budget - tokens >= LEAST_TOKENS && this.admission.seat()) {
@@ -147,6 +148,7 @@ export class Engine {
         continue;
       }
       for (const query of this.admission.begin(logits)) this.begin(query, outcomes);
+      if (disturbing) break; // a chunk has a price of its own, however short it is
     }
     return tokens;
   }
