@@ -5,6 +5,7 @@ import { onGpu } from '../runtime/backend.js';
 import { Admission, type Waiting } from './admission.js';
 import { whereNotFinite } from './diagnose.js';
 import type { DecodeEvent, DecodeFailure } from './event.js';
+import { fork } from './fork.js';
 import { ModelRows, type ModelRowsOptions, type Room } from './model-rows.js';
 import { LEAST_TOKENS, type Pace } from './pace.js';
 import { limitOf, type Running } from './running.js';
@@ -191,10 +192,22 @@ export class Engine {
 
   private read(draw: StepDraw): Outcome[] {
     const read: Outcome[] = [];
+    const drawn: { readonly query: Running; readonly choice: Choice }[] = [];
     for (const { query, choice } of draw.choices()) {
       if (query.over) continue;
       try {
-        const event = take(query, choice());
+        drawn.push({ query, choice: choice() });
+      } catch (error) {
+        read.push(...this.fail([query], error));
+      }
+    }
+    for (const { query, error } of fork(drawn, this.running)) {
+      read.push(...this.fail([query], error));
+    }
+    for (const { query, choice } of drawn) {
+      if (query.over) continue;
+      try {
+        const event = take(query, choice);
         read.push(event);
         if (event.finishReason !== null) this.end(query);
       } catch (error) {
