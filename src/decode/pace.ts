@@ -68,8 +68,9 @@ export class Pace {
     }
     const more = inPanels(Math.max(GROWTH * this.tokens, this.tokens + PANEL));
     if (more >= this.tooMany.tokens && this.turns < this.tooMany.until) return;
-    // half of a chunk's time is assumed to be its own, and half that of its tokens
-    if (share * (0.5 + (0.5 * more) / this.tokens) <= SHARE) this.tokens = more;
+    const factor = more / this.tokens;
+    // up to one panel half of the time is taken to be the chunk's own; beyond it each panel costs as much as the first
+    if (share * (more > PANEL ? factor : (1 + factor) / 2) <= SHARE) this.tokens = more;
   }
 }
 
