@@ -14,6 +14,7 @@ const KERNELS = [
   'decoder-layer',
   'quantise',
   'embed',
+  'copy-row',
   'upload',
   'read-back',
 ];

@@ -3,6 +3,8 @@ export type { AdapterSource } from './checkpoint/adapter/merge.js';
 export { type DecodeEvent, decode, type FinishReason, type Query } from './decode/generate.js';
 export type { GivenLogProbs, TokenLogProb } from './decode/given-tokens.js';
 export { type ErrorCode, SdaError } from './errors.js';
+export type { BeamAnswer, BeamRequest } from './generate/beams.js';
+export type { RankedAnswer } from './generate/best-of.js';
 export { type OpenEngineOptions, openEngine, SdaEngine } from './generate/engine.js';
 export { type LoadOptions, loadModel, SdaModel } from './generate/sda-model.js';
 export type {

@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "../exclusive.h"
 #include "../linear/matrix.h"
 #include "../op.h"
 #include "layer.h"
@@ -136,8 +137,9 @@ class LayersKernel : public OpKernel {
     tensorflow::mutex_lock key_lock(*bound.keys->mu());
     tensorflow::mutex_lock value_lock(*bound.values->mu());
     Tensor &keys = *bound.keys->tensor(), &values = *bound.values->tensor();
-    TF_RETURN_IF_ERROR(make_exclusive(ctx, keys));
-    TF_RETURN_IF_ERROR(make_exclusive(ctx, values));
+    const auto copies = [this](OpKernelContext* c, const Tensor& from, Tensor* to) { return copy(c, from, to); };
+    TF_RETURN_IF_ERROR(make_exclusive(ctx, keys, copies));
+    TF_RETURN_IF_ERROR(make_exclusive(ctx, values, copies));
     return run(ctx, *bound.layer, places, x, keys, values, y);
   }
 
@@ -180,16 +182,6 @@ class LayersKernel : public OpKernel {
                          cache.dim_size(0) - 1, ", but one is ", row[r], "."));
       used[row[r]] = true;
     }
-    return absl::OkStatus();
-  }
-
-  // Gives a variable memory of its own where a reader still holds it.
-  absl::Status make_exclusive(OpKernelContext* ctx, Tensor& tensor) const {
-    if (tensor.RefCountIsOne()) return absl::OkStatus();
-    Tensor own;
-    TF_RETURN_IF_ERROR(ctx->allocate_temp(tensor.dtype(), tensor.shape(), &own));
-    TF_RETURN_IF_ERROR(copy(ctx, tensor, &own));
-    tensor = own;
     return absl::OkStatus();
   }
 

@@ -1,7 +1,15 @@
 import type { Tap } from '../method/taps.js';
 import type { GivenLogProbs, GivenTokens } from './given-tokens.js';
 import type { ModelRows, PromptArrival } from './model-rows.js';
-import { type Decoding, type Query, type Running, type Seat, start } from './running.js';
+import {
+  type Decoding,
+  type Query,
+  type Running,
+  type Seat,
+  sameIds,
+  samePrompts,
+  start,
+} from './running.js';
 import type { StepLogits } from './step-logits.js';
 import { layersRead } from './taps.js';
 
@@ -15,6 +23,8 @@ export interface Waiting {
   readonly taps: readonly Tap[];
   /** No text is wanted, but how likely the tokens of the one prompt are. */
   readonly given?: GivenRequest | undefined;
+  /** How many queries with the same prompts, this one and those behind it, are to begin in the same step; default 1 */
+  readonly together?: number | undefined;
 }
 
 export interface GivenRequest {
@@ -72,7 +82,7 @@ export class Admission {
   seat(): boolean {
     const [asked] = this.waiting;
     if (this.arriving) return true;
-    if (!asked || this.taken.size >= this.places) return false;
+    if (!asked || this.taken.size + (asked.together ?? 1) > this.places) return false;
     const arriving = this.seated(asked);
     if (!arriving) return false;
     this.waiting.shift();
@@ -88,10 +98,13 @@ export class Admission {
       const of = this.rowsOf(model);
       const streams = [...models.keys()].filter((stream) => models[stream] === model);
       const prompts = streams.map((stream) => asked.query.streams[stream]!);
-      const found = of.seat(prompts, streams, {
-        taps: layersRead([asked], model),
-        reuse: asked.given ? false : undefined,
-      });
+      const hasRoom = of.pool.free >= prompts.length * (asked.together ?? 1);
+      const found =
+        hasRoom &&
+        of.seat(prompts, streams, {
+          taps: layersRead([asked], model),
+          reuse: asked.given ? false : undefined,
+        });
       if (!found) {
         for (const seat of seats) seat.of.leave(seat);
         return null;
@@ -185,22 +198,9 @@ export class Admission {
   }
 }
 
-function samePrompts(asked: Waiting, { query, decoding }: Running): boolean {
-  const { models } = decoding;
-  return (
-    asked.decoding.models.length === models.length &&
-    asked.decoding.models.every((model, stream) => model === models[stream]) &&
-    asked.query.streams.every((ids, stream) => sameIds(ids, query.streams[stream]!))
-  );
-}
-
 /** Whether what was read of one while its prompts came in is what the other reads. */
 function sameLayers(asked: Waiting, first: Running): boolean {
   return asked.decoding.models.every((model) =>
     sameIds(layersRead([asked], model), layersRead([first], model)),
   );
-}
-
-function sameIds(a: readonly number[], b: readonly number[]): boolean {
-  return a === b || (a.length === b.length && a.every((id, index) => id === b[index]));
 }

@@ -1,5 +1,6 @@
 import { SdaError } from '../errors.js';
-import type { Choice } from '../method/rule.js';
+import type { Choice, StepRule } from '../method/rule.js';
+import { type BeamOptions, BeamSearch, type BeamText } from './beam-search.js';
 import { Engine, type EngineOptions, type Outcome } from './engine.js';
 import type { DecodeEvent } from './event.js';
 import type { GivenLogProbs } from './given-tokens.js';
@@ -64,6 +65,7 @@ export class EngineLoop {
   /**
    * Lets a query wait for its turn. It is cancelled where the reader leaves, or the signal fires: then it just ends.
    *
+   * @param together how many queries with the same prompts, this one and the next ones, are to begin in the same step
    * @returns its events as they come; they throw what the query fails at
    * @throws SdaError `busy` (see `admit`), `bad-input` for taps and what the rule has against settings or streams
    */
@@ -71,6 +73,7 @@ export class EngineLoop {
     query: Query<S>,
     decoding: Decoding<S, C>,
     signal?: AbortSignal,
+    together = 1,
   ): AsyncGenerator<DecodeEvent<C>, void> {
     this.admit();
     const index = this.count++;
@@ -98,7 +101,7 @@ export class EngineLoop {
     });
     signal?.addEventListener('abort', stop, { once: true });
     try {
-      this.engine.add({ index, query, decoding: decoding as unknown as Decoding });
+      this.engine.add({ index, query, decoding: decoding as unknown as Decoding, together });
     } catch (error) {
       over();
       throw error;
@@ -167,6 +170,52 @@ export class EngineLoop {
     });
   }
 
+  /**
+   * The likeliest texts after a prompt that beam search finds, see `BeamSearch`; each beam is a query.
+   *
+   * @returns the best first, at most as many as there are beams
+   * @throws SdaError `busy` (see `admit`), `bad-input` for more beams than places, `bad-logits`; `aborted` by the signal
+   */
+  async beams(
+    ids: readonly number[],
+    options: BeamOptions & Pick<Decoding, 'models' | 'maxContext'>,
+    signal?: AbortSignal,
+  ): Promise<readonly BeamText[]> {
+    const { beams, models, maxContext } = options;
+    if (!Number.isInteger(beams) || beams < 1 || beams > this.options.places) {
+      throw new SdaError(
+        'bad-input',
+        `beams must be a whole number in 1..${this.options.places}, the places of the engine, but is ${beams}.`,
+      );
+    }
+    this.admit(beams);
+    const maxTokens = Math.min(options.maxTokens, maxContext - ids.length);
+    const search = new BeamSearch({ ...options, maxTokens });
+    const decoding: Decoding = {
+      rule: search.rule as StepRule<unknown>,
+      models,
+      stopIds: new Set(),
+      maxContext,
+      finished: () => search.done,
+    };
+    const query = { streams: [ids], settings: {}, seed: 0, maxTokens };
+    const failed = new AbortController();
+    const either = signal ? AbortSignal.any([signal, failed.signal]) : failed.signal;
+    try {
+      const each = Array.from({ length: beams }, (_, beam) =>
+        this.decode(query, decoding, either, beam === 0 ? beams : 1),
+      );
+      await Promise.all(each.map(ended));
+    } catch (error) {
+      failed.abort();
+      throw error;
+    }
+    if (signal?.aborted) {
+      throw new SdaError('aborted', 'The beams were not searched to their end: the caller left.');
+    }
+    return search.found;
+  }
+
   /** Takes nothing more, ends what runs and waits for it, and frees all that is on the device. */
   async close(): Promise<void> {
     this.closing = true;
@@ -197,4 +246,8 @@ export class EngineLoop {
     if ('error' in outcome) listener.failed(outcome.error);
     else listener.events(outcome);
   }
+}
+
+async function ended(events: AsyncIterable<unknown>): Promise<void> {
+  for await (const _ of events);
 }

@@ -5,6 +5,7 @@ import { onGpu } from '../runtime/backend.js';
 import { Admission, type Waiting } from './admission.js';
 import { whereNotFinite } from './diagnose.js';
 import type { DecodeEvent, DecodeFailure } from './event.js';
+import { fork } from './fork.js';
 import { ModelRows, type ModelRowsOptions, type Room } from './model-rows.js';
 import { LEAST_TOKENS, type Pace } from './pace.js';
 import { limitOf, type Running } from './running.js';
@@ -127,9 +128,10 @@ export class Engine {
     }
   }
 
-  /** Runs prompts of queries that have not begun. @returns how many tokens of them */
+  /** Runs prompts of queries that have not begun: beside running ones, one chunk at a pace. @returns how many tokens of them */
   private async bringIn(logits: StepLogits, outcomes: Outcome[][]): Promise<number> {
     const { pace, breathe } = this.options;
+    const disturbing = pace !== undefined && this.running.length > 0;
     const budget = pace ? pace.next(this.running.length) : Number.POSITIVE_INFINITY;
     let tokens = 0;
     while (budget - tokens >= LEAST_TOKENS && this.admission.seat()) {
@@ -147,6 +149,7 @@ export class Engine {
         continue;
       }
       for (const query of this.admission.begin(logits)) this.begin(query, outcomes);
+      if (disturbing) break; // a chunk has a price of its own, however short it is
     }
     return tokens;
   }
@@ -189,10 +192,22 @@ export class Engine {
 
   private read(draw: StepDraw): Outcome[] {
     const read: Outcome[] = [];
+    const drawn: { readonly query: Running; readonly choice: Choice }[] = [];
     for (const { query, choice } of draw.choices()) {
       if (query.over) continue;
       try {
-        const event = take(query, choice());
+        drawn.push({ query, choice: choice() });
+      } catch (error) {
+        read.push(...this.fail([query], error));
+      }
+    }
+    for (const { query, error } of fork(drawn, this.running)) {
+      read.push(...this.fail([query], error));
+    }
+    for (const { query, choice } of drawn) {
+      if (query.over) continue;
+      try {
+        const event = take(query, choice);
         read.push(event);
         if (event.finishReason !== null) this.end(query);
       } catch (error) {

@@ -2,7 +2,7 @@ import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import { SdaError } from '../errors.js';
 import { type DecoderModel, forward, type TokenBatch } from '../model/decoder.js';
 import type { KvCache } from '../model/kv-cache.js';
-import { chunks } from './streams.js';
+import { firstChunk } from './streams.js';
 
 /** Tokens that are given, not drawn: how likely each was after those before it. */
 export interface GivenLogProbs {
@@ -59,17 +59,18 @@ export class GivenTokens {
   advance(most: number): number {
     const { cache, row, logitBias } = this.place;
     const rest = { row, ids: this.ids.slice(this.run), start: this.run };
-    const [batch] = chunks([rest], Math.min(GIVEN_CHUNK, Math.max(1, Math.floor(most))));
+    const columns = Math.min(GIVEN_CHUNK, Math.max(1, Math.floor(most)));
+    const { batch } = firstChunk([rest], columns);
     const promptLength = this.ids.length;
     const options = { logits: 'all', promptLength, logitBias } as const;
-    const logits = forward(this.model, batch!, cache, options)!;
+    const logits = forward(this.model, batch, cache, options)!;
     try {
-      this.take(logits, batch!);
+      this.take(logits, batch);
     } finally {
       logits.dispose();
     }
-    this.run = batch!.positions.at(-1)! + 1;
-    return batch!.ids.length;
+    this.run = batch.positions.at(-1)! + 1;
+    return batch.ids.length;
   }
 
   private take(logits: Tensor2D, { positions }: TokenBatch): void {

@@ -2,7 +2,7 @@ import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import { type DecoderModel, forward, type TokenBatch } from '../model/decoder.js';
 import type { KvCache } from '../model/kv-cache.js';
 import {
-  chunks,
+  firstChunk,
   PREFILL_CHUNK,
   type SharedPrefix,
   type Streams,
@@ -54,35 +54,34 @@ export class Prefill {
    * Runs the next tokens; not to be called after the end.
    *
    * @param most tokens, over all prompts of the chunk; a prompt takes at least one, and at most `PREFILL_CHUNK`
-   * @returns how many were run, with padding; a copy of what prompts share is a step of its own, and counts as a chunk
+   * @returns how many were run, with padding
    */
   advance(most: number): number {
     const { model, place, promptLength } = this;
     const stretches = this.nextStretches();
-    if (!stretches) return Math.min(PREFILL_CHUNK, most);
     const columns = Math.min(PREFILL_CHUNK, Math.max(1, Math.floor(most / stretches.length)));
-    const [batch, ...more] = chunks(stretches, columns);
-    if (this.shared.length > 0 || more.length > 0) {
-      forward(model, batch!, place.cache, { logits: 'none', promptLength });
+    const { batch, more } = firstChunk(stretches, columns);
+    if (this.shared.length > 0 || more) {
+      forward(model, batch, place.cache, { logits: 'none', promptLength });
     } else {
       // every prompt ends in the last chunk, so its rows are all rows, in order
       const { logitBias, taps } = place;
       const last = { logits: 'last', promptLength, logitBias, taps } as const;
-      this.result = forward(model, batch!, place.cache, last)!;
+      this.result = forward(model, batch, place.cache, last)!;
     }
-    this.note(batch!);
-    return batch!.ids.length;
+    this.note(batch);
+    return batch.ids.length;
   }
 
-  /** What is left of the part under way: a shared prefix in the row of one prompt, or the ends of all; null after a copy. */
-  private nextStretches(): Stretch[] | null {
+  /** What is left of the part under way: a shared prefix in the row of one prompt, which is then copied, or the ends of all. */
+  private nextStretches(): Stretch[] {
     for (;;) {
       const [part] = this.shared;
       if (!part) return this.query.map((ids, stream) => this.stretch(stream, ids.length));
       const leader = part.streams.reduce((a, b) => (this.known[b]! > this.known[a]! ? b : a));
       if (this.known[leader]! < part.end) return [this.stretch(leader, part.end)];
       this.shared.shift();
-      if (this.copy(leader, part)) return null;
+      this.copy(leader, part);
     }
   }
 
@@ -92,15 +91,12 @@ export class Prefill {
     return { row: this.place.rows[stream]!, ids, start };
   }
 
-  /** @returns whether any prompt was without it */
-  private copy(leader: number, { streams, end }: SharedPrefix): boolean {
+  private copy(leader: number, { streams, end }: SharedPrefix): void {
     const { cache, rows } = this.place;
-    const others = streams.filter((stream) => this.known[stream]! < end);
-    for (const other of others) {
+    for (const other of streams.filter((stream) => this.known[stream]! < end)) {
       cache.copyRow(rows[leader]!, rows[other]!, end);
       this.known[other] = end;
     }
-    return others.length > 0;
   }
 
   private note({ ids, positions, rows }: TokenBatch): void {

@@ -92,3 +92,20 @@ export function limitOf({ query, lengths, decoding }: Running, steps: number) {
   if (steps >= query.maxTokens) return 'length';
   return Math.max(...lengths) + steps >= decoding.maxContext ? 'context' : null;
 }
+
+/** Whether two queries have the same prompts, run by the same models. */
+export function samePrompts(
+  a: Pick<Running, 'query' | 'decoding'>,
+  b: Pick<Running, 'query' | 'decoding'>,
+): boolean {
+  const { models } = b.decoding;
+  return (
+    a.decoding.models.length === models.length &&
+    a.decoding.models.every((model, stream) => model === models[stream]) &&
+    a.query.streams.every((ids, stream) => sameIds(ids, b.query.streams[stream]!))
+  );
+}
+
+export function sameIds(a: readonly number[], b: readonly number[]): boolean {
+  return a === b || (a.length === b.length && a.every((id, index) => id === b[index]));
+}

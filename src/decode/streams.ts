@@ -80,6 +80,22 @@ export function chunks(stretches: readonly Stretch[], most = PREFILL_CHUNK): Tok
   return batches;
 }
 
+/**
+ * The first batch of `chunks`, and whether others follow. Pieces of one stretch alone that are shorter than `PREFILL_CHUNK`
+ * begin at its beginning, so that each of them but the last is as long as it may be, whatever is allowed for the next.
+ */
+export function firstChunk(
+  stretches: readonly Stretch[],
+  most: number,
+): { readonly batch: TokenBatch; readonly more: boolean } {
+  const [first] = stretches;
+  if (stretches.length === 1 && most < PREFILL_CHUNK && first!.ids.length > most) {
+    return { batch: window([{ ...first!, ids: first!.ids.slice(0, most) }], 0, most), more: true };
+  }
+  const [batch, ...others] = chunks(stretches, most);
+  return { batch: batch!, more: others.length > 0 };
+}
+
 /** The `columns` tokens of each stretch that end `fromEnd` tokens before its last, padded on the left. */
 function window(stretches: readonly Stretch[], fromEnd: number, columns: number): TokenBatch {
   const ids = new Int32Array(stretches.length * columns);

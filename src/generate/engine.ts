@@ -6,9 +6,12 @@ import type { Decoding } from '../decode/running.js';
 import { checkStreams } from '../decode/streams.js';
 import { SdaError } from '../errors.js';
 import type { Choice } from '../method/rule.js';
+import { allEndings } from '../model/endings.js';
 import type { Rule } from '../rules/define.js';
 import { sda } from '../rules/sda.js';
 import { Answer } from './answer.js';
+import { type BeamAnswer, type BeamRequest, beamAnswer, checkPenalty } from './beams.js';
+import { bestOf, type RankedAnswer } from './best-of.js';
 import { checkVocabularies, modelsOf, prepare, ruleOf, tokenizerFor } from './request.js';
 import type { SdaModel } from './sda-model.js';
 import type { GenerateRequest, GenerateSummary, SdaRule, StepOf } from './types.js';
@@ -163,6 +166,54 @@ export class SdaEngine {
       };
       return shown<R>(answer, this.loop.decode(query, decoding, request.signal));
     });
+  }
+
+  /**
+   * The best of several answers, which share the run of their prompts.
+   *
+   * @param seeds of each
+   * @param keep how many are returned, see `bestOf`
+   * @throws SdaError as `generate`; `bad-input` where fewer are made than kept
+   */
+  async best<R extends Rule = SdaRule>(
+    request: GenerateRequest<R>,
+    seeds: readonly number[],
+    keep = 1,
+  ): Promise<RankedAnswer<R>[]> {
+    const given = new AbortController();
+    const { signal: left } = request;
+    const signal = left ? AbortSignal.any([left, given.signal]) : given.signal;
+    try {
+      return await bestOf(await this.answers({ ...request, signal }, seeds), keep);
+    } finally {
+      given.abort(); // where one has failed, the others are of no use
+    }
+  }
+
+  /**
+   * The likeliest texts that beam search finds after a query, by the base model alone; each beam takes a place.
+   *
+   * @returns the best first; fewer than `beams` where there are not as many
+   * @throws SdaError as `generate`; `bad-input` for more beams than places; `aborted` by the signal
+   */
+  async beams(request: BeamRequest): Promise<BeamAnswer[]> {
+    const { beams, lengthPenalty = 1, ignoreEos = false, ...more } = request;
+    checkPenalty(lengthPenalty);
+    const asked = { ...more, singleStream: true };
+    const { query } = await prepare(this.model, asked, {});
+    const tokenizer = await tokenizerFor(this.model, [asked]);
+    this.check(ruleOf(asked), query.streams, [this.model], this.context);
+    const endings = ignoreEos ? [] : allEndings(this.model.config, tokenizer);
+    const options = {
+      beams,
+      lengthPenalty,
+      maxTokens: query.maxTokens,
+      endIds: new Set(endings.map(({ id }) => id)),
+      models: [this.model.decoder],
+      maxContext: this.context,
+    };
+    const found = await this.loop.beams(query.streams[0]!, options, request.signal);
+    return found.map((text) => beamAnswer(text, tokenizer));
   }
 
   /**

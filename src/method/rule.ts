@@ -7,6 +7,11 @@ export interface Choice {
   readonly id: number;
   /** Its log-probability under the distribution it was drawn from, before top-k, top-p and min-p cut the tail, nats */
   readonly logp: number;
+  /**
+   * The number of another query of this step, with the same prompts, whose text goes on with this token in place of its
+   * own, which is forgotten: a fork. Only of choices that the host makes, and not of a query that others go on with.
+   */
+  readonly continues?: number | undefined;
 }
 
 /** What a step rule drew, on the device. */

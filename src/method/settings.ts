@@ -92,21 +92,31 @@ export function resolveSettings(partial: Partial<SdaSettings> = {}, of = ''): Sd
   if (!MODES.includes(settings.mode)) {
     throw new SdaError(
       'bad-input',
-      `mode${of} must be one of ${MODES.join(', ')}, but is "${settings.mode}".`,
+      `mode${of} must be one of ${MODES.join(', ')}, but is ${quoted(settings.mode)}.`,
     );
   }
   if (typeof settings.greedy !== 'boolean') {
     throw new SdaError(
       'bad-input',
-      `greedy${of} must be true or false, but is ${settings.greedy}.`,
+      `greedy${of} must be true or false, but is ${shown(settings.greedy)}.`,
     );
   }
   for (const [name, range] of Object.entries(RANGES) as [NumericSetting, (typeof RANGES)['k']][]) {
     if (typeof settings[name] === 'number' && range.holds(settings[name])) continue;
     throw new SdaError(
       'bad-input',
-      `${name}${of} must be ${range.expected}, but is ${settings[name]}.`,
+      `${name}${of} must be ${range.expected}, but is ${shown(settings[name])}.`,
     );
   }
   return settings;
+}
+
+/** A value in a sentence; of what holds others, which may not even turn into text, what it is. */
+function shown(value: unknown): string {
+  if (typeof value !== 'object' || value === null) return String(value);
+  return Array.isArray(value) ? 'a list' : 'an object';
+}
+
+function quoted(value: unknown): string {
+  return typeof value === 'string' ? `"${value}"` : shown(value);
 }

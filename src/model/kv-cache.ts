@@ -1,4 +1,5 @@
 import { keep, scalar, type Tensor, type Tensor2D, tidy, zeros } from '@tensorflow/tfjs-core';
+import { copyRow } from '../../kernels/copy-row/index.js';
 import type { LayerCache } from '../../kernels/decoder-layer/index.js';
 import { attr, executeOp, TfDtype } from '../runtime/backend.js';
 import {
@@ -108,15 +109,8 @@ export class KvCache {
   /** Copies positions 0..length-1 of one row to another, in every layer. */
   copyRow(from: number, to: number, length: number): void {
     const { numKeyValueHeads: heads, headDim } = this.config;
-    for (const variable of this.variables) {
-      tidy(() => {
-        const row = this.readRow(variable, from);
-        const size = [heads, length, headDim];
-        const [part] = executeOp('Slice', [], [row, indices(0, 0, 0, 0), indices(1, ...size)]);
-        const place = [indices(to, 0, 0, 0), indices(to + 1, ...size), indices(1, 1, 1, 1)];
-        executeOp('ResourceStridedSliceAssign', [], [variable, ...place, part!], 0);
-      });
-    }
+    const shape = [this.rows, heads, this.slots, headDim] as const;
+    copyRow({ variables: this.variables, shape, dtype: this.dtype }, { from, to, length });
   }
 
   dispose(): void {
@@ -155,11 +149,6 @@ export class KvCache {
 
   private read(variable: Tensor): Tensor {
     return executeOp('ReadVariableOp', [this.type], [variable])[0]!;
-  }
-
-  /** One line of a variable; `read` copies all of it once a part has been assigned. */
-  private readRow(variable: Tensor, row: number): Tensor {
-    return executeOp('ResourceGather', [this.type], [variable, indices(row)])[0]!;
   }
 
   private assign(variable: Tensor, value: Tensor): void {

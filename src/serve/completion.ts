@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { GivenLogProbs } from '../decode/given-tokens.js';
+import { likeliestFirst, meanOf } from '../generate/best-of.js';
 import type { GenerateRequest, GenerateSummary, StepOf } from '../generate/types.js';
 import type { Rule } from '../rules/define.js';
 import type { Tokenizer } from '../text/tokenizer.js';
@@ -25,6 +26,8 @@ interface Prompt {
 /** Completions on their way. */
 interface Completing {
   readonly asked: Asked;
+  /** Answers of each prompt that are told: all that are made, or the likeliest of them */
+  readonly answers: number;
   readonly prompts: readonly Prompt[];
   readonly echo: boolean;
   /** Likeliest tokens beside each; undefined: nothing is told of tokens */
@@ -46,15 +49,12 @@ export async function completion(
   const { engine, limits } = service;
   const echo = body.echo ?? false;
   const maxTokens = body.max_tokens ?? Math.min(DEFAULT_TOKENS, limits.maxTokens);
-  const asked = askedOf(service, body, { top: body.logprobs ?? 0, maxTokens });
+  const answers = body.n ?? 1;
+  const made = body.best_of ?? answers;
+  checkBestOf(made, answers, body);
+  const asked = askedOf(service, { ...body, n: made }, { top: body.logprobs ?? 0, maxTokens });
   if (maxTokens === 0 && !echo) {
     throw refused('max_tokens', 'Nothing is asked for: max_tokens is 0, and echo is not true');
-  }
-  if ((body.best_of ?? asked.seeds.length) !== asked.seeds.length) {
-    throw refused(
-      'best_of',
-      'This server keeps all answers that it makes: leave best_of out, or give what n is',
-    );
   }
   if (asked.field?.evaluator) {
     throw refused(
@@ -76,6 +76,7 @@ export async function completion(
   );
   const completing: Completing = {
     asked,
+    answers,
     echo,
     tokenizer,
     top: body.logprobs ?? undefined,
@@ -100,6 +101,19 @@ export async function completion(
   return asked.stream
     ? { events: chunks(completing, told) }
     : { body: await whole(completing, told) };
+}
+
+/** @throws ApiError for fewer answers made than told, or a choice among what has been sent */
+function checkBestOf(made: number, answers: number, { stream }: CompletionBody): void {
+  if (made < answers) {
+    throw refused('best_of', `best_of is ${made}, but must be at least n, which is ${answers}`);
+  }
+  if (made > answers && stream) {
+    throw refused(
+      'best_of',
+      'The best answers are known when all have ended, and cannot be streamed: leave out stream or best_of',
+    );
+  }
 }
 
 function promptsOf(prompt: CompletionBody['prompt'], tokenizer: Tokenizer): number[][] {
@@ -133,10 +147,10 @@ function requestFor(
 
 /** The prompts alone. */
 function echoed(completing: Completing): object {
-  const { prompts, asked, head } = completing;
+  const { prompts, answers, head } = completing;
   const choices = prompts.flatMap((prompt, index) =>
-    asked.seeds.map((_, answer) => ({
-      index: index * asked.seeds.length + answer,
+    Array.from({ length: answers }, (_, answer) => ({
+      index: index * answers + answer,
       text: prompt.text,
       logprobs: logprobsOf(completing, prompt, []),
       finish_reason: 'length',
@@ -154,17 +168,32 @@ async function whole(completing: Completing, told: AsyncIterable<Told>): Promise
   const { asked, head, prompts, echo } = completing;
   const n = asked.seeds.length;
   const { steps, summaries } = await collect(told, n * prompts.length);
-  const choices = summaries.map((summary, index) => {
-    const prompt = prompts[Math.floor(index / n)]!;
+  const choices = shownAnswers(completing, steps).map((made, index) => {
+    const [prompt, summary] = [prompts[Math.floor(made / n)]!, summaries[made]!];
     return {
       index,
       text: (echo ? prompt.text : '') + summary.text,
-      logprobs: logprobsOf(completing, prompt, steps[index]!),
+      logprobs: logprobsOf(completing, prompt, steps[made]!),
       finish_reason: finishOf(summary),
-      ...(asked.field && answerFields(summary, asked.field.trace ? steps[index] : undefined)),
+      ...(asked.field && answerFields(summary, asked.field.trace ? steps[made] : undefined)),
     };
   });
   return { ...head, choices, usage: usageOf(summaries, n) };
+}
+
+/** Which answers are told: of each prompt those with the largest mean log-probability, the best first, or simply all. */
+function shownAnswers(
+  { asked, answers, prompts }: Completing,
+  steps: readonly StepOf<Rule>[][],
+): number[] {
+  const n = asked.seeds.length;
+  if (n === answers) return [...steps.keys()];
+  const means = steps.map((each) => meanOf(each.map((step) => probsOf(step, !asked.field).logp)));
+  return prompts.flatMap((_, prompt) => {
+    const first = prompt * n;
+    const order = likeliestFirst(means.slice(first, first + n));
+    return order.slice(0, answers).map((index) => first + index);
+  });
 }
 
 async function* chunks(

@@ -96,7 +96,7 @@ export const completionSchema = z.strictObject({
   echo: z.boolean().nullish(),
   logprobs: z.int().min(0).max(MOST_TOP).nullish(),
   suffix: z.literal('').nullish(),
-  best_of: z.int().nullish(),
+  best_of: z.int().min(1).nullish(),
 });
 export type CompletionBody = z.infer<typeof completionSchema>;
 export type CommonBody = Pick<CompletionBody, keyof typeof common>;

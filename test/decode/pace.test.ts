@@ -38,6 +38,38 @@ describe('Pace', () => {
     },
   );
 
+  test('where a second panel doubles the price, one is enough', () => {
+    const pace = new Pace();
+    const found = Array.from({ length: 100 }, () => {
+      const tokens = pace.next(1);
+      const ms = 24 + (tokens === 0 ? 0 : tokens <= 4 ? 22 : tokens <= 8 ? 33 : 4.5 * tokens);
+      pace.took(ms, tokens);
+      return { tokens, turn: ms / 24 };
+    });
+    expect(Math.max(...found.map(({ turn }) => turn))).toBeLessThan(3);
+    expect(found.slice(50).filter(({ tokens }) => tokens === 8).length).toBeGreaterThan(40);
+  });
+
+  test('a step that was held up does not let in many tokens', () => {
+    const pace = new Pace();
+    for (let turn = 0; turn < 40; turn++) {
+      const tokens = pace.next(1);
+      pace.took(tokens === 0 && turn === 23 ? 5000 : 20 + 4 * tokens, tokens);
+      expect(20 + 4 * tokens).toBeLessThanOrEqual(3 * 20);
+    }
+  });
+
+  test('where queries have left, the next turns are measured by the steps of those that stay', () => {
+    const pace = new Pace();
+    for (let turn = 0; turn < 40; turn++) {
+      const tokens = pace.next(8);
+      pace.took(80 + 2 * tokens, tokens);
+    }
+    expect(pace.next(1)).toBe(0);
+    pace.took(20, 0);
+    expect(20 + 2 * pace.next(1)).toBeLessThanOrEqual(3 * 20);
+  });
+
   test('tokens that are slow come at least a few at a time', () => {
     const found = turns(50, 1, 10).filter((turn) => turn > 1);
     expect(found.length).toBeGreaterThan(30);

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import {
   checkStreams,
   chunks,
+  firstChunk,
   PREFILL_CHUNK,
   type Stretch,
   sharedPrefixLength,
@@ -18,6 +19,32 @@ describe('sharedPrefixLength', () => {
     [[1, 2, 3], null, 0],
   ])('%j and %j share %i', (base, instructed, expected) => {
     expect(sharedPrefixLength(instructed ? [base, instructed] : [base])).toBe(expected);
+  });
+});
+
+describe('firstChunk', () => {
+  const ids = Array.from({ length: 19 }, (_, i) => i);
+
+  test.each([
+    [8, [0, 8], true],
+    [4, [0, 4], true],
+    [19, [0, 19], false],
+    [500, [0, 19], false],
+  ] as const)('of one stretch and %i tokens begins at its beginning', (most, [from, to], more) => {
+    const found = firstChunk([{ row: 2, ids, start: 5 }], most);
+    expect([...found.batch.ids]).toEqual(ids.slice(from, to));
+    expect([...found.batch.positions]).toEqual(ids.slice(from, to).map((id) => id + 5));
+    expect([...found.batch.rows]).toEqual([2]);
+    expect(found.more).toBe(more);
+  });
+
+  test('of several stretches is the first of chunks, so that all end together', () => {
+    const stretches = [
+      { row: 0, ids, start: 0 },
+      { row: 1, ids: ids.slice(0, 18), start: 0 },
+    ];
+    const [batch] = chunks(stretches, 8);
+    expect(firstChunk(stretches, 8)).toEqual({ batch, more: true });
   });
 });
 

@@ -113,6 +113,94 @@ describe('openEngine', () => {
   });
 });
 
+describe('the best of several answers', () => {
+  const request: GenerateRequest = { prompts, maxTokens: 12, settings: { t0: 1.5, sigma: 1 } };
+  const seeds = [1, 2, 3, 4, 5];
+
+  /** Each answer alone: its tokens and their mean log-probability. */
+  async function alone(seed: number) {
+    const logps: number[] = [];
+    const tokenIds: number[] = [];
+    for await (const { logp, id } of model.generate({ ...request, seed })) {
+      logps.push(logp);
+      tokenIds.push(id);
+    }
+    return { tokenIds, mean: logps.reduce((sum, logp) => sum + logp) / logps.length };
+  }
+
+  test('are those with the largest mean log-probability, in order', async () => {
+    const expected = [];
+    for (const seed of seeds) expected.push(await alone(seed));
+    expected.sort((a, b) => b.mean - a.mean);
+    await expectNoLeak(async () => {
+      const engine = await openEngine(model, { places: 2 });
+      const found = await engine.best(request, seeds, 3);
+      expect(found.map(({ summary }) => summary.tokenIds)).toEqual(
+        expected.slice(0, 3).map(({ tokenIds }) => tokenIds),
+      );
+      found.forEach(({ meanLogp }, i) => {
+        expect(meanLogp).toBeCloseTo(expected[i]!.mean, 5);
+      });
+      const [one, ...none] = await engine.best(request, seeds);
+      expect([one!.summary.tokenIds, none]).toEqual([expected[0]!.tokenIds, []]);
+      await engine.close();
+    });
+  });
+
+  test.each([0, 1.5, 6])('cannot be %d of 5, and nothing goes on', async (keep) => {
+    const engine = await openEngine(model, { places: 2 });
+    expect(await errorOf(() => engine.best(request, seeds, keep))).toMatchObject({
+      code: 'bad-input',
+      message: `Of 5 answers the best 1..5 can be kept, but ${keep} are asked for.`,
+    });
+    await engine.close();
+  });
+});
+
+describe('beams', () => {
+  const base = { prompts };
+
+  test('one is the greedy text; of more, the best is at least as likely', async () => {
+    await expectNoLeak(async () => {
+      const engine = await openEngine(model, { places: 4 });
+      const asked = { ...base, maxTokens: 10, ignoreEos: true };
+      const [one, ...others] = await engine.beams({ ...asked, beams: 1 });
+      const greedy = await textOf(
+        model.generate({ ...asked, singleStream: true, settings: { mode: 'base', greedy: true } }),
+      );
+      expect(others).toEqual([]);
+      expect(one).toMatchObject({ tokenIds: greedy.tokenIds, finishReason: 'length' });
+      const four = await engine.beams({ ...asked, beams: 4 });
+      expect(four).toHaveLength(4);
+      expect(four[0]!.logp).toBeGreaterThanOrEqual(one!.logp);
+      for (const { tokenIds, logp, score } of four) {
+        const { logps } = await engine.given([...sda.base, ...tokenIds]);
+        const sum = logps.slice(sda.base.length).reduce<number>((total, each) => total + each!, 0);
+        expect(logp).toBeCloseTo(sum, 4);
+        expect(score).toBeCloseTo(logp / tokenIds.length, 8);
+      }
+      await engine.close();
+    });
+  });
+
+  test('end with the context, and are refused where they cannot be', async () => {
+    const engine = await openEngine(model, { places: 2, context: sda.base.length + 3 });
+    const found = await engine.beams({ ...base, beams: 2, maxTokens: 50, ignoreEos: true });
+    for (const { tokenIds } of found) expect(tokenIds).toHaveLength(3);
+    expect(await errorOf(() => engine.beams({ ...base, beams: 3 }))).toMatchObject({
+      message: 'beams must be a whole number in 1..2, the places of the engine, but is 3.',
+    });
+    const long = { prompts: { ...prompts, baseIds: [...sda.base, 1, 2, 3] } };
+    expect(await errorOf(() => engine.beams({ ...long, beams: 2 }))).toMatchObject({
+      code: 'context-exceeded',
+    });
+    expect(
+      await errorOf(() => engine.beams({ ...base, beams: 2, lengthPenalty: Number.NaN })),
+    ).toMatchObject({ message: 'lengthPenalty must be a finite number, but is NaN.' });
+    await engine.close();
+  });
+});
+
 describe('messages', () => {
   test.each<[Partial<GenerateRequest>, RegExp]>([
     [{ messages: [] }, /hold no turn/],

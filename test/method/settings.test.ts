@@ -41,6 +41,14 @@ describe('resolveSettings', () => {
     [{ plausibility: -0.5 }, 'plausibility must be a number in 0..1, but is -0.5.'],
     [{ k: '2' as never }, 'k must be a number above 0, but is 2.'],
     [{ k: null as never }, 'k must be a number above 0, but is null.'],
+    [{ k: { toString: 1 } as never }, 'k must be a number above 0, but is an object.'],
+    [{ topK: [1] as never }, 'topK must be a whole number of at least 0, but is a list.'],
+    [{ greedy: {} as never }, 'greedy must be true or false, but is an object.'],
+    [{ greedy: 'yes' as never }, 'greedy must be true or false, but is yes.'],
+    [
+      { mode: { a: 1 } as never },
+      'mode must be one of sda, steering, scaling, instructed, base, but is an object.',
+    ],
     [
       { mode: 'both' as never },
       'mode must be one of sda, steering, scaling, instructed, base, but is "both".',

@@ -151,6 +151,56 @@ describe('completions', () => {
     }
   });
 
+  test('are the likeliest of best_of, and all of them are counted', async () => {
+    const prompts = [await idsOf('Once'), await idsOf('Twice upon')];
+    const made: { text: string; mean: number; length: number }[][] = [];
+    for (const prompt of prompts) {
+      const body = { model: NAME, prompt, seed: 5, max_tokens: 6, n: 4, logprobs: 0 };
+      const { choices } = await served.client.completions.create(body);
+      const texts = choices.map(({ text, logprobs }) => {
+        const logps = logprobs!.token_logprobs as number[];
+        return { text, length: logps.length, mean: logps.reduce((a, b) => a + b) / logps.length };
+      });
+      made.push(texts);
+    }
+    const best = made.map((texts) => [...texts].sort((a, b) => b.mean - a.mean).slice(0, 2));
+    const { choices, usage } = await served.client.completions.create({
+      model: NAME,
+      prompt: prompts,
+      seed: 5,
+      max_tokens: 6,
+      n: 2,
+      best_of: 4,
+      echo: true,
+    });
+    const echoed = ['Once', 'Twice upon'];
+    expect(choices.map(({ index }) => index)).toEqual([0, 1, 2, 3]);
+    expect(choices.map(({ text }) => text)).toEqual(
+      best.flatMap((texts, prompt) => texts.map(({ text }) => echoed[prompt]! + text)),
+    );
+    const length = made.flat().reduce((sum, each) => sum + each.length, 0);
+    expect(usage).toMatchObject({
+      prompt_tokens: prompts[0]!.length + prompts[1]!.length,
+      completion_tokens: length,
+    });
+  });
+
+  test.each([
+    [{ n: 3, best_of: 2 }, /^best_of is 2, but must be at least n, which is 3\.$/],
+    [{ best_of: 2, stream: true }, /cannot be streamed: leave out stream or best_of\.$/],
+    [{ best_of: 0 }, /^The field best_of is 0: /],
+    [{ best_of: 10_000 }, /answers are asked for, but there are at most/],
+  ])('refuse %j', async (fields, sentence) => {
+    const response = await served.post('/v1/completions', {
+      model: NAME,
+      prompt: 'a',
+      ...fields,
+    });
+    expect(response.status).toBe(400);
+    const { error } = (await response.json()) as { error: { message: string } };
+    expect(error.message).toMatch(sentence);
+  });
+
   test('by a rule take the prompts of its other streams', async () => {
     const [base, instructed] = ['Say hello', 'Say hello kindly'];
     const { choices } = await served.client.completions.create({

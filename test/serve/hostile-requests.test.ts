@@ -71,6 +71,7 @@ const BODIES: readonly [string, Json][] = [
     '/v1/completions',
     { model: NAME, prompt: [[7, 8, 9], [10]], max_tokens: 2, echo: true, logprobs: 2 },
   ],
+  ['/v1/completions', { model: NAME, prompt: 'Hi', max_tokens: 2, n: 1, best_of: 3 }],
   [
     '/v1/completions',
     {
