@@ -1,0 +1,40 @@
+import { type Command, InvalidArgumentError } from 'commander';
+import type { RemoteEngine } from '../engine/open-model.js';
+
+export interface EngineOptions {
+  readonly engine?: Pick<RemoteEngine, 'kind' | 'baseUrl'>;
+  readonly engineModel?: string;
+  readonly engineKeyEnv?: string;
+}
+
+/** Adds the options of a model that runs behind a server; see `engineOf`. */
+export function addEngineOption(command: Command): Command {
+  return command
+    .option(
+      '--engine <url>',
+      'a vLLM with sda-vllm (docs/vllm.md) draws the tokens, and --model gives config and tokenizer alone; logprobs:URL takes any server of all log-probabilities, megabytes and about a second a token: for checks',
+      engineAddress,
+    )
+    .option(
+      '--engine-model <name>',
+      'the name that the server has for the model (default: its only one)',
+    )
+    .option(
+      '--engine-key-env <name>',
+      "environment variable with the server's key (default: VLLM_API_KEY, where it is set)",
+    );
+}
+
+/** The engine of the options; undefined: this machine. */
+export function engineOf(options: EngineOptions): RemoteEngine | undefined {
+  const { engine, engineModel: model, engineKeyEnv: apiKeyEnv } = options;
+  return engine && { ...engine, model, apiKeyEnv };
+}
+
+function engineAddress(text: string): Pick<RemoteEngine, 'kind' | 'baseUrl'> {
+  const [, kind = 'vllm', baseUrl = ''] = /^(?:(vllm|logprobs):)?(https?:\/\/.+)$/.exec(text) ?? [];
+  if (baseUrl === '') {
+    throw new InvalidArgumentError('Expected an address such as http://127.0.0.1:8000/v1.');
+  }
+  return { kind: kind as RemoteEngine['kind'], baseUrl };
+}
