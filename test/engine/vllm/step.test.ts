@@ -9,6 +9,7 @@ import { sdaBlend } from '../../../src/method/step.js';
 import modes from '../../fixtures/method/step.json' with { type: 'json' };
 import fixture from '../../fixtures/sda_step.json' with { type: 'json' };
 import { expectClose, expectNear } from '../../support/close.js';
+import { blendOf } from '../../support/plans.js';
 import { Random } from '../../support/random.js';
 import { NO_TORCH, pythonWithTorch, runPython } from '../../support/sda-vllm.js';
 import { oracleStep } from '../../support/step-oracle.js';
@@ -127,40 +128,6 @@ async function byKernels({ streams, plan, u }: Case) {
   const [choice] = await readDraw(drawBlend(logits, names, [blend], draws));
   logits.dispose();
   return choice!;
-}
-
-/** The blend that a plan is of: `planOf` turned round. */
-function blendOf(
-  { kinds, numbers: n, cut, drawing }: BlendPlan,
-  names: readonly string[],
-): Blend<string> {
-  const by = names[kinds.maskStream ?? 0]!;
-  const t0 = drawing.greedy ? 0 : (n.t0 ?? 1);
-  return {
-    anchor: names[kinds.anchor]!,
-    weights: Object.fromEntries(
-      names.flatMap((name, s) => (s === kinds.anchor ? [] : [[name, n.weights[s]!]])),
-    ),
-    sum: n.total,
-    positiveFloor: n.positiveFloor,
-    byDivergence: kinds.weights === 'js' ? { floor: n.weightFloor! } : undefined,
-    pair: [names[kinds.pair[0]]!, names[kinds.pair[1]]!],
-    mask:
-      kinds.mask === 'none'
-        ? undefined
-        : kinds.mask === 'plausible'
-          ? { by, plausibility: n.alpha! }
-          : { by, ...cut },
-    temperature:
-      kinds.temperature === 'entropy'
-        ? { t0, base: n.entropyBase!, theta: n.theta! }
-        : kinds.temperature === 'divergence'
-          ? { t0, sigma: n.sigma!, tMin: n.tMin! }
-          : { t0 },
-    cuts: drawing,
-    greedy: drawing.greedy ?? false,
-    details: kinds.details,
-  };
 }
 
 describe('the step of sda-vllm', () => {
