@@ -7,14 +7,13 @@ export interface EngineOptions {
   readonly engineKeyEnv?: string;
 }
 
+const MEANING =
+  'a vLLM with sda-vllm (docs/vllm.md) draws the tokens, and --model gives config and tokenizer alone; logprobs:URL takes any server of all log-probabilities, megabytes and about a second a token: for checks';
+
 /** Adds the options of a model that runs behind a server; see `engineOf`. */
-export function addEngineOption(command: Command): Command {
+export function addEngineOption(command: Command, meaning = MEANING): Command {
   return command
-    .option(
-      '--engine <url>',
-      'a vLLM with sda-vllm (docs/vllm.md) draws the tokens, and --model gives config and tokenizer alone; logprobs:URL takes any server of all log-probabilities, megabytes and about a second a token: for checks',
-      engineAddress,
-    )
+    .option('--engine <url>', meaning, engineAddress)
     .option(
       '--engine-model <name>',
       'the name that the server has for the model (default: its only one)',

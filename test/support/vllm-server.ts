@@ -24,6 +24,8 @@ export interface VllmOptions {
   tokenize: ((text: string) => number[]) | null;
   /** Ends every group with this reason, where it is set */
   refusal: string | null;
+  /** Log-probabilities that it gives at most */
+  most: number;
   fate: (group: string, token: number) => Fate;
   /** Milliseconds that it is away after 'down' */
   away: number;
@@ -72,6 +74,7 @@ export class Vllm {
       names: ['m'],
       tokenize: null,
       refusal: null,
+      most: Infinity,
       fate: () => 'told',
       away: 150,
       ...options,
@@ -136,6 +139,7 @@ export class Vllm {
     }
     const told = body.vllm_xargs?.sda;
     const argument: Argument = plugin && told !== undefined ? JSON.parse(told) : null;
+    if (!argument && body.logprobs > 20) return this.allLogProbs(body, response);
     if (!argument) {
       const top_logprobs = [{ 'token_id:7': -0.1, 'token_id:8': -3 }];
       const choice = { token_ids: [7], logprobs: { top_logprobs }, finish_reason: 'length' };
@@ -168,6 +172,19 @@ export class Vllm {
         for (const each of members) each.response.destroy();
       })
       .finally(() => this.running--);
+  }
+
+  /** The log-probabilities of all ids after a prompt, with the floor that vLLM has. */
+  private async allLogProbs({ prompt, logprobs }: Body, response: ServerResponse): Promise<void> {
+    const logits = await this.options.model.logits(prompt);
+    const largest = Math.max(...logits);
+    const logZ = largest + Math.log(logits.reduce((sum, x) => sum + Math.exp(x - largest), 0));
+    const told = [...logits.slice(0, Math.min(logprobs, this.options.most))].map((x, id) => [
+      `token_id:${id}`,
+      Math.max(x - logZ, -9999),
+    ]);
+    const top_logprobs = [Object.fromEntries(told)];
+    send(response, { choices: [{ logprobs: { top_logprobs }, finish_reason: 'length' }] });
   }
 
   private async run(members: Member[]): Promise<unknown> {

@@ -1,0 +1,169 @@
+/**
+ * A real vLLM on this machine's CPU, held to this package's own engine: npm run test:vllm [-- --ranks]
+ *
+ * --ranks: two pipeline ranks and two tensor ranks as well, some minutes more.
+ */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { openModel } from '../../dist/src/index.js';
+import { defaultModelDir, packageRoot } from '../../dist/src/runtime/paths.js';
+import { runProcess } from '../../dist/src/setup/process.js';
+import { pythonWithVllm } from './install.mjs';
+import { answered, difference, requestsOf, WAYS } from './queries.mjs';
+import { proxyTo, Vllm } from './server.mjs';
+
+const PORT = Number(process.env.SDA_VLLM_PORT ?? 8113);
+/** So few blocks of 16 tokens that eight pairs do not fit */
+const SMALL_CACHE = ['--block-size', '16', '--num-gpu-blocks-override', '120'];
+const SMALL_BUDGET = ['--max-num-batched-tokens', '96', '--max-num-seqs', '24'];
+const DISTURBANCES = 50;
+
+const say = (line) => process.stdout.write(`${line}\n`);
+const begun = Date.now();
+const counts = { passed: 0, failed: 0 };
+
+function check(name, wrong) {
+  if (wrong === '') counts.passed++;
+  else counts.failed++;
+  const seconds = Math.round((Date.now() - begun) / 1000);
+  say(
+    `${wrong === '' ? 'ok' : 'NOT OK'} ${name}${wrong === '' ? '' : `: ${wrong}`} (${seconds} s)`,
+  );
+}
+
+/** Answers of all queries, alone or at once, against this machine's. */
+async function hold(name, remote, expected, { together, ways = Object.keys(WAYS) }) {
+  const asked = ways.flatMap((way) =>
+    requestsOf(way).map((request, index) => ({ way, index, request })),
+  );
+  const one = async ({ way, index, request }) => {
+    const wrong = await answered(remote, request).then(
+      (found) => difference(found, expected[way][index]),
+      (error) => error.message,
+    );
+    check(`${name}: ${way} ${index}`, wrong);
+  };
+  if (together) await Promise.all(asked.map(one));
+  else for (const each of asked) await one(each);
+}
+
+/** Late partners, cut connections and one kill of the server, while eight and more answers run. */
+async function disturb(vllm, dir, expected) {
+  let met = 0;
+  let on = false;
+  const random = generator(5);
+  const proxy = await proxyTo(PORT, {
+    cut: () => {
+      if (!on || random() > 0.35) return null;
+      met++;
+      return Math.floor(300 + random() * 30_000);
+    },
+    delay: () => {
+      if (!on || random() > 0.3) return 0;
+      met++;
+      return random() * 800;
+    },
+  });
+  const engine = { kind: 'vllm', baseUrl: proxy.url, patienceS: 600 };
+  const remote = await openModel(dir, { engine });
+  on = true;
+  const killed = (async () => {
+    await pause(6000);
+    vllm.kill();
+    met++;
+    await vllm.start();
+  })();
+  for (let round = 0; met < DISTURBANCES || round < 1; round++) {
+    await hold(`disturbed ${round}`, remote, expected, { together: true });
+  }
+  await killed;
+  check(`${met} disturbances`, met >= DISTURBANCES ? '' : 'too few');
+  proxy.close();
+  remote.dispose();
+}
+
+/** The same numbers in every run. */
+function generator(seed) {
+  let state = seed;
+  return () => {
+    state = (state * 48271) % 2147483647;
+    return state / 2147483647;
+  };
+}
+
+/** vLLM's own scheduler under ours, without a model. */
+async function simulate(python, dir) {
+  const { stdout, stderr } = await runProcess(
+    python,
+    ['simulate.py', '--runs', '25', '--config', dir],
+    {
+      cwd: join(packageRoot(), 'test', 'engine', 'vllm'),
+      env: { ...process.env, VLLM_LOGGING_LEVEL: 'ERROR', VLLM_CPU_KVCACHE_SPACE: '1' },
+    },
+  );
+  const line = stdout.split('\n').find((each) => each.startsWith('['));
+  if (line === undefined) return check('the scheduler, simulated', stderr.slice(-600));
+  for (const { form, lone, problems, preemptions } of JSON.parse(line)) {
+    if (form === 'without groups') {
+      check('without groups the same arrivals have lone rows', lone > 1000 ? '' : `${lone}`);
+      continue;
+    }
+    const wrong = lone > 0 ? `${lone} lone rows` : problems.join('; ');
+    check(`the scheduler, simulated, ${form} (${preemptions} preemptions)`, wrong);
+  }
+}
+
+async function main() {
+  const dir = defaultModelDir();
+  const python = await pythonWithVllm(say);
+  const folder = mkdtempSync(join(tmpdir(), 'sda-vllm-'));
+  const at = (name, more) =>
+    new Vllm({ python, model: dir, port: PORT, log: join(folder, `${name}.log`), more });
+  let vllm = at('one', [...SMALL_CACHE, ...SMALL_BUDGET]);
+  const stop = () => vllm.kill();
+  process.on('exit', stop);
+  for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1));
+  const starting = vllm.start();
+  starting.catch(() => {});
+  await simulate(python, dir);
+  const local = await openModel(dir, { dtype: 'float32' });
+  const expected = {};
+  for (const way of Object.keys(WAYS)) {
+    expected[way] = [];
+    for (const request of requestsOf(way)) expected[way].push(await answered(local, request));
+  }
+  local.dispose();
+  await starting;
+  say('vLLM, one process, a cache that is too small for all');
+  const engine = { kind: 'vllm', baseUrl: vllm.url };
+  const remote = await openModel(dir, { engine });
+  await hold('alone', remote, expected, { together: false });
+  await hold('at once', remote, expected, { together: true });
+  remote.dispose();
+  await disturb(vllm, dir, expected);
+  vllm.kill();
+  if (process.argv.includes('--ranks')) {
+    for (const [name, more] of [
+      ['two pipeline ranks', ['--pipeline-parallel-size', '2']],
+      ['three tensor ranks', ['--tensor-parallel-size', '3']],
+    ]) {
+      vllm = at(name.replaceAll(' ', '-'), more);
+      await vllm.start();
+      const ranked = await openModel(dir, { engine });
+      await hold(name, ranked, expected, { together: true, ways: ['greedy', 'seeded'] });
+      ranked.dispose();
+      vllm.kill();
+    }
+  }
+  rmSync(folder, { recursive: true, force: true });
+}
+
+try {
+  await main();
+} catch (error) {
+  check('the trial', error.stack ?? String(error));
+}
+say(`${counts.passed} passed, ${counts.failed} failed`);
+process.exit(counts.failed > 0 ? 1 : 0);
