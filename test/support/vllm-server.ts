@@ -98,6 +98,11 @@ export class Vllm {
     return `http://127.0.0.1:${(this.server.address() as AddressInfo).port}/v1`;
   }
 
+  /** Ends the time after 'down'. */
+  comeBack(): void {
+    this.downUntil = 0;
+  }
+
   async close(): Promise<void> {
     this.server.closeAllConnections();
     await new Promise((resolve) => this.server.close(resolve));

@@ -15,8 +15,8 @@ import { answered, difference, requestsOf, WAYS } from './queries.mjs';
 import { proxyTo, Vllm } from './server.mjs';
 
 const PORT = Number(process.env.SDA_VLLM_PORT ?? 8113);
-/** So few blocks of 16 tokens that eight pairs do not fit */
-const SMALL_CACHE = ['--block-size', '16', '--num-gpu-blocks-override', '120'];
+/** So few blocks of 32 tokens that eight pairs do not fit */
+const SMALL_CACHE = ['--block-size', '32', '--num-gpu-blocks-override', '36'];
 const SMALL_BUDGET = ['--max-num-batched-tokens', '96', '--max-num-seqs', '24'];
 const DISTURBANCES = 50;
 
