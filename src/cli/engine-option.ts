@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError } from 'commander';
 import type { RemoteEngine } from '../engine/open-model.js';
+import { SdaError } from '../errors.js';
 
 export interface EngineOptions {
   readonly engine?: Pick<RemoteEngine, 'kind' | 'baseUrl'>;
@@ -24,8 +25,39 @@ export function addEngineOption(command: Command, meaning = MEANING): Command {
     );
 }
 
-/** The engine of the options; undefined: this machine. */
-export function engineOf(options: EngineOptions): RemoteEngine | undefined {
+/** Options of a model that is loaded here, which say nothing to a server. */
+interface LocalOptions {
+  readonly dtype?: string;
+  readonly adapter?: readonly unknown[];
+  readonly tieMissingHead?: boolean;
+  readonly with?: object;
+}
+
+/**
+ * The engine of the options; undefined: this machine.
+ *
+ * @throws SdaError `usage` for options that would be ignored
+ */
+export function engineOf(options: EngineOptions & LocalOptions): RemoteEngine | undefined {
+  const { dtype = 'auto', adapter = [], tieMissingHead } = options;
+  const local = [
+    ...(dtype === 'auto' ? [] : ['--dtype']),
+    ...(adapter.length === 0 ? [] : ['--adapter']),
+    ...(tieMissingHead ? ['--tie-missing-head'] : []),
+    ...(options.with ? ['--with'] : []),
+  ];
+  if (options.engine && local.length > 0) {
+    throw new SdaError(
+      'usage',
+      `${local[0]} is for a model that is loaded here, but --engine has it run by a server: leave one of them out.`,
+    );
+  }
+  if (!options.engine && (options.engineModel ?? options.engineKeyEnv) !== undefined) {
+    throw new SdaError(
+      'usage',
+      '--engine-model and --engine-key-env need a server: give --engine.',
+    );
+  }
   const { engine, engineModel: model, engineKeyEnv: apiKeyEnv } = options;
   return engine && { ...engine, model, apiKeyEnv };
 }

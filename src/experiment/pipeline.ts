@@ -3,6 +3,7 @@ import { basename } from 'node:path';
 import type { z } from 'zod';
 import { textsFingerprint } from '../checkpoint/fingerprint.js';
 import { openModel as openAnywhere } from '../engine/open-model.js';
+import { SdaError } from '../errors.js';
 import { DEFAULT_CHAT_MODEL } from '../evaluate/chat-options.js';
 import { createEvaluator, createJudge, type EvaluatorSpec } from '../evaluate/create.js';
 import { hashOf } from '../evaluate/hash.js';
@@ -83,6 +84,7 @@ export async function runExperiment(
   config: ExperimentConfig,
   options: ExperimentOptions,
 ): Promise<ExperimentResult> {
+  checkEngine(config);
   const data = await loadDataSet(config.data);
   for (const note of data.notes) options.onNote?.(note);
   const modelDir = config.model.dir ?? options.defaultModel;
@@ -109,14 +111,28 @@ export async function runExperiment(
   }
 }
 
+const isElsewhere = ({ engine }: ExperimentConfig) =>
+  engine !== undefined && engine.kind !== 'local';
+
+/** That nothing is asked of a server which it would not do. */
+function checkEngine(config: ExperimentConfig): void {
+  const { model, models } = config;
+  if (!isElsewhere(config)) return;
+  const adapters = (model.adapters?.length ?? 0) > 0;
+  if (!adapters && !models) return;
+  throw new SdaError(
+    'bad-input',
+    `The configuration has ${adapters ? 'adapters of the model' : 'other models'}, but its engine runs one model as the server has loaded it: leave one of them out.`,
+  );
+}
+
 async function headerOf(
   config: ExperimentConfig,
   data: DataSet,
   modelDir: string,
 ): Promise<RunHeader> {
   const { name, core, evaluator, judge, seed } = config;
-  const elsewhere = config.engine !== undefined && config.engine.kind !== 'local';
-  const fingerprint = elsewhere
+  const fingerprint = isElsewhere(config)
     ? await textsFingerprint(modelDir)
     : await modelFingerprint(modelDir, config.model.adapters);
   const dataSet = { name: data.name, items: data.items.length, sha256: data.sha256 };

@@ -100,7 +100,12 @@ async function simulate(python, dir) {
     ['simulate.py', '--runs', '25', '--config', dir],
     {
       cwd: join(packageRoot(), 'test', 'engine', 'vllm'),
-      env: { ...process.env, VLLM_LOGGING_LEVEL: 'ERROR', VLLM_CPU_KVCACHE_SPACE: '1' },
+      env: {
+        ...process.env,
+        VLLM_LOGGING_LEVEL: 'ERROR',
+        VLLM_CPU_KVCACHE_SPACE: '1',
+        PYTHONDONTWRITEBYTECODE: '1',
+      },
     },
   );
   const line = stdout.split('\n').find((each) => each.startsWith('['));

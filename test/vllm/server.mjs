@@ -35,6 +35,7 @@ export class Vllm {
         VLLM_CPU_KVCACHE_SPACE: '1',
         HF_HUB_OFFLINE: '1',
         VLLM_NO_USAGE_STATS: '1',
+        PYTHONDONTWRITEBYTECODE: '1',
         ...process.env,
       },
     });

@@ -25,6 +25,11 @@ def check_server(config: Any) -> None:
             "each replica."
         )
     scheduler = config.scheduler_config
+    if scheduler.policy != "fcfs":
+        raise ValueError(
+            f"sda-vllm: which requests give way is told by their order of arrival: start with --scheduling-policy fcfs, "
+            f"not {scheduler.policy}."
+        )
     used = scheduler.get_scheduler_cls()
     wanted = SdaAsyncScheduler if scheduler.async_scheduling else SdaScheduler
     if not issubclass(used, Grouping) or issubclass(used, AsyncScheduler) != bool(scheduler.async_scheduling):
