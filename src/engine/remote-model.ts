@@ -115,6 +115,9 @@ export class RemoteModel implements AnsweringModel {
     requests: readonly GenerateRequest<R>[],
     options: BatchOptions = {},
   ): AsyncGenerator<BatchStep<R>[], GenerateSummary<R>[]> {
+    if (requests.length === 0) {
+      throw new SdaError('bad-input', 'There is no request in the batch: give at least one.');
+    }
     const prepared = await Promise.all(requests.map((each) => this.prepared(each, options)));
     const streams = Math.max(1, ...prepared.map(({ query }) => query.streams.length));
     const atOnce = Math.min(

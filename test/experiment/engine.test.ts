@@ -42,7 +42,9 @@ async function run(file: string, { modelDir }: TinyExperiment, dir: string) {
 /** The rows of each stage, by item: answers end in another order there. */
 function rowsOf(dir: string): Record<string, string[]> {
   const files = Object.entries(resultsOf(dir)).filter(([name]) => name.startsWith('rows'));
-  return Object.fromEntries(files.map(([name, text]) => [name, text.trim().split('\n').sort()]));
+  return Object.fromEntries(
+    files.map(([name, text]) => [name, text.split('\n').filter(Boolean).sort()]),
+  );
 }
 
 test('a run whose answers a vLLM server draws has the rows of this machine', async () => {

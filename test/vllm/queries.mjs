@@ -35,6 +35,19 @@ export async function answered(model, request) {
   }
 }
 
+/** The same of several, decoded as one batch. */
+export async function answeredTogether(model, requests) {
+  const steps = requests.map(() => []);
+  const found = [];
+  for await (const batch of model.generateBatch(requests)) {
+    for (const { query, step, summary } of batch) {
+      steps[query].push(step);
+      if (summary) found[query] = { ids: summary.tokenIds, reason: summary.finishReason };
+    }
+  }
+  return found.map((each, query) => ({ ...each, steps: steps[query] }));
+}
+
 /** What is wrong with an answer: '' where ids, end and numbers are those of this machine. */
 export function difference(found, expected) {
   const at = expected.ids.findIndex((id, index) => id !== found.ids[index]);

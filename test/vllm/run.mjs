@@ -11,7 +11,7 @@ import { openModel } from '../../dist/src/index.js';
 import { defaultModelDir, packageRoot } from '../../dist/src/runtime/paths.js';
 import { runProcess } from '../../dist/src/setup/process.js';
 import { pythonWithVllm } from './install.mjs';
-import { answered, difference, requestsOf, WAYS } from './queries.mjs';
+import { answered, answeredTogether, difference, requestsOf, WAYS } from './queries.mjs';
 import { proxyTo, Vllm } from './server.mjs';
 
 const PORT = Number(process.env.SDA_VLLM_PORT ?? 8113);
@@ -93,24 +93,28 @@ function generator(seed) {
   };
 }
 
-/** vLLM's own scheduler under ours, without a model. */
-async function simulate(python, dir) {
-  const { stdout, stderr } = await runProcess(
-    python,
-    ['simulate.py', '--runs', '25', '--config', dir],
-    {
-      cwd: join(packageRoot(), 'test', 'engine', 'vllm'),
-      env: {
-        ...process.env,
-        VLLM_LOGGING_LEVEL: 'ERROR',
-        VLLM_CPU_KVCACHE_SPACE: '1',
-        PYTHONDONTWRITEBYTECODE: '1',
-      },
+/** A script of test/engine/vllm, by the Python that has vLLM. @returns what it prints as JSON, or its last words */
+async function script(python, args) {
+  const { stdout, stderr } = await runProcess(python, args, {
+    cwd: join(packageRoot(), 'test', 'engine', 'vllm'),
+    env: {
+      ...process.env,
+      VLLM_LOGGING_LEVEL: 'ERROR',
+      VLLM_CPU_KVCACHE_SPACE: '1',
+      PYTHONDONTWRITEBYTECODE: '1',
     },
-  );
+  });
   const line = stdout.split('\n').find((each) => each.startsWith('['));
-  if (line === undefined) return check('the scheduler, simulated', stderr.slice(-600));
-  for (const { form, lone, problems, preemptions } of JSON.parse(line)) {
+  return line === undefined ? stderr.slice(-600) : JSON.parse(line);
+}
+
+/** The logits processor under both interfaces, and vLLM's own scheduler under ours, without a model. */
+async function parts(python, dir) {
+  const wrong = await script(python, ['processor.py']);
+  check('the logits processor, Model Runner V1 and V2', String(wrong));
+  const forms = await script(python, ['simulate.py', '--runs', '20', '--config', dir]);
+  if (typeof forms === 'string') return check('the scheduler, simulated', forms);
+  for (const { form, lone, problems, preemptions } of forms) {
     if (form === 'without groups') {
       check('without groups the same arrivals have lone rows', lone > 1000 ? '' : `${lone}`);
       continue;
@@ -132,12 +136,11 @@ async function main() {
   for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1));
   const starting = vllm.start();
   starting.catch(() => {});
-  await simulate(python, dir);
+  await parts(python, dir);
   const local = await openModel(dir, { dtype: 'float32' });
   const expected = {};
   for (const way of Object.keys(WAYS)) {
-    expected[way] = [];
-    for (const request of requestsOf(way)) expected[way].push(await answered(local, request));
+    expected[way] = await answeredTogether(local, requestsOf(way));
   }
   local.dispose();
   await starting;

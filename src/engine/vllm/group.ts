@@ -48,19 +48,20 @@ export async function* groupTokens(
 ): AsyncGenerator<Float32Array, void> {
   const drawn: number[] = [];
   let fruitless = 0;
-  let since = Date.now();
+  let trouble: number | null = null; // when the errors began that no token has followed
   for (let failures = 0; drawn.length < ask.maxTokens; ) {
     const before = drawn.length;
     let broken: unknown = null;
     try {
       for await (const line of attempt(server, ask, drawn, signal)) {
         drawn.push(line[0]!);
-        since = Date.now();
+        trouble = null;
         yield line;
       }
     } catch (error) {
       if (signal?.aborted) return;
-      if (!mayPass(error) || Date.now() - since > patienceMs) throw server.explain(error);
+      trouble ??= Date.now();
+      if (!mayPass(error) || Date.now() - trouble > patienceMs) throw server.explain(error);
       broken = error;
     }
     if (signal?.aborted) return;
@@ -73,7 +74,9 @@ export async function* groupTokens(
       );
     }
     if (fruitless > 0) await calmly(Math.min(50 * 2 ** failures, LONGEST_PAUSE_MS), signal);
-    if (broken && !signal?.aborted) await back(server, { signal, patienceMs, reopen }, since);
+    if (trouble !== null && !signal?.aborted) {
+      await back(server, { signal, patienceMs, reopen }, trouble);
+    }
   }
 }
 

@@ -149,7 +149,7 @@ describe('the step of sda-vllm', () => {
 
   beforeAll(() => {
     if (python) found = run([...golden, ...ablations, ...others, ...damaged]);
-  });
+  }, 600_000); // the first import of PyTorch reads gigabytes
   const needsTorch = ({ skip }: TestContext) => skip(!python, NO_TORCH);
 
   test('is that of the golden cases, in float64', (context) => {
