@@ -84,3 +84,27 @@ test('a run that loses its server keeps what it has, and goes on from there', as
   await run(experiment.file, experiment, here);
   expect(whole).toEqual(rowsOf(here));
 });
+
+test('what an engine cannot do is refused before anything is decoded', async () => {
+  const experiment = tinyExperiment();
+  const written = JSON.parse(readFileSync(experiment.file, 'utf8')) as { model: object };
+  const said = async (changed: object) => {
+    writeFileSync(experiment.file, JSON.stringify({ ...written, ...changed }));
+    const run = async () =>
+      runExperiment(await readConfig(experiment.file), {
+        dir: experiment.newRun(),
+        defaultModel: experiment.modelDir,
+        openModel: loadModel,
+      });
+    return (await errorOf(run)).message;
+  };
+  const engine = { kind: 'vllm', base_url: 'http://127.0.0.1:9/v1' };
+  expect(await said({ engine: { kind: 'vllm' } })).toMatch(/engine.*has a base_url/);
+  expect(await said({ engine: { kind: 'local', base_url: 'http://x' } })).toMatch(/base_url/);
+  expect(await said({ engine: { kind: 'ollama' } })).toMatch(/engine\.kind/);
+  const adapters = ['somewhere'];
+  expect(await said({ engine, model: { ...written.model, adapters } })).toMatch(
+    /has adapters of the model, but its engine runs one model as the server has loaded it/,
+  );
+  expect(await said({ engine: { ...engine, patience_s: 0.2 } })).toMatch(/cannot be reached/);
+});
