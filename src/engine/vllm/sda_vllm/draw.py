@@ -35,22 +35,24 @@ def draw(log_p: Tensor, cuts: Tensor, greedy: Tensor, uniforms: Tensor) -> Tenso
 
     log_p [B, V]; cuts [B, 3]: top_k, top_p, min_p; greedy bool [B]; uniforms [B], in 0..1, 1 excluded.
     """
-    best = log_p.argmax(1)
     if bool(greedy.all()):
-        return best
+        return log_p.argmax(1)
     top_k, top_p, min_p = (cuts[:, i, None] for i in range(3))
     if bool(((top_k <= 0) & (top_p >= 1)).all()):
         ids = _over_all(log_p, min_p, uniforms)
     else:
-        order = ranked(log_p, top_k, top_p, min_p)
+        all_mass = (-log_p.amax(1, keepdim=True)).double().exp()  # log P' is normalised
+        order = ranked(log_p, top_k, top_p, min_p, all_mass)
         ids = _among(order, uniforms)
-    return torch.where(greedy, best, ids)
+    return torch.where(greedy, log_p.argmax(1), ids) if bool(greedy.any()) else ids
 
 
-def ranked(log_p: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor) -> Ranked:
-    """As many of the likeliest tokens as the cuts, [B, 1] each, need to be certain."""
+def ranked(log_p: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor, all_mass: Tensor) -> Ranked:
+    """As many of the likeliest tokens as the cuts, [B, 1] each, need to be certain.
+
+    all_mass: of all tokens, relative to the likeliest; float64 [B, 1].
+    """
     V = log_p.shape[1]
-    all_mass = (log_p - log_p.amax(1, keepdim=True)).exp().sum(1, keepdim=True, dtype=torch.float64)
     size = min(V, FIRST_RANKED)
     while True:
         values, ids = torch.topk(log_p, size, dim=1)

@@ -19,6 +19,7 @@ LOG_PROB_FLOOR = -1e4
 
 LEAST_TEMPERATURE = 1e-6
 MAX_GAP = 80.0
+FINITE = 1e30
 
 _COLUMN = {name: index for index, name in enumerate(NUMBERS)}
 
@@ -55,15 +56,13 @@ def distribution(logits: Tensor, numbers: Tensor, cut: Tensor, kinds: Kinds) -> 
     kept = _kept_tokens(logits, streams, column("alpha"), cut, kinds)
     score = _score(streams, weights, column("total"), column("positive_floor"), kinds.anchor)
     if kept is not None:
-        score = torch.where(kept, score, -torch.inf)
+        score = score.masked_fill(~kept, -torch.inf)
     by_entropy = kinds.temperature == "entropy" or kinds.details
     entropy = _entropy(torch.log_softmax(score, 1)) if by_entropy else js
     temperature = _temperature(column, js, entropy, kinds.temperature)
     shifted = (score - score.amax(1, keepdim=True)) / temperature
     log_p = torch.log_softmax(shifted, 1)
-    bad = first_unusable(logits, score)
-    sound = bad[:, :1] < 0
-    stats = torch.cat([torch.where(sound, torch.cat([js, temperature], 1), 0.0), bad], 1)
+    stats = torch.cat([js, temperature, logits.new_full((B, 2), -1.0)], 1)
     details = log_p.new_empty(B, 0)
     if kinds.details:
         net = weights.clone()
@@ -71,8 +70,12 @@ def distribution(logits: Tensor, numbers: Tensor, cut: Tensor, kinds: Kinds) -> 
         mass = torch.ones_like(js) if kept is None else _kept_mass(streams[:, kinds.mask_stream], kept)
         entropies = torch.cat([_entropy(streams[:, s]) for s in range(S)], 1)
         details = torch.cat([entropy, _general_jensen_shannon(streams), mass, entropies, net], 1)
-        details = torch.where(sound, details, 0.0)
-    return Distribution(torch.where(sound, log_p, 0.0), streams, stats, details)
+    bad = first_unusable(logits, score)
+    if bad is not None:
+        sound = bad[:, :1] < 0
+        stats = torch.cat([torch.where(sound, stats[:, :2], 0.0), bad], 1)
+        log_p, details = torch.where(sound, log_p, 0.0), torch.where(sound, details, 0.0)
+    return Distribution(log_p, streams, stats, details)
 
 
 def _measured(kinds: Kinds) -> bool:
@@ -112,17 +115,17 @@ def _entropy(log_p: Tensor) -> Tensor:
 def _score(streams: Tensor, weights: Tensor, total: Tensor, positive_floor: Tensor, anchor: int) -> Tensor:
     """sum of w_i log P_i, as the anchor's log P and pulls towards the others: [B, V]."""
     ours = streams[:, anchor]
-    possible = ours > -torch.inf
-    start = torch.where(possible, ours, 0.0)
+    start = ours.clamp(min=-FINITE)  # what is impossible there is taken out at the end
     score = start * total
     for stream in range(streams.shape[1]):
         if stream == anchor:
             continue
         weight = weights[:, stream, None]
-        floor = torch.where(weight < 0, LOG_PROB_FLOOR, positive_floor)
-        pull = weight * (torch.maximum(streams[:, stream], floor) - start)
-        score = torch.where(weight == 0, score, score + pull)  # 0 * -inf is no number
-    return torch.where(possible & ~torch.isnan(score), score, -torch.inf)
+        # 0 * -inf is no number: with a weight of 0 a floor keeps it one
+        floor = torch.where(weight <= 0, LOG_PROB_FLOOR, positive_floor)
+        score = torch.addcmul(score, weight, torch.maximum(streams[:, stream], floor) - start)
+    score = torch.nan_to_num(score, nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
+    return score.masked_fill_(ours == -torch.inf, -torch.inf)
 
 
 def _kept_tokens(logits: Tensor, streams: Tensor, alpha: Tensor, cut: Tensor, kinds: Kinds) -> Tensor | None:
@@ -148,7 +151,8 @@ def least_kept(line: Tensor, cut: Tensor) -> Tensor:
         return torch.full_like(largest, -torch.inf)
     scaled = (line - largest) / cut[:, 2:].clamp(min=LEAST_TEMPERATURE)
     scaled = torch.where(torch.isnan(scaled), -torch.inf, scaled)
-    order = ranked(scaled, top_k, top_p, torch.zeros_like(top_p))
+    all_mass = scaled.exp().sum(1, keepdim=True, dtype=torch.float64)
+    order = ranked(scaled, top_k, top_p, torch.zeros_like(top_p), all_mass)
     last = order.ids.gather(1, order.count - 1)
     return torch.where(all_kept, -torch.inf, line.gather(1, last))
 
@@ -170,17 +174,17 @@ def _temperature(column, js: Tensor, entropy: Tensor, kind: str) -> Tensor:
     return torch.maximum(torch.where(theta == 0, t0, scaled), least)
 
 
-def first_unusable(logits: Tensor, score: Tensor) -> Tensor:
+def first_unusable(logits: Tensor, score: Tensor) -> Tensor | None:
     """The first unusable logit of each group as (stream, token), [B, 2]: NaN or +inf, or (stream, -1) where a stream
-    has no finite logit; (S, -1) where every stream is sound, but no score is finite; else (-1, -1)."""
+    has no finite logit; (S, -1) where every stream is sound, but no score is finite; else (-1, -1). None: all are sound."""
     B, S, _ = logits.shape
     largest = logits.amax(2)  # NaN where there is one
     unusable = ~torch.isfinite(largest)  # [B, S]: NaN, +inf, or -inf throughout
     # what a sound step costs is this one look at it; the token is searched for where there is one
     usable = torch.isfinite(score.amax(1, keepdim=True))
-    bad = logits.new_full((B, 2), -1.0)
     if not bool(unusable.any() | ~usable.all()):
-        return bad
+        return None
+    bad = logits.new_full((B, 2), -1.0)
     for group in range(B):
         streams = unusable[group].nonzero()
         if len(streams) > 0:
