@@ -1,7 +1,7 @@
 /**
  * A real vLLM on this machine's CPU, held to this package's own engine: npm run test:vllm [-- --ranks]
  *
- * --ranks: two pipeline ranks and two tensor ranks as well, some minutes more.
+ * --ranks: two pipeline ranks and three tensor ranks instead, in turn.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -124,47 +124,66 @@ async function parts(python, dir) {
   }
 }
 
-async function main() {
-  const dir = defaultModelDir();
-  const python = await pythonWithVllm(say);
-  const folder = mkdtempSync(join(tmpdir(), 'sda-vllm-'));
-  const at = (name, more) =>
-    new Vllm({ python, model: dir, port: PORT, log: join(folder, `${name}.log`), more });
-  let vllm = at('one', [...SMALL_CACHE, ...SMALL_BUDGET]);
-  const stop = () => vllm.kill();
-  process.on('exit', stop);
-  for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1));
+/** This machine's own answers, by way. */
+async function references(dir, ways) {
+  const local = await openModel(dir, { dtype: 'float32' });
+  const expected = {};
+  for (const way of ways) expected[way] = await answeredTogether(local, requestsOf(way));
+  local.dispose();
+  return expected;
+}
+
+/** One process, with a cache that is too small for all. */
+async function alone({ python, dir, server }) {
+  const vllm = server('one', [...SMALL_CACHE, ...SMALL_BUDGET]);
   const starting = vllm.start();
   starting.catch(() => {});
   await parts(python, dir);
-  const local = await openModel(dir, { dtype: 'float32' });
-  const expected = {};
-  for (const way of Object.keys(WAYS)) {
-    expected[way] = await answeredTogether(local, requestsOf(way));
-  }
-  local.dispose();
+  const expected = await references(dir, Object.keys(WAYS));
   await starting;
-  say('vLLM, one process, a cache that is too small for all');
-  const engine = { kind: 'vllm', baseUrl: vllm.url };
-  const remote = await openModel(dir, { engine });
+  const remote = await openModel(dir, { engine: { kind: 'vllm', baseUrl: vllm.url } });
   await hold('alone', remote, expected, { together: false });
   await hold('at once', remote, expected, { together: true });
   remote.dispose();
   await disturb(vllm, dir, expected);
   vllm.kill();
-  if (process.argv.includes('--ranks')) {
-    for (const [name, more] of [
-      ['two pipeline ranks', ['--pipeline-parallel-size', '2']],
-      ['three tensor ranks', ['--tensor-parallel-size', '3']],
-    ]) {
-      vllm = at(name.replaceAll(' ', '-'), more);
-      await vllm.start();
-      const ranked = await openModel(dir, { engine });
-      await hold(name, ranked, expected, { together: true, ways: ['greedy', 'seeded'] });
-      ranked.dispose();
-      vllm.kill();
-    }
+}
+
+/** Ranks of this machine; the default model has 9 heads, which two tensor ranks cannot share. */
+async function ranks({ dir, server }) {
+  const ways = ['greedy', 'seeded'];
+  let expected;
+  for (const [name, more] of [
+    ['two pipeline ranks', ['--pipeline-parallel-size', '2']],
+    ['three tensor ranks', ['--tensor-parallel-size', '3']],
+  ]) {
+    const vllm = server(name.replaceAll(' ', '-'), more);
+    const starting = vllm.start();
+    starting.catch(() => {});
+    expected ??= await references(dir, ways);
+    await starting;
+    const remote = await openModel(dir, { engine: { kind: 'vllm', baseUrl: vllm.url } });
+    await hold(name, remote, expected, { together: true, ways });
+    remote.dispose();
+    vllm.kill();
   }
+}
+
+async function main() {
+  const dir = defaultModelDir();
+  const python = await pythonWithVllm(say);
+  const folder = mkdtempSync(join(tmpdir(), 'sda-vllm-'));
+  const servers = [];
+  const server = (name, more) => {
+    const log = join(folder, `${name}.log`);
+    servers.push(new Vllm({ python, model: dir, port: PORT, log, more }));
+    return servers.at(-1);
+  };
+  process.on('exit', () => {
+    for (const each of servers) each.kill();
+  });
+  for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1));
+  await (process.argv.includes('--ranks') ? ranks : alone)({ python, dir, server });
   rmSync(folder, { recursive: true, force: true });
 }
 
