@@ -115,9 +115,9 @@ export const configSchema = strict('the configuration', {
     .regex(/^[\w.-]+$/, 'must be a name of letters, digits, ".", "_" and "-"')
     .optional(),
   model: modelSchema.prefault({}),
+  data: dataSetSchema,
   /** Default: this machine */
   engine: engineSchema.optional(),
-  data: dataSetSchema,
   /** What is aligned: the built-in instruction, and the rubrics of evaluator and judge */
   core: z.enum(CORES).default('helpfulness'),
   /** In your own words, instead of the core's */

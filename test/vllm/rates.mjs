@@ -9,6 +9,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openModel } from '../../dist/src/index.js';
 import { defaultModelDir } from '../../dist/src/runtime/paths.js';
+import { INSTRUCTIONS } from '../../dist/src/text/instructions.js';
+import { buildPrompt } from '../../dist/src/text/prompts.js';
 import { pythonWithVllm } from './install.mjs';
 import { answered, requestsOf } from './queries.mjs';
 import { Vllm } from './server.mjs';
@@ -26,15 +28,15 @@ process.on('exit', () => vllm.kill());
 await vllm.start();
 const model = await openModel(dir, { engine: { kind: 'vllm', baseUrl: vllm.url } });
 
-/** Rows that have nothing to do with each other: the base prompts, twice. */
+/** The prompts of all streams, as rows that have nothing to do with each other. */
 async function plainRows() {
-  const prompts = [];
-  for (const { query } of requestsOf('greedy')) {
-    prompts.push(
-      (await model.tokenizer()).encode(`${query} `),
-      (await model.tokenizer()).encode(query),
-    );
-  }
+  const [tokenizer, template] = [await model.tokenizer(), await model.chatTemplate()];
+  const prompts = requestsOf('greedy').flatMap(({ query, core }) =>
+    [null, INSTRUCTIONS[core]].map((instruction) => {
+      const placement = 'after-query';
+      return buildPrompt({ tokenizer, template, query, instruction, placement }).ids;
+    }),
+  );
   const bodies = prompts.map((prompt) => ({
     model: 'model',
     prompt,

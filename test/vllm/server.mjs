@@ -8,7 +8,7 @@ const START_MS = 480_000;
 
 /** A server that is started, killed and started again. */
 export class Vllm {
-  /** @param options python, model (folder), port, log (file), more (arguments of vLLM) */
+  /** @param options python, model (folder), port, log (file), more (arguments of vLLM), env */
   constructor(options) {
     this.options = options;
     this.child = null;
@@ -20,11 +20,13 @@ export class Vllm {
 
   /** Starts it, and waits until it answers. */
   async start() {
-    const { python, model, port, log, more = [] } = this.options;
+    const { python, model, port, log, more = [], env = {} } = this.options;
     const output = openSync(log, 'a');
     const args = ['-m', 'vllm.entrypoints.openai.api_server', '--model', model];
     args.push('--served-model-name', 'model', '--host', '127.0.0.1', '--port', String(port));
-    args.push('--dtype', 'float32', '--enforce-eager', '--max-model-len', '1024');
+    args.push('--dtype', 'float32', '--max-model-len', '1024');
+    // uncompiled it starts sooner; pipeline ranks of a CPU cannot
+    if (!more.includes('--pipeline-parallel-size')) args.push('--enforce-eager');
     args.push('--logprobs-mode', 'processed_logits');
     args.push('--logits-processors', 'sda_vllm.processor:SdaLogitsProcessor');
     args.push('--scheduler-cls', 'sda_vllm.scheduler.SdaScheduler', ...more);
@@ -37,6 +39,7 @@ export class Vllm {
         VLLM_NO_USAGE_STATS: '1',
         PYTHONDONTWRITEBYTECODE: '1',
         ...process.env,
+        ...env,
       },
     });
     closeSync(output);

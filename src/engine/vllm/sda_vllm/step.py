@@ -60,7 +60,7 @@ def distribution(logits: Tensor, numbers: Tensor, cut: Tensor, kinds: Kinds) -> 
     by_entropy = kinds.temperature == "entropy" or kinds.details
     entropy = _entropy(torch.log_softmax(score, 1)) if by_entropy else js
     temperature = _temperature(column, js, entropy, kinds.temperature)
-    shifted = (score - score.amax(1, keepdim=True)) / temperature
+    shifted = (score - score.amax(1, keepdim=True)).div_(temperature)
     log_p = torch.log_softmax(shifted, 1)
     stats = torch.cat([js, temperature, logits.new_full((B, 2), -1.0)], 1)
     details = log_p.new_empty(B, 0)
@@ -89,8 +89,10 @@ def _zeros(B: int, like: Tensor) -> Tensor:
 def _jensen_shannon(log_p1: Tensor, log_p2: Tensor) -> Tensor:
     """[B, V] twice -> [B, 1], nats, 0..ln 2, without cancellation: with d = log P2 - log P1,
     log P1 - log M = -log1p(expm1(d) / 2), which is exactly 0 where the streams agree."""
-    gap = torch.nan_to_num(log_p2 - log_p1, nan=0.0).clamp(-MAX_GAP, MAX_GAP)
-    terms = log_p1.exp() * torch.log1p(torch.expm1(gap) / 2) + log_p2.exp() * torch.log1p(torch.expm1(-gap) / 2)
+    gap = (log_p2 - log_p1).nan_to_num_(nan=0.0).clamp_(-MAX_GAP, MAX_GAP)
+    # in place: a line of the vocabulary is large, and new memory costs more than what is computed in it
+    terms = torch.expm1(gap).mul_(0.5).log1p_().mul_(log_p1.exp())
+    terms.addcmul_(gap.neg_().expm1_().mul_(0.5).log1p_(), log_p2.exp())
     return (terms.sum(1, keepdim=True) * -0.5).clamp(0, math.log(2))
 
 
@@ -123,8 +125,8 @@ def _score(streams: Tensor, weights: Tensor, total: Tensor, positive_floor: Tens
         weight = weights[:, stream, None]
         # 0 * -inf is no number: with a weight of 0 a floor keeps it one
         floor = torch.where(weight <= 0, LOG_PROB_FLOOR, positive_floor)
-        score = torch.addcmul(score, weight, torch.maximum(streams[:, stream], floor) - start)
-    score = torch.nan_to_num(score, nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
+        score.addcmul_(weight, torch.maximum(streams[:, stream], floor).sub_(start))
+    score.nan_to_num_(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
     return score.masked_fill_(ours == -torch.inf, -torch.inf)
 
 
