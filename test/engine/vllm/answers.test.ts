@@ -12,6 +12,7 @@ import {
   type SdaModel,
   sdaSeveral,
 } from '../../../src/index.js';
+import { hasNativeKernel } from '../../../src/runtime/native.js';
 import { checkpointDir, golden } from '../../support/checkpoints.js';
 import { Random } from '../../support/random.js';
 import { useTensorFlow } from '../../support/tensorflow.js';
@@ -65,7 +66,14 @@ async function expectSame<R extends Rule>(request: GenerateRequest<R>): Promise<
   const { timing: _here, ...expected } = here.summary;
   const { timing: _there, ...found } = there.summary;
   expect(found).toEqual(expected);
-  expect(there.steps).toEqual(here.steps);
+  expectSteps(there.steps, here.steps);
+}
+
+/** To the bit with the native kernels; without them products depend on what else is in the batch. */
+function expectSteps(found: object[], expected: object[]): void {
+  const told = (steps: object[]) =>
+    hasNativeKernel('SdaDecoderLayers') ? steps : steps.map((step) => 'id' in step && step.id);
+  expect(told(found)).toEqual(told(expected));
 }
 
 const QUERIES: [string, GenerateRequest][] = [
@@ -164,7 +172,7 @@ describe('what goes wrong on the way loses, doubles and changes no token', () =>
       const there = await Promise.all(requests.map((request) => answered(remote, request)));
       for (const [index, request] of requests.entries()) {
         const here = await answered(local, request);
-        expect(there[index]!.steps).toEqual(here.steps);
+        expectSteps(there[index]!.steps, here.steps);
       }
     }
   });
