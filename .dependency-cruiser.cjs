@@ -22,6 +22,13 @@ const MAY_IMPORT = {
     '^src/(checkpoint|text|method|decode|model)/',
     '^src/generate/',
   ],
+  '^src/engine/': [
+    ERRORS,
+    '^kernels/',
+    '^src/(text|method|rules|model|decode|generate)/',
+    '^src/evaluate/(chat-options|connection|proxy|secrets)[.]ts$',
+    '^src/runtime/tensorflow[.]ts$',
+  ],
   '^src/serve/': [
     ERRORS,
     '^src/(text|method|rules|decode|generate|evaluate)/',
@@ -37,7 +44,7 @@ const MAY_IMPORT = {
     ERRORS,
     '^src/(runtime|setup|checkpoint|text|method|model|decode|evaluate|rules)/',
     '^src/bench/environment[.]ts$',
-    '^src/generate/',
+    '^src/(generate|engine)/',
   ],
   '^src/report/': [ERRORS, '^src/(text|evaluate|experiment)/', '^src/runtime/paths[.]ts$'],
 };

@@ -2,7 +2,15 @@
 export type { AdapterSource } from './checkpoint/adapter/merge.js';
 export { type DecodeEvent, decode, type FinishReason, type Query } from './decode/generate.js';
 export type { GivenLogProbs, TokenLogProb } from './decode/given-tokens.js';
+export {
+  type EngineChoice,
+  type OpenModelOptions,
+  openModel,
+  type RemoteEngine,
+} from './engine/open-model.js';
+export { RemoteModel } from './engine/remote-model.js';
 export { type ErrorCode, SdaError } from './errors.js';
+export type { AnsweringModel, TextModel } from './generate/answering.js';
 export type { BeamAnswer, BeamRequest } from './generate/beams.js';
 export type { RankedAnswer } from './generate/best-of.js';
 export { type OpenEngineOptions, openEngine, SdaEngine } from './generate/engine.js';

@@ -25,10 +25,7 @@ export async function checkpointFingerprint(dir: string): Promise<string> {
   const checkpoint = await openCheckpoint(dir);
   await checkpoint.close();
   const hash = createHash('sha256');
-  for (const name of (await readdir(dir)).filter((name) => DECIDING.test(name)).sort()) {
-    const text = (await readBytesIfPresent(join(dir, name), 'bad-file')) ?? new Uint8Array();
-    hash.update(JSON.stringify([name, text.length])).update(text);
-  }
+  await addTexts(hash, dir);
   const files = new Map<string, TensorInfo[]>();
   for (const [name, tensor] of [...checkpoint.tensors].sort(byName)) {
     const others = files.get(tensor.file);
@@ -37,6 +34,20 @@ export async function checkpointFingerprint(dir: string): Promise<string> {
   }
   for (const [file, tensors] of files) await sampleFile(hash, file, tensors);
   return hash.digest('hex').slice(0, 16);
+}
+
+/** The same of a folder whose weights are elsewhere: of its config and texts alone. @returns 16 hex digits */
+export async function textsFingerprint(dir: string): Promise<string> {
+  const hash = createHash('sha256');
+  await addTexts(hash, dir);
+  return hash.digest('hex').slice(0, 16);
+}
+
+async function addTexts(hash: Hash, dir: string): Promise<void> {
+  for (const name of (await readdir(dir)).filter((name) => DECIDING.test(name)).sort()) {
+    const text = (await readBytesIfPresent(join(dir, name), 'bad-file')) ?? new Uint8Array();
+    hash.update(JSON.stringify([name, text.length])).update(text);
+  }
 }
 
 function byName([a]: readonly [string, unknown], [b]: readonly [string, unknown]): number {

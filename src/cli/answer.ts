@@ -1,11 +1,11 @@
 import { choiceJson, settingsJson } from '../generate/json.js';
 import { ownSettings, shownSettings } from '../generate/shown-settings.js';
 import type {
+  AnsweringModel,
   BatchOptions,
   GenerateRequest,
   GenerateSummary,
   Rule,
-  SdaModel,
   SdaRule,
   StepOf,
 } from '../index.js';
@@ -19,7 +19,7 @@ export interface Answer<R extends Rule = SdaRule> {
 
 /** Decodes one answer, handing each step to `onStep` as it comes. */
 export async function answer<R extends Rule = SdaRule>(
-  model: SdaModel,
+  model: AnsweringModel,
   request: GenerateRequest<R>,
   onStep: (step: StepOf<R>) => void = () => {},
   options: Pick<BatchOptions, 'models'> = {},

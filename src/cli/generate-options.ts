@@ -7,6 +7,7 @@ import { DEFAULT_SETTINGS, MODES, type Mode } from '../method/settings.js';
 import { BUILTIN_TEMPLATES } from '../text/builtin-templates.js';
 import { CORES, type CoreName } from '../text/instructions.js';
 import { PLACEMENTS, type Placement } from '../text/prompts.js';
+import { addEngineOption, type EngineOptions } from './engine-option.js';
 import {
   addLoadOptions,
   addModelOption,
@@ -28,7 +29,7 @@ import {
 } from './rule-options.js';
 
 /** What commander hands to the action of `sda generate`. */
-export interface GenerateOptions extends ModelOptions, RuleOptions {
+export interface GenerateOptions extends ModelOptions, RuleOptions, EngineOptions {
   readonly query?: string;
   readonly core?: CoreName;
   readonly placement?: Placement;
@@ -70,7 +71,7 @@ const option = (flags: string, description: string) => new Option(flags, descrip
 
 /** Adds the options of `sda generate` to a command, among them the settings of the rule, by default SDA. */
 export function addGenerateOptions(command: Command, rule?: Rule): Command {
-  addPromptOptions(addLoadOptions(addModelOption(command)));
+  addPromptOptions(addEngineOption(addLoadOptions(addModelOption(command))));
   addStreamOptions(command);
   if (!rule) addSdaOptions(command);
   addOutputOptions(command);

@@ -3,9 +3,17 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { asBase } from '../generate/as-base.js';
 import { settingsJson } from '../generate/json.js';
-import type { GenerateRequest, Rule, RuntimeInfo, SdaModel, StepOf } from '../index.js';
+import type {
+  AnsweringModel,
+  GenerateRequest,
+  Rule,
+  RuntimeInfo,
+  SdaModel,
+  StepOf,
+} from '../index.js';
 import { type Answer, answer, answerJson, summaryLine } from './answer.js';
 import { colours } from './colours.js';
+import { engineOf } from './engine-option.js';
 import { EXIT_INTERRUPTED } from './failure.js';
 import {
   addGenerateOptions,
@@ -13,7 +21,7 @@ import {
   type GenerateOptions,
   toRequest,
 } from './generate-options.js';
-import { openModel, requireModelDir, withInterrupt } from './load.js';
+import { openAnywhere, openModel, requireModelDir, withInterrupt } from './load.js';
 import { loadOptions, modelDir } from './options.js';
 import { note, print, printJson } from './output.js';
 import { checkForRule, withSettings } from './rule-options.js';
@@ -35,6 +43,7 @@ Examples:
   sda generate --query "Is it safe to mix bleach and vinegar?" --core harmlessness --compare
   sda generate --query "Tell me about Mars." --instruction "Answer in one sentence." --score 30
   sda generate --query "Tell me about Mars." --rule cfg --weight 1.5 --negative "Answer at length."
+  sda generate --engine http://127.0.0.1:8000/v1 --query "Tell me about Mars."   drawn by a vLLM server
   sda generate --rule cfg --help     the settings of a rule, which are options then
   sda generate --model path/to/model --base-ids "1 5 9" --instructed-ids "1 5 7 9" --greedy --json`,
     )
@@ -43,7 +52,7 @@ Examples:
 
 /** What is answered, and by what. */
 interface Task {
-  readonly model: SdaModel;
+  readonly model: AnsweringModel;
   /** Those that run streams of the rule, by its names for them */
   readonly models: Readonly<Record<string, SdaModel>>;
   readonly request: GenerateRequest<Rule>;
@@ -69,7 +78,7 @@ async function run(
     if (!isOfIds(request)) await tryTemplate(dir, options);
     const loading = { ...loadOptions(options), chatTemplate, signal };
     const others = await otherModels(dir, options);
-    const model = await openModel(dir, loading);
+    const model = await openAnywhere(dir, loading, engineOf(options));
     const models: Record<string, SdaModel> = {};
     try {
       for (const [name, other] of Object.entries(others)) {
@@ -171,7 +180,7 @@ async function traced(
   { model, models, request, trace }: Task,
   show: (step: StepOf<Rule>) => void,
 ): Promise<Answer<Rule>> {
-  if (trace) trace.header(model.dir, await settingsOf(model, request), await runtime());
+  if (trace) trace.header(model.dir, await settingsOf(model, request), await runtime(model));
   return answer(
     model,
     request,
@@ -183,13 +192,14 @@ async function traced(
   );
 }
 
-async function runtime(): Promise<RuntimeInfo> {
-  const { startTensorFlow } = await import('../index.js');
+async function runtime(model: AnsweringModel): Promise<RuntimeInfo | { engine: string }> {
+  const { RemoteModel, startTensorFlow } = await import('../index.js');
+  if (model instanceof RemoteModel) return { engine: model.label };
   return startTensorFlow();
 }
 
 /** The settings that the summary will have, for a trace whose header comes first. */
-async function settingsOf(model: SdaModel, request: GenerateRequest<Rule>) {
+async function settingsOf(model: AnsweringModel, request: GenerateRequest<Rule>) {
   const { resolveSettingsOf } = await import('../index.js');
   const { ruleOf, templateSettings } = await import('../generate/request.js');
   const { seed = 0, maxTokens = 0, date = new Date() } = request;
@@ -211,7 +221,7 @@ interface Printer {
 
 /** Prints the text of each step; the ids where prompts are ids and there is no tokenizer for text. */
 async function printer(
-  model: SdaModel,
+  model: AnsweringModel,
   request: GenerateRequest<Rule>,
   { thinking }: GenerateOptions,
 ): Promise<Printer> {
@@ -249,7 +259,7 @@ async function printer(
 
 /** Where a chat template that was asked for comes from. */
 async function givenTemplate(
-  model: SdaModel,
+  model: AnsweringModel,
   request: GenerateRequest<Rule>,
   { chatTemplate }: GenerateOptions,
 ): Promise<string | null> {

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { holdsForeignWeights } from '../checkpoint/other-formats.js';
 import { SdaError } from '../errors.js';
-import type { LoadOptions, SdaModel } from '../index.js';
+import type { AnsweringModel, LoadOptions, RemoteEngine, SdaModel } from '../index.js';
 import { note, warn } from './output.js';
 import { LiveLine } from './terminal.js';
 
@@ -30,6 +30,24 @@ export async function openModel(dir: string, options: LoadOptions): Promise<SdaM
   } finally {
     live.clear();
   }
+}
+
+/**
+ * Opens a model behind a server, or here; see `openModel`.
+ *
+ * @throws SdaError as `openModel`
+ */
+export async function openAnywhere(
+  dir: string,
+  options: LoadOptions,
+  engine: RemoteEngine | undefined,
+): Promise<AnsweringModel> {
+  if (!engine) return openModel(dir, options);
+  requireModelDir(dir);
+  const { openModel: open } = await import('../index.js');
+  const model = await open(dir, { ...options, engine });
+  for (const warning of model.warnings) warn(warning);
+  return model;
 }
 
 /**

@@ -20,14 +20,19 @@ export class Trace {
   }
 
   /** What the steps were made with; `settings` in the form of `sda generate --json`. */
-  header(model: string, settings: object, runtime: RuntimeInfo): void {
+  header(
+    model: string,
+    settings: object,
+    runtime: RuntimeInfo | { readonly engine: string },
+  ): void {
     this.line({
       type: 'header',
       trace_version: TRACE_VERSIONS['rule' in settings ? 'rule' : 'sda'],
       sda_tfjs: packageVersion(),
       node: process.version,
-      tensorflow: runtime.tensorflow,
-      device: runtime.device,
+      ...('engine' in runtime
+        ? { engine: runtime.engine }
+        : { tensorflow: runtime.tensorflow, device: runtime.device }),
       machine: `${platform()} ${arch()}, ${cpus().length} x ${cpus()[0]?.model ?? 'unknown CPU'}`,
       model,
       settings,

@@ -119,19 +119,24 @@ export function chatSettings(options: ChatOptions, env = process.env): ChatSetti
   return Object.defineProperty(settings, 'apiKey', { value: apiKey }) as ChatSettings;
 }
 
-/** The server's address; credentials do not belong into it, since addresses are shown and kept. */
-function endpointOf(text: string): string {
+/**
+ * A server's address; credentials do not belong into it, since addresses are shown and kept.
+ *
+ * @param what the server is, for errors
+ * @throws SdaError `bad-input`
+ */
+export function endpointOf(text: string, what = 'judging server'): string {
   const url = URL.canParse(text) ? new URL(text) : null;
   if (!url || !/^https?:$/.test(url.protocol)) {
     throw new SdaError(
       'bad-input',
-      'The address of the judging server is not a URL that begins with http:// or https://; give one such as http://127.0.0.1:8000/v1.',
+      `The address of the ${what} is not a URL that begins with http:// or https://; give one such as http://127.0.0.1:8000/v1.`,
     );
   }
   if (url.username !== '' || url.password !== '' || url.search !== '' || url.hash !== '') {
     throw new SdaError(
       'bad-input',
-      `The address of the judging server at ${url.host} must have no user name, password, query or fragment: give a key through the environment.`,
+      `The address of the ${what} at ${url.host} must have no user name, password, query or fragment: give a key through the environment.`,
     );
   }
   return url.href.replace(/\/+$/, '').replace(/\/chat\/completions$/, '');
@@ -142,10 +147,25 @@ function keyOf(
   endpoint: string,
   env: NodeJS.ProcessEnv,
 ): string | undefined {
-  const variable = named ?? 'OPENAI_API_KEY';
+  return keyIn(named ?? 'OPENAI_API_KEY', endpoint, {
+    optional: named === undefined && endpoint !== OPENAI_ENDPOINT,
+    env,
+  });
+}
+
+/**
+ * The key for a server in an environment variable; undefined where it may be missing, and is.
+ *
+ * @throws SdaError `bad-input`
+ */
+export function keyIn(
+  variable: string,
+  endpoint: string,
+  { optional, env = process.env }: { optional: boolean; env?: NodeJS.ProcessEnv },
+): string | undefined {
   const key = env[variable]?.trim();
   if (!key) {
-    if (named === undefined && endpoint !== OPENAI_ENDPOINT) return undefined;
+    if (optional) return undefined;
     throw new SdaError(
       'bad-input',
       `The environment variable ${variable} holds no key for ${endpoint}: set it, or give the address of a server that needs none.`,

@@ -1,5 +1,5 @@
 import { SdaError } from '../errors.js';
-import type { SdaModel } from '../generate/sda-model.js';
+import type { AnsweringModel } from '../generate/answering.js';
 import type { GenerateRequest } from '../generate/types.js';
 import { plainSegments } from '../text/added-tokens.js';
 import { beginning } from '../text/prompts.js';
@@ -33,7 +33,7 @@ export interface Correction {
  *   `context-exceeded` where the prompt leaves no room for a token: then this one correction has no request
  */
 export async function alignerRequest(
-  model: SdaModel,
+  model: AnsweringModel,
   { query, answer, maxTokens, seed, settings, prompt = ALIGNER_PROMPT }: Correction,
 ): Promise<GenerateRequest> {
   const ids = alignerPrompt(await model.tokenizer(), { query, answer, prompt });

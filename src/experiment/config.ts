@@ -53,6 +53,22 @@ const modelSchema = strict('model', {
     .optional(),
 });
 
+/** Where the base model's answers are decoded; see `RemoteEngine`. */
+const engineSchema = strict('engine', {
+  kind: z.enum(['local', 'vllm', 'logprobs']),
+  base_url: text.optional(),
+  /** The server's name for the model; default: its only one */
+  model: text.optional(),
+  api_key_env: text.optional(),
+  /** Answers at once; default: as many as the server takes */
+  concurrency: whole(1).optional(),
+  /** Seconds without a new token until a server that is away is given up */
+  patience_s: z.number().positive().default(600),
+}).refine(
+  ({ kind, base_url }) => (kind === 'local') === (base_url === undefined),
+  'has a base_url where its kind is vllm or logprobs, and none where it is local',
+);
+
 const promptSchema = strict('prompt', {
   placement: z.enum(PLACEMENTS).default('after-query'),
   system: text.optional(),
@@ -99,6 +115,8 @@ export const configSchema = strict('the configuration', {
     .optional(),
   model: modelSchema.prefault({}),
   data: dataSetSchema,
+  /** Default: this machine */
+  engine: engineSchema.optional(),
   /** What is aligned: the built-in instruction, and the rubrics of evaluator and judge */
   core: z.enum(CORES).default('helpfulness'),
   /** In your own words, instead of the core's */
@@ -217,12 +235,13 @@ export function decidingSettings(
   env: NodeJS.ProcessEnv = process.env,
 ): Record<string, unknown> {
   const { name: _, batch: _batch, ruleFiles: _files, ...others } = config;
-  const { model, aligner, evaluator, judge, rules, models, ...rest } = others;
+  const { model, engine, aligner, evaluator, judge, rules, models, ...rest } = others;
   const deciding = (spec: object) => decidingChat(spec, config.core, env);
   return withoutUndefined({
     ...rest,
     instruction: instructionOf(config),
     model: { ...model, dir: model.dir === undefined ? 'default' : basename(model.dir) },
+    ...(engine && engine.kind !== 'local' && { engine: { kind: engine.kind } }),
     ...(aligner && {
       aligner: { prompt: ALIGNER_PROMPT, ...aligner, dir: basename(aligner.dir) },
     }),

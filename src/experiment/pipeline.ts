@@ -1,12 +1,16 @@
 import { setMaxListeners } from 'node:events';
 import { basename } from 'node:path';
 import type { z } from 'zod';
+import { textsFingerprint } from '../checkpoint/fingerprint.js';
+import { openModel as openAnywhere } from '../engine/open-model.js';
+import { SdaError } from '../errors.js';
 import { DEFAULT_CHAT_MODEL } from '../evaluate/chat-options.js';
 import { createEvaluator, createJudge, type EvaluatorSpec } from '../evaluate/create.js';
 import { hashOf } from '../evaluate/hash.js';
 import type { PairJudge } from '../evaluate/judge.js';
 import type { Ledger } from '../evaluate/ledger.js';
 import { STAND_IN } from '../evaluate/stand-in.js';
+import type { AnsweringModel } from '../generate/answering.js';
 import type { LoadOptions, SdaModel } from '../generate/sda-model.js';
 import { scoreAll } from './assess.js';
 import { decidingSettings, type ExperimentConfig, instructionOf } from './config.js';
@@ -80,6 +84,7 @@ export async function runExperiment(
   config: ExperimentConfig,
   options: ExperimentOptions,
 ): Promise<ExperimentResult> {
+  checkEngine(config);
   const data = await loadDataSet(config.data);
   for (const note of data.notes) options.onNote?.(note);
   const modelDir = config.model.dir ?? options.defaultModel;
@@ -106,13 +111,30 @@ export async function runExperiment(
   }
 }
 
+const isElsewhere = ({ engine }: ExperimentConfig) =>
+  engine !== undefined && engine.kind !== 'local';
+
+/** That nothing is asked of a server which it would not do. */
+function checkEngine(config: ExperimentConfig): void {
+  const { model, models } = config;
+  if (!isElsewhere(config)) return;
+  const adapters = (model.adapters?.length ?? 0) > 0;
+  if (!adapters && !models) return;
+  throw new SdaError(
+    'bad-input',
+    `The configuration has ${adapters ? 'adapters of the model' : 'other models'}, but its engine runs one model as the server has loaded it: leave one of them out.`,
+  );
+}
+
 async function headerOf(
   config: ExperimentConfig,
   data: DataSet,
   modelDir: string,
 ): Promise<RunHeader> {
   const { name, core, evaluator, judge, seed } = config;
-  const fingerprint = await modelFingerprint(modelDir, config.model.adapters);
+  const fingerprint = isElsewhere(config)
+    ? await textsFingerprint(modelDir)
+    : await modelFingerprint(modelDir, config.model.adapters);
   const dataSet = { name: data.name, items: data.items.length, sha256: data.sha256 };
   const aligner = config.aligner && (await modelFingerprint(config.aligner.dir));
   const settings = decidingSettings(config);
@@ -153,6 +175,8 @@ function methodRules(config: ExperimentConfig): RunHeader['rules'] {
 
 class Experiment {
   private model: SdaModel | null = null;
+  /** What decodes, where that is behind a server */
+  private remote: AnsweringModel | null = null;
   private readonly others: OtherModelsOfRun;
   private readonly stages: Pick<Stage<unknown>, 'name' | 'failed' | 'full'>[] = [];
 
@@ -202,6 +226,7 @@ class Experiment {
     } finally {
       await judging.end().catch(() => {}); // what it could still write before the files are closed
       this.model?.dispose();
+      this.remote?.dispose();
       this.others.dispose();
     }
     const failed = this.stages
@@ -238,7 +263,7 @@ class Experiment {
     const { config } = this;
     const { signal } = this.options;
     await responses.get(method)!.fill(async (items, onRow, onTokens) => {
-      const model = method === 'aligner' ? await this.openAligner() : await this.openModel();
+      const model = method === 'aligner' ? await this.openAligner() : await this.openDecoding();
       const models = await this.others.of(ruleOf(config, method));
       const earlier = { base: responses.get('base')!.rows(), scores: scores?.rows() };
       await respond({ method, config, items, model, models, ...earlier, signal, onRow, onTokens });
@@ -262,7 +287,28 @@ class Experiment {
     if (pairs > 0) this.options.onNote?.(judgeQuestions(pairs));
   }
 
-  /** The base model, loaded when first needed. */
+  /** What decodes: the base model here, or behind the server that the configuration names. */
+  private async openDecoding(): Promise<AnsweringModel> {
+    const { engine, model } = this.config;
+    if (!engine || engine.kind === 'local') return this.openModel();
+    if (this.remote) return this.remote;
+    this.remote = await openAnywhere(this.modelDir, {
+      engine: {
+        kind: engine.kind,
+        baseUrl: engine.base_url!,
+        model: engine.model,
+        apiKeyEnv: engine.api_key_env,
+        patienceS: engine.patience_s,
+      },
+      maxContext: model.context,
+      chatTemplate: model.chat_template,
+      signal: this.options.signal,
+    });
+    for (const warning of this.remote.warnings) this.options.onNote?.(warning);
+    return this.remote;
+  }
+
+  /** The base model on this machine, loaded when first needed. */
   private async openModel(): Promise<SdaModel> {
     if (this.model) return this.model;
     const { dtype, kv, context, chat_template, tie_missing_head, adapters } = this.config.model;

@@ -1,4 +1,5 @@
 import { SdaError } from '../errors.js';
+import type { AnsweringModel } from '../generate/answering.js';
 import type { SdaModel } from '../generate/sda-model.js';
 import type { GenerateRequest, GenerateStep, GenerateSummary } from '../generate/types.js';
 import type { Choice } from '../method/rule.js';
@@ -23,7 +24,7 @@ export interface RespondInput {
   /** Those that have no response yet */
   readonly items: readonly Item[];
   /** The base model; for `aligner` the aligner */
-  readonly model: SdaModel;
+  readonly model: AnsweringModel;
   /** Those that run streams of a rule, by its names for them */
   readonly models?: Readonly<Record<string, SdaModel>> | undefined;
   /** Rows of the stages before, by item; `base` itself needs none */
@@ -41,7 +42,7 @@ export interface RespondInput {
  * be answered becomes a failed row. After an abort, items that were under way have no row.
  */
 export async function respond(input: RespondInput): Promise<void> {
-  const { items, model, models, config, signal, onRow, onTokens } = input;
+  const { items, method, model, models, config, signal, onRow, onTokens } = input;
   const asked: { item: Item; a: number | null }[] = [];
   const requests: GenerateRequest<Rule>[] = [];
   for (const item of items) {
@@ -55,9 +56,12 @@ export async function respond(input: RespondInput): Promise<void> {
   }
   if (requests.length === 0) return;
 
-  const entry = ruleOf(config, input.method);
+  const entry = ruleOf(config, method);
   const steps: GenerateStep<Choice>[][] = requests.map(() => []);
-  for await (const batch of model.generateBatch(requests, { maxBatch: config.batch, models })) {
+  const { engine } = config;
+  const elsewhere = method !== 'aligner' && engine !== undefined && engine.kind !== 'local';
+  const maxBatch = elsewhere ? engine.concurrency : config.batch;
+  for await (const batch of model.generateBatch(requests, { maxBatch, models })) {
     onTokens?.(batch.length);
     for (const { query, step, summary } of batch) {
       steps[query]!.push(step);
@@ -140,7 +144,7 @@ async function requestFor(
 /** Errors that say something of one item; any other would meet the next one as well. */
 const OF_ONE_ITEM = new Set(['bad-input', 'context-exceeded', 'bad-tokenizer']);
 
-async function promptsOf({ query }: Item, model: SdaModel, config: ExperimentConfig) {
+async function promptsOf({ query }: Item, model: AnsweringModel, config: ExperimentConfig) {
   const tokenizer = await model.tokenizer();
   const template = await model.chatTemplate();
   return buildPrompts({ ...promptOptions(config), tokenizer, template, query });

@@ -1,3 +1,4 @@
+import type { AnsweringModel } from '../generate/answering.js';
 import { prepare } from '../generate/request.js';
 import type { SdaModel } from '../generate/sda-model.js';
 import type { GenerateRequest, GenerateSummary } from '../generate/types.js';
@@ -10,7 +11,7 @@ import { type RuleEntry, ruleOfEntry, settingsOf } from './rules.js';
 /** What a rule answers by. */
 interface Asked {
   readonly config: ExperimentConfig;
-  readonly model: SdaModel;
+  readonly model: AnsweringModel;
   readonly models: Readonly<Record<string, SdaModel>>;
   /** Of the item's score; null where the rule takes none */
   readonly a: number | null;

@@ -6,13 +6,13 @@ import { sda } from '../rules/sda.js';
 import { splitReasoning } from '../text/reasoning.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import { AnswerText } from './answer-text.js';
+import type { TextModel } from './answering.js';
 import type { Prepared } from './request.js';
-import type { SdaModel } from './sda-model.js';
 import type { GenerateRequest, GenerateSummary, StepOf } from './types.js';
 
 /** What an answer is made with. */
 export interface Making extends Prepared {
-  readonly model: SdaModel;
+  readonly model: Pick<TextModel, 'config' | 'loadMs'>;
   readonly rule: Rule;
   readonly request: GenerateRequest<Rule>;
   /** null where all prompts are ids and there is none */

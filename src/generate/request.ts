@@ -9,8 +9,8 @@ import { INSTRUCTIONS } from '../text/instructions.js';
 import { buildPrompt } from '../text/prompts.js';
 import { strftime } from '../text/strftime.js';
 import type { Tokenizer } from '../text/tokenizer.js';
-import type { SdaModel } from './sda-model.js';
-import type { BatchOptions, GenerateRequest, GenerateSummary } from './types.js';
+import type { TextModel } from './answering.js';
+import type { GenerateRequest, GenerateSummary } from './types.js';
 
 const DEFAULT_MAX_TOKENS = 256;
 
@@ -23,9 +23,15 @@ export interface Prepared {
 
 type Request = GenerateRequest<Rule>;
 
+/** The models of streams that a rule has run by others, by the rule's names for them. */
+interface ByName<M> {
+  readonly models?: Readonly<Record<string, M>> | undefined;
+}
+
 /** The rule of a request; a bare step is one for the streams of SDA. */
 export function ruleOf({ rule = sda }: Request): Rule {
-  return typeof rule === 'function' ? { ...sda, step: rule as StepRule<object> } : rule;
+  if (typeof rule !== 'function') return rule;
+  return { ...sda, step: rule as StepRule<object>, asBlend: undefined };
 }
 
 /**
@@ -33,22 +39,22 @@ export function ruleOf({ rule = sda }: Request): Rule {
  *
  * @throws SdaError `bad-input` where the rule asks for another model than the one asked, and none is given
  */
-export function modelOf(
-  model: SdaModel,
+export function modelOf<M extends TextModel>(
+  model: M,
   [stream, { model: name }]: readonly [string, StreamSource],
-  { models = {} }: BatchOptions,
-): SdaModel {
+  { models = {} }: ByName<M>,
+): M {
   if (name === undefined) return model;
   return models[name] ?? notGiven(stream, name);
 }
 
 /** The models that run the streams of a rule, in their order: of all, or of the first ones. */
-export function modelsOf(
-  model: SdaModel,
+export function modelsOf<M extends TextModel>(
+  model: M,
   rule: Rule,
-  options: BatchOptions,
+  options: ByName<M>,
   streams?: number,
-): SdaModel[] {
+): M[] {
   return Object.entries(rule.streams)
     .slice(0, streams)
     .map((stream) => modelOf(model, stream, options));
@@ -82,9 +88,9 @@ export function checkModelNames(rule: Rule, names: readonly string[]): void {
 
 /** Settings with their defaults, and the prompts of all streams. */
 export async function prepare(
-  model: SdaModel,
+  model: TextModel,
   request: Request,
-  options: BatchOptions,
+  options: ByName<TextModel>,
 ): Promise<Prepared> {
   const { seed = 0, maxTokens = DEFAULT_MAX_TOKENS } = request;
   if (!Number.isSafeInteger(seed)) {
@@ -186,7 +192,7 @@ export function conversationOf({
 }
 
 async function promptOf(
-  model: SdaModel,
+  model: TextModel,
   request: Request,
   [stream, source]: readonly [string, StreamSource],
   date: Date,
@@ -224,7 +230,7 @@ async function promptOf(
 
 /** The tokenizer; null where all prompts are ids and the folder has no tokenizer.json. */
 export async function tokenizerFor(
-  model: SdaModel,
+  model: WithTokens,
   requests: readonly Request[],
 ): Promise<Tokenizer | null> {
   try {
@@ -241,7 +247,7 @@ export async function tokenizerFor(
   }
 }
 
-type WithTokens = Pick<SdaModel, 'dir' | 'tokenizer'>;
+type WithTokens = Pick<TextModel, 'dir' | 'tokenizer'>;
 
 /**
  * That the models of a batch have the same tokens, id by id; ids that only one of them has count for nothing.

@@ -11,6 +11,7 @@ import { checkMemory, type MemoryPlan } from '../model/memory-plan.js';
 import type { Rule } from '../rules/define.js';
 import { type ChatTemplate, loadChatTemplate } from '../text/chat-template.js';
 import { loadTokenizer, type Tokenizer } from '../text/tokenizer.js';
+import type { AnsweringModel } from './answering.js';
 import { generateBatch } from './batch.js';
 import type {
   BatchOptions,
@@ -48,7 +49,7 @@ export async function loadModel(dir: string, options: LoadOptions = {}): Promise
 }
 
 /** A loaded model. Its weights stay on the device until `dispose`. */
-export class SdaModel {
+export class SdaModel implements AnsweringModel {
   readonly dir: string;
   readonly decoder: LoadedDecoder;
   /** Positions a stream may hold, prompt and answer together */

@@ -90,7 +90,7 @@ export interface BlendDetails<Stream extends string = string> {
 }
 
 /** A blend as the kernels take it. */
-interface Plan {
+export interface BlendPlan {
   readonly kinds: StepKinds;
   readonly numbers: StepNumbers;
   readonly cut: { readonly topK?: number; readonly topP?: number; readonly temperature?: number };
@@ -145,7 +145,7 @@ export function drawBlend<Stream extends string>(
 }
 
 /** Queries whose plans are of one kind, by number. */
-function groupsOf(plans: readonly Plan[]): number[][] {
+function groupsOf(plans: readonly BlendPlan[]): number[][] {
   const groups = new Map<string, number[]>();
   plans.forEach(({ kinds }, query) => {
     const key = JSON.stringify(kinds);
@@ -176,7 +176,7 @@ export function distributionOf<Stream extends string>(
 function drawGroup(
   logits: Tensor2D,
   streams: number,
-  plans: readonly Plan[],
+  plans: readonly BlendPlan[],
   uniforms: readonly number[],
 ): Tensor2D {
   const drawing = plans.map((plan) => plan.drawing);
@@ -203,7 +203,7 @@ export function drawFrom(
   });
 }
 
-function stepOf(logits: Tensor2D, streams: number, plans: readonly Plan[]) {
+function stepOf(logits: Tensor2D, streams: number, plans: readonly BlendPlan[]) {
   const { kinds } = plans[0]!;
   const B = plans.length;
   const linesOf = (values: readonly number[] | Float32Array) =>
@@ -224,7 +224,11 @@ function stepOf(logits: Tensor2D, streams: number, plans: readonly Plan[]) {
   });
 }
 
-function planOf<Stream extends string>(blend: Blend<Stream>, streams: readonly Stream[]): Plan {
+/** @throws SdaError `bad-input` for a stream that is not there */
+export function planOf<Stream extends string>(
+  blend: Blend<Stream>,
+  streams: readonly Stream[],
+): BlendPlan {
   const { weights, anchor, mask, temperature, cuts, greedy } = blend;
   const place = (name: Stream) => placeOf(name, streams);
   for (const name of Object.keys(weights)) place(name as Stream);

@@ -65,7 +65,8 @@ export function sdaRule(defaults: SdaSettings = resolveSettings()): SdaStep & Sd
 
 type SdaDraw = (logits: Tensor2D, draws: StepDraws<Partial<SdaSettings>>) => Draw<TokenChoice>;
 
-function asSda({ logps, ...rest }: BlendChoice<SdaStream>): TokenChoice {
+/** What SDA says of a token, from what its blend says. */
+export function asSda({ logps, ...rest }: BlendChoice<SdaStream>): TokenChoice {
   return { ...rest, logpBase: logps.base, logpInstructed: logps.instructed ?? logps.base };
 }
 

@@ -34,6 +34,16 @@ export interface Rule<
   /** Defaults and checks, where `settings` do not say them all; see `resolveSettingsOf` */
   readonly resolve?: (partial: Readonly<Partial<S>> | undefined, of: string) => S;
   readonly step: StepRule<S, C>;
+  /** The step as data, where it is a blend, for an engine that has a step of its own */
+  readonly asBlend?: BlendStep<Stream, S, C> | undefined;
+}
+
+/** A step that is a blend. */
+export interface BlendStep<Stream extends string, S extends object, C extends Choice> {
+  /** @param streams how many of the rule's a query has */
+  readonly of: (settings: S, streams: number) => Blend<Stream>;
+  /** What the rule says of a token, from what its blend says */
+  readonly choice: (said: BlendChoice<Stream>) => C;
 }
 
 export type StreamOf<R> = R extends Rule<infer Stream> ? Stream : never;
@@ -88,11 +98,14 @@ export function blendRule<Stream extends string, Shape extends z.ZodRawShape>(
   const { settings: own, blend, ...rest } = definition;
   const names = Object.keys(rest.streams) as Stream[];
   const rule = { ...rest, settings: settingsWith(own) };
-  const step: StepRule<S, BlendChoice<Stream>> = (logits, draws) => {
-    const blends = draws.settings.map((given) => sampled(given as Sampling, blend(given)));
-    return drawBlend(logits, names, blends, draws);
+  const blendOf = (given: S) => sampled(given as Sampling, blend(given));
+  const step: StepRule<S, BlendChoice<Stream>> = (logits, draws) =>
+    drawBlend(logits, names, draws.settings.map(blendOf), draws);
+  return {
+    ...rule,
+    step: Object.assign(step, { check: checkOf(rule) }),
+    asBlend: { of: blendOf, choice: (said) => said },
   };
-  return { ...rule, step: Object.assign(step, { check: checkOf(rule) }) };
 }
 
 /** A mixture, drawn from as `SAMPLING` says. */

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { DEFAULT_SETTINGS, MODES, resolveSettings, type SdaSettings } from '../method/settings.js';
-import { type SdaStep, sdaRule, type TokenChoice } from '../method/step.js';
+import { asSda, type SdaStep, sdaBlend, sdaRule, type TokenChoice } from '../method/step.js';
 import { checkStreamsOf, resolveSettingsOf } from './check.js';
 import { type Rule, SAMPLING } from './define.js';
 
@@ -41,4 +41,5 @@ const check: SdaStep['check'] = (query, own, streams) => {
 export const sda: Rule<'base' | 'instructed', SdaSettings, TokenChoice> = {
   ...about,
   step: Object.assign(sdaRule(), { check }),
+  asBlend: { of: (own, streams) => sdaBlend(own, streams === 1 ? 1 : 2), choice: asSda },
 };
