@@ -4,6 +4,7 @@ export { type DecodeEvent, decode, type FinishReason, type Query } from './decod
 export type { GivenLogProbs, TokenLogProb } from './decode/given-tokens.js';
 export { type ErrorCode, SdaError } from './errors.js';
 export { type OpenEngineOptions, openEngine, SdaEngine } from './generate/engine.js';
+export { JUPYTER_DISPLAY, type Picture } from './generate/picture.js';
 export { type LoadOptions, loadModel, SdaModel } from './generate/sda-model.js';
 export type {
   BatchOptions,
