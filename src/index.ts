@@ -1,4 +1,8 @@
-/** The public API: what is exported here is promised, nothing else is. */
+/**
+ * The public API: what is exported here is promised, nothing else is.
+ *
+ * @module sda-tfjs
+ */
 export type { AdapterSource } from './checkpoint/adapter/merge.js';
 export { type DecodeEvent, decode, type FinishReason, type Query } from './decode/generate.js';
 export type { GivenLogProbs, TokenLogProb } from './decode/given-tokens.js';
