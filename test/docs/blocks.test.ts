@@ -10,6 +10,7 @@ import { type Ran, Workspace } from './workspace.js';
 const ROOT = packageRoot();
 /** Blocks that are not run: those with a comment that says why. A new one is counted here too. */
 const NOT_RUN: Readonly<Record<string, number>> = {
+  'README.md': 1,
   'docs/checked.md': 1,
   'docs/cost.md': 2,
   'docs/experiments.md': 2,
@@ -114,6 +115,15 @@ test('as many blocks are not run as are counted here', () => {
     blocksOf(page).filter(({ notRun }) => notRun !== undefined).length,
   ]).filter(([, count]) => count !== 0);
   expect(Object.fromEntries(found)).toEqual(NOT_RUN);
+});
+
+test('the README is short, and names the two commands that set up, show and test', () => {
+  const text = pageText('README.md');
+  expect(text.split('\n').length).toBeLessThan(120);
+  for (const command of ['npm ci && npm run demo', 'npm ci && npm test']) {
+    expect(text).toContain(command);
+  }
+  expect(text).toMatch(/^## Licence\n/m);
 });
 
 test('comments before blocks are those that are known', () => {

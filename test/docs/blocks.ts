@@ -21,6 +21,7 @@ const DOCS = join(packageRoot(), 'docs');
 
 /** The pages written by hand, by their path in the repository. */
 export const PAGES: readonly string[] = [
+  'README.md',
   ...readdirSync(DOCS)
     .filter((name) => name.endsWith('.md'))
     .sort()
