@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
@@ -28,6 +28,8 @@ const COMMANDS = new Set(['bash', 'console']);
 const DATA = new Set(['yaml', 'json', 'jsonl', 'jinja']);
 /** Shown as they are */
 const SHOWN = new Set(['text']);
+
+const hasCurl = spawnSync('curl', ['--version']).status === 0;
 
 const nameOf = ({ file, line, language }: Block) =>
   file ?? `line-${line}.${language === 'ts' ? 'ts' : 'mjs'}`;
@@ -79,6 +81,7 @@ describe.each(PAGES.filter((page) => blocksOf(page).length > 0))('%s', (page) =>
     if (SHOWN.has(block.language)) continue;
     test(`line ${block.line} (${block.language})`, { timeout: 300_000 }, async ({ skip }) => {
       skip(block.notRun !== undefined, `${page}: ${block.notRun}`);
+      skip(/^curl /m.test(block.text) && !hasCurl, 'there is no curl on PATH');
       await run(block, workspace);
     });
   }

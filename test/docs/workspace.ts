@@ -118,7 +118,8 @@ export class Workspace {
 
   private how() {
     const path = `${join(this.dir, '.bin')}:${process.env.PATH}`;
-    const env = { ...process.env, PATH: path, NO_COLOR: '1' };
+    const { FORCE_COLOR: _, SDA_API_KEY: __, ...rest } = process.env;
+    const env = { ...rest, PATH: path, NO_COLOR: '1' };
     return { cwd: this.dir, env, stdio: ['ignore', 'pipe', 'pipe'] as ['ignore', 'pipe', 'pipe'] };
   }
 
