@@ -96,7 +96,7 @@ test('every block is of a kind that is run, saved or shown', () => {
   );
   expect(unknown.map(({ page, line, language }) => `${page}:${line} ${language}`)).toEqual([]);
   const unsaved = blocks.filter(
-    ({ language, file, excerptOf }) => DATA.has(language) && !file && !excerptOf,
+    ({ language, file, notRun, excerptOf }) => DATA.has(language) && !file && !notRun && !excerptOf,
   );
   expect(unsaved.map(({ page, line }) => `${page}:${line} has no name`)).toEqual([]);
   const commands = blocks.filter(
