@@ -2,7 +2,8 @@ import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 /** Files that take minutes. */
-const LONG = /test\/(cuda\/emulated|experiment\/kill|fuzz\/hostile-files|cli\/generate)/;
+const LONG =
+  /test\/(cuda\/emulated|experiment\/kill|fuzz\/hostile-files|cli\/generate|docs\/(blocks|site))/;
 
 /** Long files begin first, so that no worker is left alone with one of them in the end. */
 class LongFirst extends BaseSequencer {

@@ -1,4 +1,8 @@
-/** The public API: what is exported here is promised, nothing else is. */
+/**
+ * The public API: what is exported here is promised, nothing else is.
+ *
+ * @module sda-tfjs
+ */
 export type { AdapterSource } from './checkpoint/adapter/merge.js';
 export { type DecodeEvent, decode, type FinishReason, type Query } from './decode/generate.js';
 export type { GivenLogProbs, TokenLogProb } from './decode/given-tokens.js';
@@ -14,6 +18,7 @@ export type { AnsweringModel, TextModel } from './generate/answering.js';
 export type { BeamAnswer, BeamRequest } from './generate/beams.js';
 export type { RankedAnswer } from './generate/best-of.js';
 export { type OpenEngineOptions, openEngine, SdaEngine } from './generate/engine.js';
+export { JUPYTER_DISPLAY, type Picture } from './generate/picture.js';
 export { type LoadOptions, loadModel, SdaModel } from './generate/sda-model.js';
 export type {
   BatchOptions,

@@ -1,4 +1,8 @@
-/** The public API of experiments, `sda-tfjs/experiment`: what is exported here is promised, nothing else is. */
+/**
+ * The public API of experiments, `sda-tfjs/experiment`: what is exported here is promised, nothing else is.
+ *
+ * @module sda-tfjs/experiment
+ */
 
 export { fileEvaluator } from '../evaluate/file.js';
 export { fixedEvaluator } from '../evaluate/fixed.js';

@@ -7,6 +7,7 @@ import { splitReasoning } from '../text/reasoning.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import { AnswerText } from './answer-text.js';
 import type { TextModel } from './answering.js';
+import { type PictureToken, pictureToken, withPicture } from './picture.js';
 import type { Prepared } from './request.js';
 import type { GenerateRequest, GenerateSummary, StepOf } from './types.js';
 
@@ -24,6 +25,7 @@ export class Answer {
   private readonly text: AnswerText;
   private readonly endIds: ReadonlySet<number>;
   private readonly tokenIds: number[] = [];
+  private readonly shown: PictureToken[] = [];
   private finishReason: FinishReason = 'aborted';
   private timing: DecodeTiming = { prefillMs: 0, decodeMs: 0 };
 
@@ -45,12 +47,14 @@ export class Answer {
     const step = this.tokenIds.push(choice.id) - 1;
     if (finishReason !== null) this.finishReason = finishReason;
     const { amplification: a } = this.making.query.settings as { amplification?: unknown };
-    return {
+    const taken = {
       step,
       ...choice,
       ...(typeof a === 'number' && { a }),
       ...this.text.take(finishReason !== null),
-    } as unknown as StepOf<R>;
+    };
+    this.shown.push(pictureToken(taken));
+    return taken as unknown as StepOf<R>;
   }
 
   summary<R extends Rule>(): GenerateSummary<R> {
@@ -62,7 +66,7 @@ export class Answer {
     const { length } = tokenIds;
     const names = Object.keys(rule.streams);
     const promptTokens = names.map((name, index) => [name, (streams[index] ?? streams[0]!).length]);
-    return {
+    const summary = {
       text,
       thinking,
       answer,
@@ -82,6 +86,7 @@ export class Answer {
         ...timing,
         tokensPerSecond: length > 1 ? ((length - 1) / timing.decodeMs) * 1000 : 0,
       },
-    } as unknown as GenerateSummary<R>;
+    };
+    return withPicture(summary as object, this.shown) as GenerateSummary<R>;
   }
 }

@@ -220,7 +220,7 @@ export class SdaEngine {
    * How likely given tokens are, each after those before it, by the model itself.
    *
    * @param ids at least one, at most `context`
-   * @param options.top likeliest tokens that are told beside each; default 0
+   * @param options `top` likeliest tokens are told beside each; default 0
    * @throws SdaError `bad-input`, `context-exceeded`, `busy`, `bad-logits`; `aborted` by the signal
    */
   async given(

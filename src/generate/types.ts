@@ -7,6 +7,7 @@ import type { ChatMessage, TemplateVariables } from '../text/chat-template.js';
 import type { CoreName } from '../text/instructions.js';
 import type { Placement } from '../text/prompts.js';
 import type { TextPart } from '../text/reasoning.js';
+import type { JUPYTER_DISPLAY, Picture } from './picture.js';
 import type { SdaModel } from './sda-model.js';
 
 export type SdaRule = typeof sda;
@@ -139,4 +140,6 @@ export interface GenerateSummary<R extends Rule = SdaRule> {
     readonly decodeMs: number;
     readonly tokensPerSecond: number;
   };
+  /** The answer as a notebook draws it, its tokens shaded by JS; not enumerable */
+  readonly [JUPYTER_DISPLAY]: () => Picture;
 }

@@ -1,3 +1,8 @@
+/**
+ * Serving in code, `sda-tfjs/serve`.
+ *
+ * @module sda-tfjs/serve
+ */
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { serve as listen } from '@hono/node-server';

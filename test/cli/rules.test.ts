@@ -79,11 +79,11 @@ describe('sda rules', () => {
   });
 });
 
-describe('the rule of one’s own in the README', () => {
+describe('the rule of one’s own in the pages', () => {
   it('is the one in examples, and type-checks against the package', () => {
     const file = join('examples', 'own-rule.mjs');
     const code = readFileSync(join(packageRoot(), file), 'utf8');
-    expect(readFileSync(join(packageRoot(), 'README.md'), 'utf8')).toContain(
+    expect(readFileSync(join(packageRoot(), 'docs', 'own-rule.md'), 'utf8')).toContain(
       `\`\`\`js\n${code}\`\`\``,
     );
     const compiler = createRequire(import.meta.url).resolve('typescript/bin/tsc');

@@ -1,4 +1,4 @@
-"""The `openai` package of Python over `sda serve`, as the README has it: streamed and whole are the same text.
+"""The `openai` package of Python over `sda serve`, as docs/serving.md has it: streamed and whole are the same text.
 
     pip install openai
     npx sda serve --port 8000 &

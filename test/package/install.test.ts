@@ -18,18 +18,22 @@ const parent = mkdtempSync(join(tmpdir(), 'sda-install-'));
 afterAll(() => rmSync(parent, { recursive: true, force: true }));
 const app = join(parent, 'app');
 let unreachable = '';
+/** Paths in the tarball */
+let packed: string[] = [];
 
 const inApp = (file: string, ...args: string[]) => run(file, args, { cwd: app });
 const node = (...args: string[]) => inApp(process.execPath, ...args);
 
-/** As the README says, but from this folder, and with the packages that npm has already. */
+/** As docs/start.md says, but from this folder, and with the packages that npm has already. */
 async function install(): Promise<void> {
   const { stdout } = await run(
     'npm',
     ['pack', packageRoot(), '--pack-destination', parent, '--ignore-scripts', '--json'],
     { cwd: parent },
   );
-  const [{ filename }] = JSON.parse(stdout) as [{ filename: string }];
+  type Packed = { filename: string; files: { path: string }[] };
+  const [{ filename, files }] = JSON.parse(stdout) as [Packed];
+  packed = files.map(({ path }) => path);
   mkdirSync(app);
   writeFileSync(join(app, 'package.json'), '{"name":"app","private":true,"type":"module"}');
   const quick = ['--prefer-offline', '--no-audit', '--no-fund'];
@@ -50,6 +54,14 @@ beforeAll(async () => {
 }, 600_000);
 
 const needsPackages = ({ skip }: TestContext) => skip(unreachable !== '', unreachable);
+
+test('the package holds what runs and its sources, but no pages and no tests', () => {
+  const folders = new Set(
+    packed.filter((path) => path.includes('/')).map((path) => path.split('/', 1)[0]),
+  );
+  expect([...folders].sort()).toEqual(['dist', 'examples', 'kernels', 'src', 'weights']);
+  expect(packed).toEqual(expect.arrayContaining(['README.md', 'LICENSE', 'dist/src/cli/main.js']));
+});
 
 test('set-up works in a project that has installed the package', {
   timeout: 600_000,
