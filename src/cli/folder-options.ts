@@ -35,11 +35,11 @@ export async function withProgress(
 }
 
 /** What the folder can be tried with. */
-export function nextCommand(dir: string, { hasTokenizer }: Imported): string {
+export function nextCommand(dir: string, { hasTokenizer, hasChatTemplate }: Imported): string {
   const model = quoted(dir);
-  return hasTokenizer
-    ? `sda generate --model ${model} --query "..."`
-    : `sda logits --model ${model} --ids "1 2 3"`;
+  if (!hasTokenizer) return `sda logits --model ${model} --ids "1 2 3"`;
+  const template = hasChatTemplate ? '' : ' --chat-template NAME'; // a built-in one, or a file
+  return `sda generate --model ${model}${template} --query "..."`;
 }
 
 /** A path as a shell takes it. */

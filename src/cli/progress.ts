@@ -52,6 +52,7 @@ export function describeStage({ progress, initial, since }: Tracked, now: number
   const seconds = now - since;
   const fresh = done - initial;
   const parts = [`${stage} ${done}/${total}`];
+  if (initial > 0 && initial < total) parts.push(`${initial} there already`);
   if (failed > 0) parts.push(`${failed} failed`);
   if (fresh > 0 && seconds > 0) parts.push(`${perMinute((60 * fresh) / seconds)} a minute`);
   if (tokens > 0 && seconds > 0) parts.push(`${(tokens / seconds).toFixed(0)} tokens/s`);

@@ -15,6 +15,7 @@ import { type QuantisedDtype, quantisedCheckpoint } from '../model/quantised-che
 import { GROUP } from '../runtime/quantised.js';
 import { freeBytes } from '../setup/disk.js';
 import { formatBytes } from '../setup/report.js';
+import { loadChatTemplate } from '../text/chat-template.js';
 import { loadTokenizer } from '../text/tokenizer.js';
 import { fillNewFolder, requireNew } from './folder.js';
 import { openPickled } from './pytorch/checkpoint.js';
@@ -46,6 +47,8 @@ export interface Imported {
   readonly bytes: number;
   readonly dtypes: readonly string[];
   readonly hasTokenizer: boolean;
+  /** Whether one comes with the tokenizer, so that a query can be asked as it is */
+  readonly hasChatTemplate: boolean;
   /** Each a sentence for people. */
   readonly warnings: readonly string[];
 }
@@ -193,6 +196,7 @@ async function readBack(dir: string, out: string) {
       bytes: checkpoint.totalBytes,
       dtypes: [...new Set(tensors.map(({ dtype }) => dtype))],
       hasTokenizer,
+      hasChatTemplate: hasTokenizer && (await loadChatTemplate(dir)) !== null,
     };
   } catch (error) {
     const why = messageOf(error).replaceAll(dir, out).replace(/\.$/, '');

@@ -18,8 +18,14 @@ describe('the progress of a stage', () => {
       'respond-sda 20/100, 24 a minute, 40 tokens/s, 3 min left',
     ],
     // what was there before says nothing of the rate
-    [{ progress: stage(60), initial: 50, since: 0 }, 'respond-sda 60/100, 12 a minute, 3 min left'],
-    [{ progress: stage(50, { failed: 2 }), initial: 50, since: 0 }, 'respond-sda 50/100, 2 failed'],
+    [
+      { progress: stage(60), initial: 50, since: 0 },
+      'respond-sda 60/100, 50 there already, 12 a minute, 3 min left',
+    ],
+    [
+      { progress: stage(50, { failed: 2 }), initial: 50, since: 0 },
+      'respond-sda 50/100, 50 there already, 2 failed',
+    ],
     [{ progress: stage(100), initial: 100, since: 0 }, 'respond-sda 100/100, there already'],
     [{ progress: stage(100), initial: 0, since: 20 }, 'respond-sda 100/100, 200 a minute, 30 s'],
   ])('%j', (tracked, text) => {

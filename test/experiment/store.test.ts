@@ -137,6 +137,20 @@ describe('the folder of a run', () => {
     expect(readdirSync(dir).sort()).toEqual(['items.jsonl', 'rows', 'run.json', 'sessions.jsonl']);
   });
 
+  test('in which nothing is done is begun anew by other settings; one with rows refuses them', async () => {
+    const dir = temporaryFolder();
+    const empty = open(dir);
+    empty.stage('score', z.unknown());
+    empty.close();
+    const other = { ...made.header, configHash: 'other', config: { seed: 2 } };
+    const store = open(dir, other);
+    expect(readRun(dir).header).toMatchObject({ configHash: 'other', config: { seed: 2 } });
+    store.stage('score', z.unknown()).append(failure);
+    store.close();
+    expect(String(await errorOf(() => open(dir)))).toContain('was made with other settings');
+    expect(readRun(dir).header.configHash).toBe('other');
+  });
+
   test('keeps whole sessions where one was half written', () => {
     const dir = temporaryFolder();
     writeRun(dir, made);

@@ -56,7 +56,9 @@ describe('a folder as Vicuna was published', () => {
     const imported = await sda(['import', fixture('vicuna'), '--out', out]);
     expect([imported.code, imported.stderr]).toEqual([0, '']);
     expect(imported.stdout).toMatch(/^made .*: llama, 1 layer, .* of F16 in model\.safetensors\n/);
-    expect(imported.stdout).toContain(`next: sda generate --model ${out}`);
+    expect(imported.stdout).toContain(
+      `next: sda generate --model ${out} --chat-template NAME --query`,
+    );
     const { query, ids } = golden<Logits & { query: string }>('vicuna');
     const options = ['--greedy', '--max-tokens', '3', '--ignore-eos', '--json'];
     const answered = await sda([

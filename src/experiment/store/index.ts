@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { z } from 'zod';
 import { messageOf, SdaError } from '../../errors.js';
@@ -45,7 +45,8 @@ export class RunStore {
   ) {}
 
   /**
-   * Begins a run, or goes on with one.
+   * Begins a run, or goes on with one. A folder in which nothing is done yet, such as that of a start whose model did not
+   * load, is begun anew where the settings have changed.
    *
    * @throws SdaError `bad-input` where another process writes it, where it was made with other settings (naming
    *   them), and for a folder that holds something else; `bad-file` where its files are damaged
@@ -60,7 +61,9 @@ export class RunStore {
     writing(join(dir, HEADER), () => mkdirSync(join(dir, 'rows'), { recursive: true }));
     const release = lockFolder(dir);
     try {
-      if (existsSync(join(dir, HEADER))) expectSame(dir, readHeader(dir), header);
+      const there = existsSync(join(dir, HEADER)) ? readHeader(dir) : null;
+      if (there && (there.configHash === header.configHash || hasRows(dir)))
+        expectSame(dir, there, header);
       else {
         const lines = items.map((item) => `${JSON.stringify(item)}\n`).join('');
         replaceFile(join(dir, ITEMS), lines);
@@ -196,6 +199,11 @@ function readHeader(dir: string): RunHeader {
   }
   const { judge, methods, comparisons = judge === null ? [] : againstBase(methods) } = parsed.data;
   return { ...parsed.data, comparisons } as unknown as RunHeader;
+}
+
+function hasRows(dir: string): boolean {
+  const rows = join(dir, 'rows');
+  return readdirSync(rows).some((name) => statSync(join(rows, name)).size > 0);
 }
 
 function expectSame(dir: string, there: RunHeader, wanted: RunHeader): void {
