@@ -34,11 +34,9 @@ __device__ unsigned ended[kMostHeads];
 // Positions of a span: the same whatever rows there are, so that a row's sums are. Short ones where there are few heads, so
 // that more multiprocessors have one.
 int span_of(const Layer& layer) {
-  const auto bytes = [&](int span) {
-    return places<true, 512>(static_cast<int>(layer.H / layer.G), static_cast<int>(layer.D), span).all * sizeof(float) + 1024;
-  };
   int span = layer.G < kFewHeads ? kSpanOfFewHeads : kSpan;
-  while (span > 1 && bytes(span) > device().shared) span /= 2;
+  const auto bytes = [&] { return places<true>(layer.H / layer.G, layer.D, span).all * sizeof(float) + 1024; };
+  while (span > 1 && bytes() > device().shared) span /= 2;
   return span;
 }
 int64_t spans_of(const Layer& layer, const Tokens& tokens) {
@@ -87,7 +85,7 @@ __global__ void __launch_bounds__(kThreads, kThreads > 256 ? 2 : 3)
 template <bool kWide, bool kAppends, int kD, int kThreads>
 void launch(const Heads& heads, const Tokens& tokens, int64_t some, const float* projected, int spans, float* partial,
             float* out, cudaStream_t stream) {
-  const size_t shared = places<kWide, kThreads>(heads.H / heads.G, heads.D, heads.span).all * sizeof(float);
+  const size_t shared = places<kWide>(heads.H / heads.G, heads.D, heads.span).all * sizeof(float);
   allow_shared<attend_span<kWide, kAppends, kD, kThreads>>();
   for (int64_t first = 0; first < tokens.N; first += some) {
     const int64_t count = tokens.N - first < some ? tokens.N - first : some;

@@ -32,9 +32,9 @@ struct Heads {
 struct Places {
   int keys, values, query, weight, all;  // keys make room for the sums of mix
 };
-template <bool kWide, int kThreads>
+template <bool kWide>
 __device__ __host__ Places places(int group, int D, int positions) {
-  const int span = positions * D, sums = kThreads * kQueries * kCount<kWide>;
+  const int span = positions * D, sums = threads_of(group) * kQueries * kCount<kWide>;
   const auto after = [](int at, int floats) { return (at + floats + 3) / 4 * 4; };
   const int values = after(0, span > sums ? span : sums), query = after(values, span);
   const int weight = after(query, group * D);
@@ -225,7 +225,7 @@ __device__ void attend_part(const Heads& heads, const Tokens& tokens, int64_t fi
   const int64_t token = first + head / G;
   const int32_t position = load_fresh(tokens.position + token);
   const int64_t row = load_fresh(tokens.row + (kAppends ? token : token / tokens.T));
-  const Places at = places<kWide, kThreads>(group, D, span);
+  const Places at = places<kWide>(group, D, span);
   float *const keys = shared + at.keys, *const values = shared + at.values;
   float *const query = shared + at.query, *const weight = shared + at.weight;  // [group, D]; of each head and position
 

@@ -6,7 +6,7 @@ import { Mailbox } from '../decode/mailbox.js';
 import { SdaError } from '../errors.js';
 import { Answer } from '../generate/answer.js';
 import type { AnsweringModel } from '../generate/answering.js';
-import { prepare, ruleOf, tokenizerFor } from '../generate/request.js';
+import { prepare, refuseEmpty, ruleOf, tokenizerFor } from '../generate/request.js';
 import type {
   BatchOptions,
   BatchStep,
@@ -115,9 +115,7 @@ export class RemoteModel implements AnsweringModel {
     requests: readonly GenerateRequest<R>[],
     options: BatchOptions = {},
   ): AsyncGenerator<BatchStep<R>[], GenerateSummary<R>[]> {
-    if (requests.length === 0) {
-      throw new SdaError('bad-input', 'There is no request in the batch: give at least one.');
-    }
+    refuseEmpty(requests);
     const prepared = await Promise.all(requests.map((each) => this.prepared(each, options)));
     const streams = Math.max(1, ...prepared.map(({ query }) => query.streams.length));
     const atOnce = Math.min(

@@ -5,7 +5,14 @@ import type { DecoderModel } from '../model/decoder.js';
 import type { Rule } from '../rules/define.js';
 import { sda } from '../rules/sda.js';
 import { Answer } from './answer.js';
-import { checkVocabularies, modelsOf, prepare, ruleOf, tokenizerFor } from './request.js';
+import {
+  checkVocabularies,
+  modelsOf,
+  prepare,
+  refuseEmpty,
+  ruleOf,
+  tokenizerFor,
+} from './request.js';
 import type { SdaModel } from './sda-model.js';
 import type {
   BatchOptions,
@@ -21,9 +28,7 @@ export async function* generateBatch<R extends Rule = SdaRule>(
   requests: readonly GenerateRequest<R>[],
   options: BatchOptions = {},
 ): AsyncGenerator<BatchStep<R>[], GenerateSummary<R>[]> {
-  if (requests.length === 0) {
-    throw new SdaError('bad-input', 'There is no request in the batch: give at least one.');
-  }
+  refuseEmpty(requests);
   shared(requests, 'rule');
   const rule = ruleOf(requests[0]!);
   const signal = shared(requests, 'signal');

@@ -48,6 +48,12 @@ export function modelOf<M extends TextModel>(
   return models[name] ?? notGiven(stream, name);
 }
 
+/** @throws SdaError `bad-input` */
+export function refuseEmpty(requests: readonly unknown[]): void {
+  if (requests.length > 0) return;
+  throw new SdaError('bad-input', 'There is no request in the batch: give at least one.');
+}
+
 /** The models that run the streams of a rule, in their order: of all, or of the first ones. */
 export function modelsOf<M extends TextModel>(
   model: M,

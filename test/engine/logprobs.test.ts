@@ -1,6 +1,4 @@
-import { cpSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { rmSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import {
   type AnsweringModel,
@@ -11,9 +9,9 @@ import {
   ruleNamed,
   type SdaModel,
 } from '../../src/index.js';
-import { checkpointDir, golden } from '../support/checkpoints.js';
+import { golden } from '../support/checkpoints.js';
 import { errorOf, useTensorFlow } from '../support/tensorflow.js';
-import { addTokenizer, TINY_TEMPLATE } from '../support/tiny-tokenizer.js';
+import { tinyFolder } from '../support/tiny-tokenizer.js';
 import { Vllm } from '../support/vllm-server.js';
 
 useTensorFlow();
@@ -27,9 +25,7 @@ let local: SdaModel;
 let vllm: Vllm;
 let remote: AnsweringModel;
 beforeAll(async () => {
-  dir = mkdtempSync(join(tmpdir(), 'sda-test-'));
-  cpSync(checkpointDir('tiny-llama'), dir, { recursive: true });
-  addTokenizer(dir, TINY_TEMPLATE);
+  dir = tinyFolder('tiny-llama');
   local = await loadModel(dir);
   vllm = await Vllm.start({ model: local, plugin: false, version: null });
   remote = await openModel(dir, { engine: { kind: 'logprobs', baseUrl: vllm.url } });

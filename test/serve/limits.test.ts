@@ -4,7 +4,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { loadModel, type SdaModel } from '../../src/index.js';
 import { type SdaServer, type ServeOptions, serve } from '../../src/serve/server.js';
 import { useTensorFlow } from '../support/tensorflow.js';
-import { idle, NAME, tinyFolder, useServer } from './served.js';
+import { tinyFolder } from '../support/tiny-tokenizer.js';
+import { idle, NAME, useServer } from './served.js';
 
 useTensorFlow();
 

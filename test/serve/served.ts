@@ -1,6 +1,4 @@
-import { cpSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { rmSync } from 'node:fs';
 import OpenAI from 'openai';
 import { afterAll, beforeAll } from 'vitest';
 import {
@@ -11,8 +9,7 @@ import {
   type SdaModel,
 } from '../../src/index.js';
 import { type SdaServer, type ServeOptions, serve } from '../../src/serve/server.js';
-import { type CheckpointName, checkpointDir } from '../support/checkpoints.js';
-import { addTokenizer, TINY_TEMPLATE } from '../support/tiny-tokenizer.js';
+import { tinyFolder } from '../support/tiny-tokenizer.js';
 
 /** A tiny model that writes characters, behind a real server, and the `openai` client. */
 export interface Served {
@@ -70,14 +67,6 @@ export async function alone(
     const { value, done } = await answer.next();
     if (done) return value;
   }
-}
-
-/** A copy of a checkpoint with a tokenizer of characters and a template; the caller removes it. */
-export function tinyFolder(name: CheckpointName): string {
-  const dir = join(mkdtempSync(join(tmpdir(), 'sda-serve-')), name);
-  cpSync(checkpointDir(name), dir, { recursive: true });
-  addTokenizer(dir, TINY_TEMPLATE);
-  return dir;
 }
 
 /** Until nothing waits or runs. */

@@ -1,5 +1,7 @@
-import { writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { type CheckpointName, checkpointDir } from './checkpoints.js';
 
 /** Printable ASCII, one token a character, after the special tokens 0..5. */
 const CHARACTERS = Array.from({ length: 95 }, (_, i) => String.fromCharCode(32 + i));
@@ -49,4 +51,12 @@ export function addTokenizer(
   };
   writeFileSync(join(dir, 'tokenizer.json'), JSON.stringify(tokenizer));
   writeFileSync(join(dir, 'tokenizer_config.json'), JSON.stringify(config));
+}
+
+/** A copy of a checkpoint with a tokenizer of characters and a template; the caller removes it. */
+export function tinyFolder(name: CheckpointName): string {
+  const dir = mkdtempSync(join(tmpdir(), 'sda-test-'));
+  cpSync(checkpointDir(name), dir, { recursive: true });
+  addTokenizer(dir, TINY_TEMPLATE);
+  return dir;
 }

@@ -21,14 +21,13 @@ export interface Told {
   readonly values: readonly number[];
 }
 
-/** How many likeliest tokens a request of a group asks the logits of. */
-export function logprobsOf(streams: number, { kinds }: BlendPlan): number {
-  return valuesPerStream(streams, kinds.details ?? false) + 1;
-}
-export const PROBE_LOGPROBS = OF_PROBE + 1;
+/** How many likeliest tokens a request asks the logits of: the token, and a carrier for each number. */
+export const logprobsFor = (count: number) => count + 1;
+export const PROBE_LOGPROBS = logprobsFor(OF_PROBE);
 
-function valuesPerStream(streams: number, details: boolean): number {
-  const numbers = OF_STEP + streams + (details ? 3 + 2 * streams : 0);
+/** The numbers that each stream of a plan carries. */
+export function countOf(streams: number, { kinds }: BlendPlan): number {
+  const numbers = OF_STEP + streams + (kinds.details ? 3 + 2 * streams : 0);
   return Math.ceil(numbers / streams);
 }
 
@@ -61,11 +60,6 @@ export function probedOf(
 function numberOf(coded: number): number {
   if (coded === MINUS_INFINITY) return Number.NEGATIVE_INFINITY;
   return coded >= 2 ** 31 ? -coded / NEGATIVE : coded;
-}
-
-/** The numbers that each stream of a plan carries. */
-export function countOf(streams: number, { kinds }: BlendPlan): number {
-  return valuesPerStream(streams, kinds.details ?? false);
 }
 
 /**

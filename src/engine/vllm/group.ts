@@ -5,7 +5,7 @@ import type { BlendPlan } from '../../method/blend.js';
 import { BrokenStream, clause, mayPass } from '../failure.js';
 import type { CompletionChunk, EngineServer } from '../server.js';
 import { argumentOf } from './argument.js';
-import { countOf, lineOf, logprobsOf, type Told, toldOf } from './carried.js';
+import { countOf, lineOf, logprobsFor, type Told, toldOf } from './carried.js';
 
 /** One query as a group of completions, one for each of its streams. */
 export interface GroupAsk {
@@ -193,7 +193,7 @@ function bodiesOf(ask: GroupAsk, drawn: readonly number[]): object[] {
     temperature: 0,
     ignore_eos: true,
     stop_token_ids: [...new Set([...endIds, lone])],
-    logprobs: logprobsOf(streams.length, plan),
+    logprobs: logprobsFor(countOf(streams.length, plan)),
     return_token_ids: true,
     return_tokens_as_token_ids: true,
     vllm_xargs: { sda: argumentOf(group, stream) },

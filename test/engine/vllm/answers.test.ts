@@ -1,6 +1,4 @@
-import { cpSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { rmSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import {
   type AnsweringModel,
@@ -13,10 +11,10 @@ import {
   sdaSeveral,
 } from '../../../src/index.js';
 import { hasNativeKernel } from '../../../src/runtime/native.js';
-import { checkpointDir, golden } from '../../support/checkpoints.js';
+import { golden } from '../../support/checkpoints.js';
 import { Random } from '../../support/random.js';
 import { useTensorFlow } from '../../support/tensorflow.js';
-import { addTokenizer, TINY_TEMPLATE } from '../../support/tiny-tokenizer.js';
+import { tinyFolder } from '../../support/tiny-tokenizer.js';
 import { type Fate, Vllm } from '../../support/vllm-server.js';
 
 useTensorFlow();
@@ -30,9 +28,7 @@ let vllm: Vllm;
 let remote: AnsweringModel;
 
 beforeAll(async () => {
-  dir = mkdtempSync(join(tmpdir(), 'sda-test-'));
-  cpSync(checkpointDir('tiny-llama'), dir, { recursive: true });
-  addTokenizer(dir, TINY_TEMPLATE);
+  dir = tinyFolder('tiny-llama');
   local = await loadModel(dir);
   const tokenizer = await local.tokenizer();
   const tokenize = (text: string) => tokenizer.encode(text, { addSpecialTokens: false });

@@ -1,6 +1,4 @@
-import { cpSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { rmSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
   loadModel,
@@ -9,9 +7,9 @@ import {
   ruleNamed,
   type SdaModel,
 } from '../../../src/index.js';
-import { checkpointDir, golden } from '../../support/checkpoints.js';
+import { golden } from '../../support/checkpoints.js';
 import { errorOf, useTensorFlow } from '../../support/tensorflow.js';
-import { addTokenizer, TINY_TEMPLATE } from '../../support/tiny-tokenizer.js';
+import { tinyFolder } from '../../support/tiny-tokenizer.js';
 import { Vllm, type VllmOptions } from '../../support/vllm-server.js';
 
 useTensorFlow();
@@ -22,9 +20,7 @@ const prompts = { baseIds: sda.base, instructedIds: sda.instructed };
 let dir: string;
 let local: SdaModel;
 beforeAll(async () => {
-  dir = mkdtempSync(join(tmpdir(), 'sda-test-'));
-  cpSync(checkpointDir('tiny-llama'), dir, { recursive: true });
-  addTokenizer(dir, TINY_TEMPLATE);
+  dir = tinyFolder('tiny-llama');
   local = await loadModel(dir);
 });
 afterAll(() => {
