@@ -3,9 +3,9 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import OpenAI from 'openai';
 import { afterAll, afterEach, describe, expect, test } from 'vitest';
-import { tinyFolder } from '../serve/served.js';
 import { MAIN, NODE, sda } from '../support/cli.js';
 import { temporaryFolder } from '../support/folders.js';
+import { tinyFolder } from '../support/tiny-tokenizer.js';
 
 const KEY = 'sk-a-secret-of-the-environment-31337';
 
