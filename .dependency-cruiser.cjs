@@ -27,7 +27,8 @@ const MAY_IMPORT = {
     '^kernels/',
     '^src/(text|method|rules|model|decode|generate)/',
     '^src/evaluate/(chat-options|connection|proxy|secrets)[.]ts$',
-    '^src/runtime/tensorflow[.]ts$',
+    '^src/runtime/(tensorflow|paths)[.]ts$',
+    '^src/setup/cache[.]ts$',
   ],
   '^src/serve/': [
     ERRORS,

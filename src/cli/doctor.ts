@@ -44,7 +44,7 @@ async function doctorOfServer(engine: RemoteEngine, json: boolean): Promise<void
 }
 
 function serverText(
-  { endpoint, vllm, model, plugin, problems }: ServerReport,
+  { endpoint, vllm, model, plugin, texts, problems }: ServerReport,
   start: readonly string[],
 ): string {
   const pc = colours();
@@ -59,6 +59,7 @@ function serverText(
           ['vocabulary', `${plugin.vocabSize} ids`],
           ['ranks', `${plugin.tensorParallel} tensor, ${plugin.pipelineParallel} pipeline`],
           ['at once', `${plugin.places} streams, ${Math.floor(plugin.places / 2)} answers of SDA`],
+          ['texts', texts ? 'offered' : 'not offered (VLLM_PLUGINS=sda): give --model'],
         ] satisfies [string, string][])
       : []),
   ];

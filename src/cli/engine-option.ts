@@ -9,7 +9,7 @@ export interface EngineOptions {
 }
 
 const MEANING =
-  'a vLLM with sda-vllm (docs/vllm.md) draws the tokens, and --model gives config and tokenizer alone; logprobs:URL takes any server of all log-probabilities, megabytes and about a second a token: for checks';
+  'a vLLM with sda-vllm (docs/vllm.md) draws the tokens, and --model gives config, tokenizer and template alone (default: those that the server offers); logprobs:URL takes any server of all log-probabilities, megabytes and about a second a token: for checks';
 
 /** Adds the options of a model that runs behind a server; see `engineOf`. */
 export function addEngineOption(command: Command, meaning = MEANING): Command {

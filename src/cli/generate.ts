@@ -69,16 +69,17 @@ async function run(
   await checkRule(options, request);
   const trace = options.trace === undefined ? null : new Trace(options.trace);
   try {
-    const dir = modelDir(options);
+    const engine = engineOf(options);
+    const dir = engine && options.model === undefined ? null : modelDir(options);
     const { chatTemplate } = options;
-    requireModelDir(dir);
+    if (dir !== null) requireModelDir(dir);
     for (const [name, other] of Object.entries(options.with ?? {})) {
       requireModelDir(other, `give the folder of another with --with ${name}=DIR`);
     }
-    if (!isOfIds(request)) await tryTemplate(dir, options);
+    if (dir !== null && !isOfIds(request)) await tryTemplate(dir, options);
     const loading = { ...loadOptions(options), chatTemplate, signal };
-    const others = await otherModels(dir, options);
-    const model = await openAnywhere(dir, loading, engineOf(options));
+    const others = await otherModels(options);
+    const model = await openAnywhere(dir, loading, engine);
     const models: Record<string, SdaModel> = {};
     try {
       for (const [name, other] of Object.entries(others)) {
@@ -106,16 +107,14 @@ async function checkRule(options: GenerateOptions, request: GenerateRequest<Rule
 }
 
 /** Folders of other models by name, after a look at their tokens. */
-async function otherModels(
-  dir: string,
-  { with: others = {} }: GenerateOptions,
-): Promise<Readonly<Record<string, string>>> {
+async function otherModels(options: GenerateOptions): Promise<Readonly<Record<string, string>>> {
+  const { with: others = {} } = options;
   const dirs = Object.values(others);
   if (dirs.length === 0) return {};
   const { checkVocabularies } = await import('../generate/request.js');
   const { loadTokenizer } = await import('../text/tokenizer.js');
   const folder = (each: string) => ({ dir: each, tokenizer: () => loadTokenizer(each) });
-  await checkVocabularies(folder(dir), dirs.map(folder));
+  await checkVocabularies(folder(modelDir(options)), dirs.map(folder));
   return others;
 }
 

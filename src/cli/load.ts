@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { holdsForeignWeights } from '../checkpoint/other-formats.js';
 import { SdaError } from '../errors.js';
 import type { AnsweringModel, LoadOptions, RemoteEngine, SdaModel } from '../index.js';
+import { defaultModelDir } from '../runtime/paths.js';
 import { note, warn } from './output.js';
 import { LiveLine } from './terminal.js';
 
@@ -35,15 +36,16 @@ export async function openModel(dir: string, options: LoadOptions): Promise<SdaM
 /**
  * Opens a model behind a server, or here; see `openModel`.
  *
+ * @param dir null: the texts that the server offers, or the default model here
  * @throws SdaError as `openModel`
  */
 export async function openAnywhere(
-  dir: string,
+  dir: string | null,
   options: LoadOptions,
   engine: RemoteEngine | undefined,
 ): Promise<AnsweringModel> {
-  if (!engine) return openModel(dir, options);
-  requireModelDir(dir);
+  if (!engine) return openModel(dir ?? defaultModelDir(), options);
+  if (dir !== null) requireModelDir(dir);
   const { openModel: open } = await import('../index.js');
   const model = await open(dir, { ...options, engine });
   for (const warning of model.warnings) warn(warning);

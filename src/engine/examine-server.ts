@@ -10,6 +10,8 @@ export interface ServerReport {
   readonly model: ServedModel | null;
   /** null where sda-vllm does not answer */
   readonly plugin: Probed | null;
+  /** Whether it offers config, tokenizer and chat template, so that no folder of the model is needed */
+  readonly texts: boolean;
   /** Each a sentence; none where answers can be drawn there */
   readonly problems: readonly string[];
 }
@@ -17,7 +19,7 @@ export interface ServerReport {
 /** How a vLLM is started so that it draws for this package. */
 export const START_WITH = [
   'pip install ./src/engine/vllm    # of this package, into the Python of vLLM 0.32.0',
-  'vllm serve MODEL --logprobs-mode processed_logits \\',
+  'VLLM_PLUGINS=sda vllm serve MODEL --logprobs-mode processed_logits \\',
   '  --logits-processors sda_vllm.processor:SdaLogitsProcessor \\',
   '  --scheduler-cls sda_vllm.scheduler.SdaAsyncScheduler    # SdaScheduler with --no-async-scheduling',
 ];
@@ -30,6 +32,7 @@ export async function examineServer(options: ServerOptions): Promise<ServerRepor
     vllm: null,
     model: null,
     plugin: null,
+    texts: false,
     problems: [],
   };
   try {
@@ -41,6 +44,7 @@ export async function examineServer(options: ServerOptions): Promise<ServerRepor
         `The server at ${server.endpoint} is no vLLM: --engine logprobs:${server.endpoint} may take it, for checks.`,
       );
     }
+    report.texts = (await server.texts()) !== null;
     report.plugin = await probe(server, report.model, report.vllm);
   } catch (error) {
     report.problems = [messageOf(error)];

@@ -1,12 +1,12 @@
 import { SdaError } from '../errors.js';
 import type { AnsweringModel } from '../generate/answering.js';
 import { type LoadOptions, loadModel } from '../generate/sda-model.js';
-import { loadConfig, type ModelConfig } from '../model/config.js';
+import { loadConfig } from '../model/config.js';
 import { loadTokenizer } from '../text/tokenizer.js';
 import { LogprobsSource } from './logprobs-source.js';
 import { RemoteModel } from './remote-model.js';
+import { servedFolder } from './served-folder.js';
 import { EngineServer, type ServedModel, type ServerOptions } from './server.js';
-import type { TokenSource } from './source.js';
 import { probe } from './vllm/probe.js';
 import { VllmSource } from './vllm/vllm-source.js';
 
@@ -36,23 +36,33 @@ const PATIENCE_S = 120;
  * Opens a model: its weights here, or behind a server. Either answers the same requests in the same way, with the same
  * settings and seeds.
  *
- * @param dir a Hugging Face folder; with an engine behind a server its weights are not needed
+ * @param dir a Hugging Face folder; with an engine behind a server its weights are not needed, and null takes config,
+ *   tokenizer and chat template from that server
  * @throws SdaError as `loadModel`; of a server that is not there, not what was asked for, or has another model
  */
 export async function openModel(
-  dir: string,
+  dir: string | null,
   options: OpenModelOptions = {},
 ): Promise<AnsweringModel> {
   const { engine = { kind: 'local' }, signal } = options;
-  if (engine.kind === 'local') return loadModel(dir, options);
+  if (engine.kind === 'local') return loadModel(given(dir), options);
   const since = performance.now();
   const server = new EngineServer(engine);
-  const config = await loadConfig(dir);
-  const served = await server.model(engine.model, signal);
-  const source = await sourceOf(engine, server, served, config, signal);
-  const { differences, warnings } = await compared(dir, server, served, signal);
+  const own = dir === null ? null : await loadConfig(dir);
+  const model = await server.model(engine.model, signal);
+  const vllm = engine.kind === 'vllm' ? await vllmOf(server, model, signal) : null;
+  const folder = dir ?? (await servedFolder(server, model, signal));
+  const config = own ?? (await loadConfig(folder));
+  const { vocabSize } = config;
+  if (vllm) checkVocabulary(vllm.probed.vocabSize, vocabSize, server, model);
+  const patienceMs = (engine.patienceS ?? PATIENCE_S) * 1000;
+  const asked = { server, model, vocabSize, patienceMs };
+  const source = vllm
+    ? new VllmSource({ ...asked, ...vllm })
+    : await LogprobsSource.open(asked, signal);
+  const { differences, warnings } = await compared(folder, server, model, signal);
   if (differences !== null) throw new SdaError('unsupported', differences);
-  const longest = Math.min(config.contextLength, served.maxContext ?? config.contextLength);
+  const longest = Math.min(config.contextLength, model.maxContext ?? config.contextLength);
   const { maxContext = longest } = options;
   if (!Number.isInteger(maxContext) || maxContext < 2 || maxContext > longest) {
     throw new SdaError(
@@ -61,7 +71,7 @@ export async function openModel(
     );
   }
   return new RemoteModel({
-    dir,
+    dir: folder,
     config,
     maxContext,
     loadMs: performance.now() - since,
@@ -71,18 +81,25 @@ export async function openModel(
   });
 }
 
-async function sourceOf(
-  { kind, patienceS = PATIENCE_S }: RemoteEngine,
-  server: EngineServer,
-  model: ServedModel,
-  config: ModelConfig,
-  signal?: AbortSignal,
-): Promise<TokenSource> {
-  const patienceMs = patienceS * 1000;
-  const { vocabSize } = config;
-  if (kind === 'logprobs') {
-    return LogprobsSource.open({ server, model, vocabSize, patienceMs }, signal);
-  }
+/**
+ * The folder that a server offers, see `openModel`; asks nothing else of it.
+ *
+ * @throws SdaError where the server is not there, or offers none
+ */
+export async function folderOf(engine: RemoteEngine, signal?: AbortSignal): Promise<string> {
+  const server = new EngineServer(engine);
+  return servedFolder(server, await server.model(engine.model, signal), signal);
+}
+
+function given(dir: string | null): string {
+  if (dir !== null) return dir;
+  throw new SdaError(
+    'bad-input',
+    'A model on this machine needs its folder: give one, or an engine behind a server.',
+  );
+}
+
+async function vllmOf(server: EngineServer, model: ServedModel, signal?: AbortSignal) {
   const version = await server.vllmVersion(signal);
   if (version === null) {
     throw new SdaError(
@@ -90,14 +107,20 @@ async function sourceOf(
       `The server at ${server.endpoint} is no vLLM (it has no ${server.root}/version): --engine takes a vLLM with sda-vllm, see docs/vllm.md; one that gives all log-probabilities can be asked by name, with --engine logprobs:${server.endpoint}.`,
     );
   }
-  const probed = await probe(server, model, version, signal);
-  if (probed.vocabSize !== vocabSize) {
-    throw new SdaError(
-      'unsupported',
-      `The model ${model.id} at ${server.endpoint} has ${probed.vocabSize} ids, but the folder's config.json ${vocabSize}: give the folder of the model that is served with --model.`,
-    );
-  }
-  return new VllmSource({ server, model, version, probed, vocabSize, patienceMs });
+  return { version, probed: await probe(server, model, version, signal) };
+}
+
+function checkVocabulary(
+  theirs: number,
+  ours: number,
+  { endpoint }: EngineServer,
+  { id }: ServedModel,
+): void {
+  if (theirs === ours) return;
+  throw new SdaError(
+    'unsupported',
+    `The model ${id} at ${endpoint} has ${theirs} ids, but the folder's config.json ${ours}: give the folder of the model that is served with --model.`,
+  );
 }
 
 /** Texts by whose tokens a tokenizer is told from others. */

@@ -116,23 +116,34 @@ export class EngineServer {
 
   /** The version of vLLM; null of another server. */
   async vllmVersion(signal?: AbortSignal): Promise<string | null> {
-    try {
-      const body = await this.client.get<{ version?: unknown }>(`${this.root}/version`, { signal });
-      return typeof body?.version === 'string' ? body.version : null;
-    } catch (error) {
-      if (error instanceof OpenAI.NotFoundError) return null;
-      throw this.explain(error);
-    }
+    const body = await this.offered<{ version?: unknown }>(() =>
+      this.client.get(`${this.root}/version`, { signal }),
+    );
+    return typeof body?.version === 'string' ? body.version : null;
   }
 
   /** Token ids of a text, as the server's own tokenizer has them; null where it does not offer it. */
   async tokenize(model: string, prompt: string, signal?: AbortSignal): Promise<number[] | null> {
+    const body = { model, prompt, add_special_tokens: false };
+    const told = await this.offered<{ tokens?: unknown }>(() =>
+      this.client.post(`${this.root}/tokenize`, { body, signal }),
+    );
+    return Array.isArray(told?.tokens) ? (told.tokens as number[]) : null;
+  }
+
+  /** Files beside the weights by name, as sda-vllm offers them; null where the server does not. */
+  async texts(signal?: AbortSignal): Promise<Readonly<Record<string, unknown>> | null> {
+    const body = await this.offered<{ files?: unknown }>(() =>
+      this.client.get(`${this.endpoint}/sda/texts`, { signal }),
+    );
+    const files = body?.files;
+    return typeof files === 'object' ? (files as Record<string, unknown> | null) : null;
+  }
+
+  /** What a server answers where it has such a route; null where it has none. Other errors as `explain` has them. */
+  private async offered<T>(ask: () => PromiseLike<T>): Promise<T | null> {
     try {
-      const body = await this.client.post<{ tokens?: unknown }>(`${this.root}/tokenize`, {
-        body: { model, prompt, add_special_tokens: false },
-        signal,
-      });
-      return Array.isArray(body?.tokens) ? (body.tokens as number[]) : null;
+      return await ask();
     } catch (error) {
       if (error instanceof OpenAI.APIError && [404, 405, 501].includes(error.status ?? 0)) {
         return null;

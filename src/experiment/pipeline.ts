@@ -3,7 +3,6 @@ import { basename } from 'node:path';
 import type { z } from 'zod';
 import { textsFingerprint } from '../checkpoint/fingerprint.js';
 import { openModel as openAnywhere } from '../engine/open-model.js';
-import { SdaError } from '../errors.js';
 import { DEFAULT_CHAT_MODEL } from '../evaluate/chat-options.js';
 import { createEvaluator, createJudge, type EvaluatorSpec } from '../evaluate/create.js';
 import { hashOf } from '../evaluate/hash.js';
@@ -26,6 +25,7 @@ import {
   otherModelsOf,
 } from './other-models.js';
 import { promptOptions } from './prompt-options.js';
+import { checkEngine, modelDirOf, remoteEngine } from './remote-engine.js';
 import { respond } from './respond.js';
 import {
   type Item,
@@ -87,7 +87,7 @@ export async function runExperiment(
   checkEngine(config);
   const data = await loadDataSet(config.data);
   for (const note of data.notes) options.onNote?.(note);
-  const modelDir = config.model.dir ?? options.defaultModel;
+  const modelDir = await modelDirOf(config, options);
   const header = await headerOf(config, data, modelDir);
   await checkOtherModels(config, modelDir);
   const servers = new Servers(options.dir);
@@ -111,28 +111,13 @@ export async function runExperiment(
   }
 }
 
-const isElsewhere = ({ engine }: ExperimentConfig) =>
-  engine !== undefined && engine.kind !== 'local';
-
-/** That nothing is asked of a server which it would not do. */
-function checkEngine(config: ExperimentConfig): void {
-  const { model, models } = config;
-  if (!isElsewhere(config)) return;
-  const adapters = (model.adapters?.length ?? 0) > 0;
-  if (!adapters && !models) return;
-  throw new SdaError(
-    'bad-input',
-    `The configuration has ${adapters ? 'adapters of the model' : 'other models'}, but its engine runs one model as the server has loaded it: leave one of them out.`,
-  );
-}
-
 async function headerOf(
   config: ExperimentConfig,
   data: DataSet,
   modelDir: string,
 ): Promise<RunHeader> {
   const { name, core, evaluator, judge, seed } = config;
-  const fingerprint = isElsewhere(config)
+  const fingerprint = remoteEngine(config)
     ? await textsFingerprint(modelDir)
     : await modelFingerprint(modelDir, config.model.adapters);
   const dataSet = { name: data.name, items: data.items.length, sha256: data.sha256 };
@@ -289,17 +274,12 @@ class Experiment {
 
   /** What decodes: the base model here, or behind the server that the configuration names. */
   private async openDecoding(): Promise<AnsweringModel> {
-    const { engine, model } = this.config;
-    if (!engine || engine.kind === 'local') return this.openModel();
+    const { model } = this.config;
+    const engine = remoteEngine(this.config);
+    if (!engine) return this.openModel();
     if (this.remote) return this.remote;
     this.remote = await openAnywhere(this.modelDir, {
-      engine: {
-        kind: engine.kind,
-        baseUrl: engine.base_url!,
-        model: engine.model,
-        apiKeyEnv: engine.api_key_env,
-        patienceS: engine.patience_s,
-      },
+      engine,
       maxContext: model.context,
       chatTemplate: model.chat_template,
       signal: this.options.signal,

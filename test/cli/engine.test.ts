@@ -7,7 +7,8 @@ import { golden } from '../support/checkpoints.js';
 import { sda } from '../support/cli.js';
 import { copyOf, temporaryFolder } from '../support/folders.js';
 import { useTensorFlow } from '../support/tensorflow.js';
-import { Vllm, type VllmOptions } from '../support/vllm-server.js';
+import { addTokenizer, TINY_TEMPLATE } from '../support/tiny-tokenizer.js';
+import { textsOf, Vllm, type VllmOptions } from '../support/vllm-server.js';
 
 useTensorFlow();
 
@@ -53,6 +54,23 @@ describe('sda generate --engine', () => {
     expect(steps).toHaveLength(found!.token_ids.length);
   });
 
+  test('takes texts from the server where no folder is given', async () => {
+    const dir = copyOf('tiny-llama');
+    addTokenizer(dir, TINY_TEMPLATE);
+    model = await loadModel(dir);
+    vllm = await Vllm.start({ model, texts: textsOf(dir) });
+    const asked = ['generate', '--query', 'Hi', '--instruction', 'Be.', '--max-tokens', '9'];
+    const options = [...asked, '--t0', '3', '--sigma', '1', '--stop', 'e', '--json'];
+    const here = JSON.parse((await sda([...options, '--model', dir])).stdout) as Printed;
+    const there = JSON.parse((await sda([...options, '--engine', vllm.url])).stdout) as Printed;
+    const without = ({ timing: _, ...rest }: Printed) => ({ ...rest, chat_template: '', steps: 0 });
+    expect(without(there)).toEqual(without(here));
+    vllm.options.texts = null;
+    const { code, stdout, stderr } = await sda([...options, '--engine', vllm.url]);
+    expect(stderr).toMatch(/does not offer config, tokenizer and chat template .* with --model/);
+    expect([code, stdout]).toEqual([1, '']);
+  });
+
   test.each([
     [
       ['--engine', 'localhost:8000'],
@@ -83,6 +101,7 @@ describe('sda doctor --engine', () => {
     expect(stdout).toMatch(/model +m, context 128 tokens\n/);
     expect(stdout).toMatch(/ranks +1 tensor, 1 pipeline\n/);
     expect(stdout).toMatch(/at once +8 streams, 4 answers of SDA\n/);
+    expect(stdout).toMatch(/texts +not offered \(VLLM_PLUGINS=sda\): give --model\n/);
     expect(code).toBe(0);
   });
 

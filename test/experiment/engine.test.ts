@@ -6,7 +6,7 @@ import { loadModel, type SdaModel } from '../../src/generate/sda-model.js';
 import { hasNativeKernel } from '../../src/runtime/native.js';
 import { resultsOf, type TinyExperiment, tinyExperiment } from '../support/experiments.js';
 import { errorOf, useTensorFlow } from '../support/tensorflow.js';
-import { Vllm, type VllmOptions } from '../support/vllm-server.js';
+import { textsOf, Vllm, type VllmOptions } from '../support/vllm-server.js';
 
 useTensorFlow();
 
@@ -62,6 +62,21 @@ test('a run whose answers a vLLM server draws has the rows of this machine', asy
   expect((await run(file, experiment, there)).complete).toBe(true);
   expect(rowsOf(there)).toEqual(rowsOf(here));
   expect(vllm!.seen.groups).toBeGreaterThan(10);
+});
+
+test('a configuration without a folder takes the texts of its server', async () => {
+  const experiment = tinyExperiment({ methods: ['sda'] });
+  const file = await withEngine(experiment);
+  const written = JSON.parse(readFileSync(file, 'utf8')) as object;
+  writeFileSync(file, JSON.stringify({ ...written, model: {} }));
+  const [here, there] = [experiment.newRun(), experiment.newRun()];
+  const nowhere = { ...experiment, modelDir: 'no-such-folder' };
+  const { message } = await errorOf(() => run(file, nowhere, there));
+  expect(message).toMatch(/does not offer config, tokenizer and chat template/);
+  vllm!.options.texts = textsOf(experiment.modelDir);
+  expect((await run(file, nowhere, there)).complete).toBe(true);
+  await run(experiment.file, experiment, here);
+  expect(rowsOf(there)).toEqual(rowsOf(here));
 });
 
 test('a run that loses its server keeps what it has, and goes on from there', async () => {

@@ -1,11 +1,16 @@
+import { randomUUID } from 'node:crypto';
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { tensor2d } from '@tensorflow/tfjs-core';
+import { onTestFinished } from 'vitest';
 import { DRAW, drawStats } from '../../kernels/sample/index.js';
 import { stepDetails } from '../../kernels/step/index.js';
 import type { SdaModel } from '../../src/generate/sda-model.js';
 import { type BlendPlan, drawBlend } from '../../src/method/blend.js';
+import { cacheRoot } from '../../src/runtime/paths.js';
 import { blendOf } from './plans.js';
 
 /** What happens at a token of a group: it is told; or see `Vllm.step`. */
@@ -22,6 +27,8 @@ export interface VllmOptions {
   names: string[];
   /** null: the server does not offer it */
   tokenize: ((text: string) => number[]) | null;
+  /** Files that it offers, by name; null: it offers none */
+  texts: Readonly<Record<string, string>> | null;
   /** Ends every group with this reason, where it is set */
   refusal: string | null;
   /** Log-probabilities that it gives at most */
@@ -73,6 +80,7 @@ export class Vllm {
       vocabSize: model.config.vocabSize,
       names: ['m'],
       tokenize: null,
+      texts: null,
       refusal: null,
       most: Infinity,
       fate: () => 'told',
@@ -109,7 +117,7 @@ export class Vllm {
   }
 
   private async answer(request: IncomingMessage, response: ServerResponse): Promise<unknown> {
-    const { version, key, names, maxContext, tokenize } = this.options;
+    const { version, key, names, maxContext, tokenize, texts } = this.options;
     if (Date.now() < this.downUntil) {
       return request.socket.destroy();
     }
@@ -128,6 +136,8 @@ export class Vllm {
         const { prompt } = JSON.parse(text) as { prompt: string };
         return send(response, { tokens: tokenize(prompt) });
       }
+      case '/v1/sda/texts':
+        return texts ? send(response, { files: texts }) : fail(response, 404, 'Not Found');
       case '/v1/completions':
         return this.complete(JSON.parse(text) as Body, response);
       default:
@@ -289,6 +299,27 @@ export class Vllm {
       response.end('data: [DONE]\n\n');
     }
   }
+}
+
+/**
+ * What a server of a folder's model would offer of it. The folder in the cache that is made of them is removed with the
+ * current test, and no other has it.
+ */
+export function textsOf(dir: string): Record<string, string> {
+  const names = readdirSync(dir).filter((name) => /\.(json|jinja)$/.test(name));
+  const texts = Object.fromEntries(
+    names.map((name) => [name, readFileSync(join(dir, name), 'utf8')]),
+  );
+  const own = randomUUID();
+  texts['config.json'] = JSON.stringify({ ...JSON.parse(texts['config.json']!), own });
+  onTestFinished(() => {
+    const made = join(cacheRoot(), 'served');
+    for (const name of existsSync(made) ? readdirSync(made) : []) {
+      const config = readFileSync(join(made, name, 'config.json'), 'utf8');
+      if (config.includes(own)) rmSync(join(made, name), { recursive: true });
+    }
+  });
+  return texts;
 }
 
 function carried(id: number, mark: number, values: readonly number[]): Record<string, number> {

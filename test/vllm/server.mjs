@@ -37,6 +37,7 @@ export class Vllm {
         VLLM_CPU_KVCACHE_SPACE: '1',
         HF_HUB_OFFLINE: '1',
         VLLM_NO_USAGE_STATS: '1',
+        VLLM_PLUGINS: 'sda',
         PYTHONDONTWRITEBYTECODE: '1',
         ...process.env,
         ...env,
