@@ -5,7 +5,7 @@ import { SdaError } from '../errors.js';
 import { type Choice, type Drawn, readDraw } from '../method/rule.js';
 import type { Rule } from '../rules/define.js';
 import { startTensorFlow } from '../runtime/tensorflow.js';
-import { mayPass } from './failure.js';
+import { Patience } from './patience.js';
 import type { CompletionChunk, EngineServer, ServedModel } from './server.js';
 import type { SourceAsk, TokenSource } from './source.js';
 
@@ -13,12 +13,12 @@ export interface LogprobsSourceOptions {
   readonly server: EngineServer;
   readonly model: ServedModel;
   readonly vocabSize: number;
+  /** Milliseconds without a new token, after an error that may pass, before the answer is given up */
   readonly patienceMs: number;
 }
 
 /** What servers write in place of -Infinity */
 const FLOOR = -9998;
-const ATTEMPTS = 4;
 
 /**
  * Tokens drawn here, from the log-probabilities of the whole vocabulary that a server gives of each stream: a request a
@@ -82,14 +82,16 @@ export class LogprobsSource implements TokenSource {
     prompts: readonly (readonly number[])[],
     signal?: AbortSignal,
   ): Promise<Float32Array[] | undefined> {
-    for (let attempt = 1; ; attempt++) {
+    const { server, patienceMs } = this.options;
+    const patience = new Patience(patienceMs);
+    for (;;) {
       try {
         return await this.lines(prompts, signal);
       } catch (error) {
         if (signal?.aborted) return undefined;
-        if (attempt === ATTEMPTS || !mayPass(error)) throw this.options.server.explain(error);
+        if (!patience.bears(error)) throw server.explain(error);
       }
-      await new Promise((resolve) => setTimeout(resolve, 250 * 4 ** attempt));
+      await patience.wait(signal);
     }
   }
 

@@ -65,3 +65,23 @@ test('a server that gives some of them, and a rule that reads inside the model, 
   await some.close();
   expect(refused.message).toMatch(/gives the log-probabilities of 30 of \d+ ids/);
 });
+
+test('a server that is away for a while is waited for, and one that stays away is told of', async () => {
+  const request = { prompts, maxTokens: 8, seed: 3, settings: { t0: 1.5, sigma: 1 } };
+  const away = async (ms: number, patienceS: number) => {
+    const engine = { kind: 'logprobs', baseUrl: vllm.url, patienceS } as const;
+    const model = await openModel(dir, { engine });
+    const answer = model.generate(request);
+    const ids: number[] = [];
+    for (let step = await answer.next(); !step.done; step = await answer.next()) {
+      if (ids.push(step.value.id) !== 3) continue;
+      vllm.options.away = ms;
+      vllm.leave();
+    }
+    return ids;
+  };
+  expect(await away(1200, 30)).toEqual(await idsOf(local, request));
+  const { message } = await errorOf(() => away(60_000, 0.5));
+  vllm.comeBack();
+  expect(message).toMatch(/^The server at \S+ cannot be reached .*\.$/);
+});

@@ -106,6 +106,12 @@ export class Vllm {
     return `http://127.0.0.1:${(this.server.address() as AddressInfo).port}/v1`;
   }
 
+  /** Breaks all connections, and takes none for the time that it is `away`. */
+  leave(): void {
+    this.downUntil = Date.now() + this.options.away;
+    this.server.closeAllConnections();
+  }
+
   /** Ends the time after 'down'. */
   comeBack(): void {
     this.downUntil = 0;
@@ -236,8 +242,7 @@ export class Vllm {
             'sda: 1 of 2 streams of this answer did not come within 30 s',
           );
         case 'down':
-          this.downUntil = Date.now() + this.options.away;
-          this.server.closeAllConnections();
+          this.leave();
           return null;
         case 'slow':
           await pause(20);

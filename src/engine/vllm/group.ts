@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import { setTimeout as pause } from 'node:timers/promises';
 import { SdaError } from '../../errors.js';
 import type { BlendPlan } from '../../method/blend.js';
-import { BrokenStream, clause, mayPass } from '../failure.js';
+import { BrokenStream, clause } from '../failure.js';
+import { Patience } from '../patience.js';
 import type { CompletionChunk, EngineServer } from '../server.js';
 import { argumentOf } from './argument.js';
 import { countOf, lineOf, logprobsFor, type Told, toldOf } from './carried.js';
@@ -33,7 +33,6 @@ export interface Resuming {
 
 /** Attempts in a row without a token and without an error */
 const MOST_FRUITLESS = 20;
-const LONGEST_PAUSE_MS = 5000;
 
 /**
  * The tokens of a group: what all its streams have told, in the form of the kernel `sample`. Where streams break, or are
@@ -47,60 +46,51 @@ export async function* groupTokens(
   { signal, patienceMs, reopen }: Resuming,
 ): AsyncGenerator<Float32Array, void> {
   const drawn: number[] = [];
-  let fruitless = 0;
-  let trouble: number | null = null; // when the errors began that no token has followed
-  for (let failures = 0; drawn.length < ask.maxTokens; ) {
+  const patience = new Patience(patienceMs);
+  for (let fruitless = 0; drawn.length < ask.maxTokens; ) {
     const before = drawn.length;
-    let broken: unknown = null;
+    let broken = false;
     try {
       for await (const line of attempt(server, ask, drawn, signal)) {
         drawn.push(line[0]!);
-        trouble = null;
+        patience.relieve();
         yield line;
       }
     } catch (error) {
       if (signal?.aborted) return;
-      trouble ??= Date.now();
-      if (!mayPass(error) || Date.now() - trouble > patienceMs) throw server.explain(error);
-      broken = error;
+      if (!patience.bears(error)) throw server.explain(error);
+      broken = true;
     }
     if (signal?.aborted) return;
     fruitless = drawn.length > before ? 0 : fruitless + 1;
-    failures = broken && fruitless > 0 ? failures + 1 : 0;
     if (fruitless > MOST_FRUITLESS && !broken) {
       throw new SdaError(
         'runtime',
         `The server at ${server.endpoint} has not run the ${ask.streams.length} streams of an answer together in ${MOST_FRUITLESS} attempts: send all requests of an answer to one server, without a balancer in between, and look at its log.`,
       );
     }
-    if (fruitless > 0) await calmly(Math.min(50 * 2 ** failures, LONGEST_PAUSE_MS), signal);
-    if (trouble !== null && !signal?.aborted) {
-      await back(server, { signal, patienceMs, reopen }, trouble);
-    }
+    if (fruitless > 0) await patience.wait(signal);
+    if (patience.tried && !signal?.aborted) await back(server, patience, { signal, reopen });
   }
 }
 
 /** Waits until the server is back, for as long as patience lasts. */
 async function back(
   server: EngineServer,
-  { signal, patienceMs, reopen }: Resuming,
-  since: number,
+  patience: Patience,
+  { signal, reopen }: Pick<Resuming, 'signal' | 'reopen'>,
 ): Promise<void> {
-  for (let round = 0; ; round++) {
+  for (;;) {
     try {
       await reopen(signal);
       return;
     } catch (error) {
       if (signal?.aborted) return;
       const cause = (error as SdaError).cause ?? error;
-      if (!mayPass(cause) || Date.now() - since > patienceMs) throw server.explain(error);
+      if (!patience.bears(cause)) throw server.explain(error);
     }
-    await calmly(Math.min(100 * 2 ** round, LONGEST_PAUSE_MS), signal);
+    await patience.wait(signal);
   }
-}
-
-async function calmly(ms: number, signal?: AbortSignal): Promise<void> {
-  await pause(ms, undefined, { signal }).catch(() => {}); // an abort is looked at by the caller
 }
 
 /** The tokens of all streams from `drawn` on, until one of them ends or breaks. */
