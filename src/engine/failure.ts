@@ -54,7 +54,9 @@ export function explained(error: unknown, asked: Asked): SdaError {
   if (status === 401 || status === 403) {
     return tell('bad-input', `${said}; give its key in the environment variable ${apiKeyEnv}.`);
   }
-  if (/context length|max_model_len|longer than the maximum|maximum.{0,40}tokens/i.test(words)) {
+  if (
+    /context (length|size)|max_model_len|longer than the maximum|maximum.{0,40}tokens/i.test(words)
+  ) {
     return tell('context-exceeded', `${said}; shorten the prompt, or ask for fewer tokens.`);
   }
   if (status === 404 || status === 405) {

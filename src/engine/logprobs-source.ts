@@ -109,6 +109,7 @@ export class LogprobsSource implements TokenSource {
           temperature: 1,
           logprobs: vocabSize,
           return_tokens_as_token_ids: true,
+          n_probs: vocabSize, // llama.cpp's word for logprobs
         };
         const [choice] = await server.complete(body, signal);
         return choice;
@@ -120,9 +121,7 @@ export class LogprobsSource implements TokenSource {
   private lineOf(choice: CompletionChunk | undefined): Float32Array {
     const { server, vocabSize } = this.options;
     const line = new Float32Array(vocabSize).fill(Number.NaN);
-    const top = choice?.logprobs?.top_logprobs?.[0] ?? {};
-    for (const [token, value] of Object.entries(top)) {
-      const id = Number(token.replace(/^token_id:/, ''));
+    for (const [id, value] of valuesOf(choice)) {
       if (Number.isInteger(id) && id >= 0 && id < vocabSize) {
         line[id] = value < FLOOR ? Number.NEGATIVE_INFINITY : value;
       }
@@ -134,6 +133,16 @@ export class LogprobsSource implements TokenSource {
       `The server at ${server.endpoint} gives the log-probabilities of ${known} of ${vocabSize} ids: --engine logprobs: needs all of them by id (of vLLM, start it with --max-logprobs -1).`,
     );
   }
+}
+
+/** Log-probabilities by id: as vLLM writes them, and as llama.cpp does. */
+function valuesOf(choice: CompletionChunk | undefined): (readonly [number, number])[] {
+  const { top_logprobs: lines, content } = choice?.logprobs ?? {};
+  const named = Object.entries(lines?.[0] ?? {});
+  return [
+    ...named.map(([token, value]) => [Number(token.replace(/^token_id:/, '')), value] as const),
+    ...(content?.[0]?.top_logprobs ?? []).map(({ id, logprob }) => [id, logprob] as const),
+  ];
 }
 
 async function draw(

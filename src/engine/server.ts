@@ -22,10 +22,20 @@ export interface ServedModel {
   readonly maxContext: number | null;
 }
 
+/** Of one token, in llama.cpp's form. */
+export interface IdLogprob {
+  readonly id: number;
+  readonly logprob: number;
+}
+
 /** A stream of a completion. */
 export interface CompletionChunk {
   readonly token_ids?: readonly number[] | null;
-  readonly logprobs?: { readonly top_logprobs?: readonly Record<string, number>[] | null } | null;
+  readonly logprobs?: {
+    readonly top_logprobs?: readonly Record<string, number>[] | null;
+    /** The form of llama.cpp */
+    readonly content?: readonly { readonly top_logprobs?: readonly IdLogprob[] | null }[] | null;
+  } | null;
   readonly finish_reason?: string | null;
   readonly stop_reason?: string | number | null;
 }
@@ -124,7 +134,8 @@ export class EngineServer {
 
   /** Token ids of a text, as the server's own tokenizer has them; null where it does not offer it. */
   async tokenize(model: string, prompt: string, signal?: AbortSignal): Promise<number[] | null> {
-    const body = { model, prompt, add_special_tokens: false };
+    // of vLLM, and the same of llama.cpp
+    const body = { model, prompt, add_special_tokens: false, content: prompt, add_special: false };
     const told = await this.offered<{ tokens?: unknown }>(() =>
       this.client.post(`${this.root}/tokenize`, { body, signal }),
     );

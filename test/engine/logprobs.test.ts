@@ -55,6 +55,22 @@ test.each<[string, GenerateRequest<Rule>]>([
   expect(await idsOf(remote, whole)).toEqual(await idsOf(local, whole));
 });
 
+test('log-probabilities and tokens in the form of llama.cpp', async () => {
+  const tokenizer = await local.tokenizer();
+  const tokenize = (text: string) => tokenizer.encode(text, { addSpecialTokens: false });
+  const options = { model: local, plugin: false, version: null, llamaCpp: true, tokenize };
+  const server = await Vllm.start(options);
+  const engine = { kind: 'logprobs', baseUrl: server.url } as const;
+  const model = await openModel(dir, { engine });
+  expect(model.warnings).toEqual([]);
+  const request = { ...asked, maxTokens: 12, seed: 4, settings: { t0: 1.5, sigma: 1 } };
+  expect(await idsOf(model, request)).toEqual(await idsOf(local, request));
+  server.options.tokenize = () => [];
+  const { message } = await errorOf(() => openModel(dir, { engine }));
+  expect(message).toMatch(/makes other tokens/);
+  await server.close();
+});
+
 test('a server that gives some of them, and a rule that reads inside the model, are refused', async () => {
   const { message } = await errorOf(() => idsOf(remote, { ...asked, rule: ruleNamed('dola') }));
   expect(message).toMatch(/^The rule dola reads inside the model, which a server does not show/);

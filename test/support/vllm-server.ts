@@ -31,6 +31,8 @@ export interface VllmOptions {
   texts: Readonly<Record<string, string>> | null;
   /** Ends every group with this reason, where it is set */
   refusal: string | null;
+  /** Tells log-probabilities and tokens as llama.cpp's server does, not as vLLM */
+  llamaCpp: boolean;
   /** Log-probabilities that it gives at most */
   most: number;
   fate: (group: string, token: number) => Fate;
@@ -50,6 +52,7 @@ interface Body {
   readonly max_tokens: number;
   readonly stream?: boolean;
   readonly logprobs: number;
+  readonly n_probs?: number;
   readonly stop_token_ids?: number[];
   readonly vllm_xargs?: { readonly sda?: string };
 }
@@ -82,6 +85,7 @@ export class Vllm {
       tokenize: null,
       texts: null,
       refusal: null,
+      llamaCpp: false,
       most: Infinity,
       fate: () => 'told',
       away: 150,
@@ -139,8 +143,8 @@ export class Vllm {
         return send(response, { data: names.map((id) => ({ id, max_model_len: maxContext })) });
       case '/tokenize': {
         if (!tokenize) return fail(response, 404, 'Not Found');
-        const { prompt } = JSON.parse(text) as { prompt: string };
-        return send(response, { tokens: tokenize(prompt) });
+        const { prompt, content = '' } = JSON.parse(text) as { prompt: string; content?: string };
+        return send(response, { tokens: tokenize(this.options.llamaCpp ? content : prompt) });
       }
       case '/v1/sda/texts':
         return texts ? send(response, { files: texts }) : fail(response, 404, 'Not Found');
@@ -196,16 +200,20 @@ export class Vllm {
   }
 
   /** The log-probabilities of all ids after a prompt, with the floor that vLLM has. */
-  private async allLogProbs({ prompt, logprobs }: Body, response: ServerResponse): Promise<void> {
+  private async allLogProbs(body: Body, response: ServerResponse): Promise<void> {
+    const { prompt, logprobs, n_probs } = body;
+    const { llamaCpp } = this.options;
+    const count = Math.min(llamaCpp ? n_probs! : logprobs, this.options.most);
     const logits = await this.options.model.logits(prompt);
     const largest = Math.max(...logits);
     const logZ = largest + Math.log(logits.reduce((sum, x) => sum + Math.exp(x - largest), 0));
-    const told = [...logits.slice(0, Math.min(logprobs, this.options.most))].map((x, id) => [
-      `token_id:${id}`,
-      Math.max(x - logZ, -9999),
-    ]);
-    const top_logprobs = [Object.fromEntries(told)];
-    send(response, { choices: [{ logprobs: { top_logprobs }, finish_reason: 'length' }] });
+    const told = [...logits.slice(0, count)].map((x) => x - logZ);
+    const byId = told.map((logp, id) => ({ id, token: 'x', logprob: logp }));
+    const named = told.map((logp, id) => [`token_id:${id}`, Math.max(logp, -9999)]);
+    const whole = llamaCpp
+      ? { content: [{ id: 0, token: 'x', logprob: 0, top_logprobs: byId }] }
+      : { top_logprobs: [Object.fromEntries(named)] };
+    send(response, { choices: [{ logprobs: whole, finish_reason: 'length' }] });
   }
 
   private async run(members: Member[]): Promise<unknown> {

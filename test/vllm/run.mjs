@@ -1,97 +1,29 @@
 /**
- * A real vLLM on this machine's CPU, held to this package's own engine: npm run test:vllm [-- --ranks]
+ * A real vLLM on this machine's CPU, held to this package's own engine: npm run test:vllm [-- OPTION]
  *
- * --ranks: two pipeline ranks and three tensor ranks instead, in turn.
+ * --only alone,together,texts,offline,disturbed: some of the parts
+ * --ranks: two pipeline ranks and three tensor ranks instead, in turn
+ * --logprobs: a vLLM without sda-vllm instead, by the engine logprobs
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as pause } from 'node:timers/promises';
 import { openModel } from '../../dist/src/index.js';
 import { defaultModelDir, packageRoot } from '../../dist/src/runtime/paths.js';
 import { runProcess } from '../../dist/src/setup/process.js';
+import { check, counts, hold, references, say } from './checks.mjs';
+import { disturb } from './disturbances.mjs';
 import { pythonWithVllm } from './install.mjs';
-import { answered, answeredTogether, difference, requestsOf, WAYS } from './queries.mjs';
-import { proxyTo, Vllm } from './server.mjs';
+import { logprobs } from './logprobs.mjs';
+import { offline } from './offline.mjs';
+import { WAYS } from './queries.mjs';
+import { Vllm } from './server.mjs';
+import { texts, textsHere } from './texts.mjs';
 
 const PORT = Number(process.env.SDA_VLLM_PORT ?? 8113);
 /** So few blocks of 32 tokens that eight pairs do not fit */
 const SMALL_CACHE = ['--block-size', '32', '--num-gpu-blocks-override', '36'];
 const SMALL_BUDGET = ['--max-num-batched-tokens', '96', '--max-num-seqs', '24'];
-const DISTURBANCES = 50;
-
-const say = (line) => process.stdout.write(`${line}\n`);
-const begun = Date.now();
-const counts = { passed: 0, failed: 0 };
-
-function check(name, wrong) {
-  if (wrong === '') counts.passed++;
-  else counts.failed++;
-  const seconds = Math.round((Date.now() - begun) / 1000);
-  say(
-    `${wrong === '' ? 'ok' : 'NOT OK'} ${name}${wrong === '' ? '' : `: ${wrong}`} (${seconds} s)`,
-  );
-}
-
-/** Answers of all queries, alone or at once, against this machine's. */
-async function hold(name, remote, expected, { together, ways = Object.keys(WAYS) }) {
-  const asked = ways.flatMap((way) =>
-    requestsOf(way).map((request, index) => ({ way, index, request })),
-  );
-  const one = async ({ way, index, request }) => {
-    const wrong = await answered(remote, request).then(
-      (found) => difference(found, expected[way][index]),
-      (error) => error.message,
-    );
-    check(`${name}: ${way} ${index}`, wrong);
-  };
-  if (together) await Promise.all(asked.map(one));
-  else for (const each of asked) await one(each);
-}
-
-/** Late partners, cut connections and one kill of the server, while eight and more answers run. */
-async function disturb(vllm, dir, expected) {
-  let met = 0;
-  let on = false;
-  const random = generator(5);
-  const proxy = await proxyTo(PORT, {
-    cut: () => {
-      if (!on || random() > 0.35) return null;
-      met++;
-      return Math.floor(300 + random() * 30_000);
-    },
-    delay: () => {
-      if (!on || random() > 0.3) return 0;
-      met++;
-      return random() * 800;
-    },
-  });
-  const engine = { kind: 'vllm', baseUrl: proxy.url, patienceS: 600 };
-  const remote = await openModel(dir, { engine });
-  on = true;
-  const killed = (async () => {
-    await pause(6000);
-    vllm.kill();
-    met++;
-    await vllm.start();
-  })();
-  for (let round = 0; met < DISTURBANCES || round < 1; round++) {
-    await hold(`disturbed ${round}`, remote, expected, { together: true });
-  }
-  await killed;
-  check(`${met} disturbances`, met >= DISTURBANCES ? '' : 'too few');
-  proxy.close();
-  remote.dispose();
-}
-
-/** The same numbers in every run. */
-function generator(seed) {
-  let state = seed;
-  return () => {
-    state = (state * 48271) % 2147483647;
-    return state / 2147483647;
-  };
-}
 
 /** A script of test/engine/vllm, by the Python that has vLLM. @returns what it prints as JSON, or its last words */
 async function script(python, args) {
@@ -109,7 +41,7 @@ async function script(python, args) {
 }
 
 /** The logits processor under both interfaces, and vLLM's own scheduler under ours, without a model. */
-async function parts(python, dir) {
+async function withoutModel(python, dir) {
   const wrong = await script(python, ['processor.py']);
   check('the logits processor, Model Runner V1 and V2', String(wrong));
   const forms = await script(python, ['simulate.py', '--runs', '20', '--config', dir]);
@@ -124,28 +56,34 @@ async function parts(python, dir) {
   }
 }
 
-/** This machine's own answers, by way. */
-async function references(dir, ways) {
-  const local = await openModel(dir, { dtype: 'float32' });
-  const expected = {};
-  for (const way of ways) expected[way] = await answeredTogether(local, requestsOf(way));
-  local.dispose();
-  return expected;
-}
+/** What one server does for `npm run test:vllm`, in this order; `--only` takes some of them. */
+const PARTS = {
+  alone: ({ remote, expected }) =>
+    hold('alone', remote, expected, { together: false, ways: ['greedy', 'seeded'] }),
+  together: ({ remote, expected }) =>
+    hold('at once', remote, expected, { together: true, ways: Object.keys(WAYS) }),
+  texts: ({ vllm, dir, textsExpected }) => texts(vllm, dir, textsExpected),
+  offline: ({ vllm }) => offline(vllm),
+  disturbed: ({ vllm, dir, expected }) => disturb({ vllm, dir, expected }),
+};
 
 /** One process, with a cache that is too small for all. */
-async function alone({ python, dir, server }) {
+async function one({ python, dir, server, only }) {
   const vllm = server('one', [...SMALL_CACHE, ...SMALL_BUDGET]);
   const starting = vllm.start();
   starting.catch(() => {});
-  await parts(python, dir);
-  const expected = await references(dir, Object.keys(WAYS));
+  if (only.length === 0) await withoutModel(python, dir);
+  const local = await openModel(dir, { dtype: 'float32' });
+  const expected = await references(local);
+  const textsExpected = await textsHere(local);
+  local.dispose();
   await starting;
   const remote = await openModel(dir, { engine: { kind: 'vllm', baseUrl: vllm.url } });
-  await hold('alone', remote, expected, { together: false });
-  await hold('at once', remote, expected, { together: true });
+  for (const [name, part] of Object.entries(PARTS)) {
+    if (only.length > 0 && !only.includes(name)) continue;
+    await part({ vllm, dir, remote, expected, textsExpected });
+  }
   remote.dispose();
-  await disturb(vllm, dir, expected);
   vllm.kill();
 }
 
@@ -159,10 +97,14 @@ async function ranks({ dir, server }) {
   ]) {
     // more ranks than there are nodes of memory to bind them to
     const env = { VLLM_CPU_OMP_THREADS_BIND: 'nobind', OMP_NUM_THREADS: '1' };
-    const vllm = server(name.replaceAll(' ', '-'), more, env);
+    const vllm = server(name.replaceAll(' ', '-'), more, { env });
     const starting = vllm.start();
     starting.catch(() => {});
-    expected ??= await references(dir, ways);
+    if (!expected) {
+      const local = await openModel(dir, { dtype: 'float32' });
+      expected = await references(local, ways);
+      local.dispose();
+    }
     await starting;
     const remote = await openModel(dir, { engine: { kind: 'vllm', baseUrl: vllm.url } });
     await hold(name, remote, expected, { together: true, ways });
@@ -171,26 +113,37 @@ async function ranks({ dir, server }) {
   }
 }
 
-async function main() {
+/** Which parts are asked for; none: all. */
+function onlyOf(given) {
+  const at = given.indexOf('--only');
+  const only = at < 0 ? [] : (given[at + 1] ?? '').split(',');
+  const unknown = only.find((name) => !(name in PARTS));
+  if (unknown === undefined) return only;
+  throw new Error(`--only takes ${Object.keys(PARTS).join(', ')}, but not "${unknown}".`);
+}
+
+async function main(given) {
+  const only = onlyOf(given);
   const dir = defaultModelDir();
   const python = await pythonWithVllm(say);
   const folder = mkdtempSync(join(tmpdir(), 'sda-vllm-'));
   const servers = [];
-  const server = (name, more, env) => {
+  const server = (name, more, options) => {
     const log = join(folder, `${name}.log`);
-    servers.push(new Vllm({ python, model: dir, port: PORT, log, more, env }));
+    servers.push(new Vllm({ python, model: dir, port: PORT, log, more, ...options }));
     return servers.at(-1);
   };
   process.on('exit', () => {
     for (const each of servers) each.kill();
   });
   for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1));
-  await (process.argv.includes('--ranks') ? ranks : alone)({ python, dir, server });
+  const trial = given.includes('--ranks') ? ranks : given.includes('--logprobs') ? logprobs : one;
+  await trial({ python, dir, server, only });
   rmSync(folder, { recursive: true, force: true });
 }
 
 try {
-  await main();
+  await main(process.argv.slice(2));
 } catch (error) {
   check('the trial', error.stack ?? String(error));
 }

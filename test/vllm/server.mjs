@@ -5,10 +5,15 @@ import { connect, createServer } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 
 const START_MS = 480_000;
+const WITH_SDA = [
+  ...['--logprobs-mode', 'processed_logits'],
+  ...['--logits-processors', 'sda_vllm.processor:SdaLogitsProcessor'],
+  ...['--scheduler-cls', 'sda_vllm.scheduler.SdaScheduler'],
+];
 
 /** A server that is started, killed and started again. */
 export class Vllm {
-  /** @param options python, model (folder), port, log (file), more (arguments of vLLM), env */
+  /** @param options python, model (folder), port, log (file), more (arguments of vLLM), env, plugin (false: without) */
   constructor(options) {
     this.options = options;
     this.child = null;
@@ -20,16 +25,15 @@ export class Vllm {
 
   /** Starts it, and waits until it answers. */
   async start() {
-    const { python, model, port, log, more = [], env = {} } = this.options;
+    const { python, model, port, log, more = [], env = {}, plugin = true } = this.options;
     const output = openSync(log, 'a');
     const args = ['-m', 'vllm.entrypoints.openai.api_server', '--model', model];
     args.push('--served-model-name', 'model', '--host', '127.0.0.1', '--port', String(port));
     args.push('--dtype', 'float32', '--max-model-len', '1024');
     // uncompiled it starts sooner; pipeline ranks of a CPU cannot
     if (!more.includes('--pipeline-parallel-size')) args.push('--enforce-eager');
-    args.push('--logprobs-mode', 'processed_logits');
-    args.push('--logits-processors', 'sda_vllm.processor:SdaLogitsProcessor');
-    args.push('--scheduler-cls', 'sda_vllm.scheduler.SdaScheduler', ...more);
+    if (plugin) args.push(...WITH_SDA);
+    args.push(...more);
     this.child = spawn(python, args, {
       detached: true, // a group of its own, which ends as a whole
       stdio: ['ignore', output, output],
@@ -37,7 +41,7 @@ export class Vllm {
         VLLM_CPU_KVCACHE_SPACE: '1',
         HF_HUB_OFFLINE: '1',
         VLLM_NO_USAGE_STATS: '1',
-        VLLM_PLUGINS: 'sda',
+        ...(plugin && { VLLM_PLUGINS: 'sda' }),
         PYTHONDONTWRITEBYTECODE: '1',
         ...process.env,
         ...env,
@@ -55,6 +59,13 @@ export class Vllm {
     throw new Error(`vLLM did not start:\n${readFileSync(log, 'utf8').slice(-3000)}`);
   }
 
+  /** Requests that had to give way since it was started. */
+  async preemptions() {
+    const response = await fetch(`${this.url.slice(0, -3)}/metrics`);
+    const found = /^vllm:num_preemptions_total\{.*\} (\S+)$/m.exec(await response.text());
+    return Number(found?.[1]);
+  }
+
   /** Ends it and its workers at once, as a power cut does. */
   kill() {
     if (this.child?.pid === undefined) return;
@@ -65,8 +76,8 @@ export class Vllm {
   }
 }
 
-/** Passes connections on; `cut` and `delay` (milliseconds) are asked for each. */
-export async function proxyTo(port, { cut = () => null, delay = () => 0 }) {
+/** Passes connections on; `cut` and `delay` (milliseconds) are asked for each, `onCut` tells of each that is cut. */
+export async function proxyTo(port, { cut, onCut, delay }) {
   const server = createServer(async (near) => {
     near.on('error', () => {});
     const after = cut(); // bytes of answers after which the connection breaks; null: it does not
@@ -78,8 +89,9 @@ export async function proxyTo(port, { cut = () => null, delay = () => 0 }) {
     let passed = 0;
     far.on('data', (part) => {
       passed += part.length;
-      if (after !== null && passed > after) near.destroy();
-      else near.write(part);
+      if (after === null || passed <= after) return near.write(part);
+      if (!near.destroyed) onCut();
+      return near.destroy();
     });
     near.on('data', (part) => far.write(part));
   });
