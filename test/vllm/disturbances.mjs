@@ -24,7 +24,7 @@ export async function disturb({ vllm, dir, expected }) {
       return random() * 800;
     },
   });
-  const engine = { kind: 'vllm', baseUrl: proxy.url, patienceS: 600 };
+  const engine = { kind: 'vllm', baseUrl: proxy.url, patienceS: 1800 }; // longer than all its restarts
   const remote = await openModel(dir, { engine });
   on = true;
   let tokens = 0;
