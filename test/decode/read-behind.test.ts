@@ -70,7 +70,7 @@ test('it is not where that is not asked for, as on a CPU, nor where the host cho
 
 test('texts that stop, and queries that take their rows, are to the bit the same', async () => {
   const queries = Array.from({ length: 7 }, (_, i) =>
-    queryOf([pair[0], [...pair[1], 3 + i]], { seed: 50 + i, maxTokens: 4 + 3 * i }),
+    queryOf([sda.base, [...sda.instructed, 3 + i]], { seed: 50 + i, maxTokens: 4 + 3 * i }),
   );
   // about one token in eight ends a text
   const stopIds = new Set(Array.from({ length: 16 }, (_, i) => 8 * i));

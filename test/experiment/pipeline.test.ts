@@ -16,6 +16,7 @@ import {
 } from '../support/experiments.js';
 import { temporaryFolder } from '../support/folders.js';
 import * as judge from '../support/judge-server.js';
+import { sdaTraceOf } from '../support/runs.js';
 import { errorOf, useTensorFlow } from '../support/tensorflow.js';
 
 useTensorFlow();
@@ -95,11 +96,12 @@ describe('an experiment', () => {
           const row = data.responses.get(mode)!.get(id)!;
           expect(row, `${mode} ${id}`).toMatchObject({
             status: 'done',
-            value: { text: next.value.text },
+            value: {
+              text: next.value.text,
+              a: mode === 'sda' || mode === 'steering' ? a : null,
+            },
           });
-          const { trace, a: used } = (row.status === 'done' && row.value) || {};
-          expect(trace!.js).toEqual(js.map((value) => Number(value.toPrecision(4))));
-          expect(used).toBe(mode === 'sda' || mode === 'steering' ? a : null);
+          expect(sdaTraceOf(row).js).toEqual(js.map((value) => Number(value.toPrecision(4))));
         }
       }
     } finally {
@@ -108,7 +110,7 @@ describe('an experiment', () => {
   });
 
   test('does not depend on the batch, and has the same base texts without traces', async () => {
-    const texts = async (more: object) => {
+    const texts = async (more: Record<string, unknown>) => {
       const experiment = tinyExperiment(more);
       const { data } = await run(experiment, experiment.newRun());
       return [...data.responses].map(([method, rows]) => [

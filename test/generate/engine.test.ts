@@ -129,7 +129,7 @@ describe('the best of several answers', () => {
   }
 
   test('are those with the largest mean log-probability, in order', async () => {
-    const expected = [];
+    const expected: Awaited<ReturnType<typeof alone>>[] = [];
     for (const seed of seeds) expected.push(await alone(seed));
     expected.sort((a, b) => b.mean - a.mean);
     await expectNoLeak(async () => {

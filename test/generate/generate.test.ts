@@ -142,7 +142,7 @@ describe('damaged weights', () => {
     ['model.layers.1.mlp.down_proj.weight', 5, /not finite from layer 1 of 0\.\.1 on\.$/],
     [
       'model.embed_tokens.weight',
-      prompts.baseIds[0] * 48,
+      prompts.baseIds[0]! * 48,
       /not finite from layer 0 of 0\.\.1 on\.$/,
     ],
   ])(

@@ -285,7 +285,9 @@ describe('decoderLayers', () => {
   test('refuses heads that do not divide', async () => {
     const odd = { numHeads: 3, numKeyValueHeads: 2, headDim: 4 };
     const error = await errorOf(() =>
-      tidy(() => makeDecoderLayer(weightsOf(heads, new Random(1), {}), shapeOf(odd))),
+      tidy(() => {
+        makeDecoderLayer(weightsOf(heads, new Random(1), {}), shapeOf(odd));
+      }),
     );
     expect(error).toMatchObject({
       code: 'bad-tensor',

@@ -9,7 +9,7 @@ import { writeReport } from '../../src/report/index.js';
 import { renderPage } from '../../src/report/page.js';
 import { Traces } from '../../src/report/page-traces.js';
 import { chromiumPath as executablePath } from '../support/chromium.js';
-import { AWKWARD, madeUpRun, writeRun } from '../support/runs.js';
+import { AWKWARD, madeUpRun, sdaTraceOf, writeRun } from '../support/runs.js';
 
 describe('the report in a browser', () => {
   beforeEach(({ skip }) => skip(!executablePath, 'there is no Chromium on PATH'));
@@ -188,7 +188,7 @@ describe('the report in a browser', () => {
       await page.locator('#item .tokens').last().locator('span').nth(5).hover();
       const run = madeUpRun({ items: 60 });
       const row = run.responses.get('sda')!.get('item-0')!;
-      const { js, temperature, logpBase } = (row.status === 'done' && row.value.trace) || fail();
+      const { js, temperature, logpBase } = sdaTraceOf(row);
       const numbers = await page.locator('#numbers').textContent();
       expect(numbers).toContain('token 6 of 13');
       expect(numbers).toContain(`JS ${js[5]!.toFixed(4)}`);
@@ -424,10 +424,6 @@ function runWithRule(): RunData {
     return [id, { ...row, value }];
   });
   return { ...run, responses: new Map([...run.responses, ['mine', new Map(rows as never)]]) };
-}
-
-function fail(): never {
-  throw new Error('there is no trace');
 }
 
 const step = (n: number, text: string, js: number) =>
