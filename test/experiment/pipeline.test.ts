@@ -8,6 +8,7 @@ import { readRun } from '../../src/experiment/store/index.js';
 import { summarizeRun } from '../../src/experiment/summary.js';
 import { loadModel } from '../../src/generate/sda-model.js';
 import { amplify } from '../../src/method/amplification.js';
+import { readAll, summaryOf } from '../support/answers.js';
 import {
   everyFile,
   resultsOf,
@@ -90,18 +91,16 @@ describe('an experiment', () => {
             maxTokens: 12,
             date: new Date('2026-01-01T12:00:00'),
           });
-          const js: number[] = [];
-          let next = await answer.next();
-          for (; !next.done; next = await answer.next()) js.push(next.value.js);
+          const { steps, summary } = await readAll(answer);
           const row = data.responses.get(mode)!.get(id)!;
           expect(row, `${mode} ${id}`).toMatchObject({
             status: 'done',
             value: {
-              text: next.value.text,
+              text: summary.text,
               a: mode === 'sda' || mode === 'steering' ? a : null,
             },
           });
-          expect(sdaTraceOf(row).js).toEqual(js.map((value) => Number(value.toPrecision(4))));
+          expect(sdaTraceOf(row).js).toEqual(steps.map(({ js }) => Number(js.toPrecision(4))));
         }
       }
     } finally {
@@ -158,10 +157,9 @@ describe('an experiment', () => {
           seed: itemSeed(0, id),
           maxTokens: 9,
         });
-        let next = await correction.next();
-        while (!next.done) next = await correction.next();
+        const { text } = await summaryOf(correction);
         const row = data.responses.get('aligner')!.get(id)!;
-        expect(row).toMatchObject({ status: 'done', value: { text: next.value.text, a: null } });
+        expect(row).toMatchObject({ status: 'done', value: { text, a: null } });
       }
     } finally {
       model.dispose();

@@ -195,7 +195,7 @@ describe('damage is told in a sentence', () => {
       code: 'bad-tensor',
       message: expect.stringContaining(message),
     });
-    expect((error as Error).message).toContain(DOWN);
+    expect(error.message).toContain(DOWN);
   });
 });
 

@@ -204,7 +204,7 @@ describe('decoderLayers', () => {
         }),
       );
       expect(error).toBeInstanceOf(Error);
-      expect((error as Error).message).toContain(`decoderLayers: ${message}`);
+      expect(error.message).toContain(`decoderLayers: ${message}`);
       expect(read(cache.layer(0).keys)).toEqual(before);
       cache.dispose();
     });

@@ -64,7 +64,7 @@ test.each<[string, number[], number[][] | undefined]>([
         embed({ table, ids: Int32Array.from(ids), drawn: drawn && tensor2d(drawn) });
       }),
     );
-    expect((error as Error).message).toContain('embed: ');
+    expect(error.message).toContain('embed: ');
   });
 });
 

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Browser, chromium, type Page } from 'playwright-core';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import type { RunData } from '../../src/experiment/rows.js';
+import type { Response, Row, RunData } from '../../src/experiment/rows.js';
 import { type PageItem, pageRun } from '../../src/report/data.js';
 import { writeReport } from '../../src/report/index.js';
 import { renderPage } from '../../src/report/page.js';
@@ -412,7 +412,7 @@ function runWithRule(): RunData {
   const methods = ['base', 'mine'];
   const rules = { mine: { rule: 'cfg', settings } };
   const run = madeUpRun({ items: 5, methods, header: { rules } });
-  const rows = [...run.responses.get('mine')!].map(([id, row]) => {
+  const rows = [...run.responses.get('mine')!].map(([id, row]): [string, Row<Response>] => {
     if (row.status !== 'done' || !row.value.trace || !('js' in row.value.trace)) return [id, row];
     const { text, js, temperature, logp, logpBase: told } = row.value.trace;
     const statistics = { js, temperature, surprise: js.map((_, i) => 3 * i) };
@@ -423,7 +423,7 @@ function runWithRule(): RunData {
     };
     return [id, { ...row, value }];
   });
-  return { ...run, responses: new Map([...run.responses, ['mine', new Map(rows as never)]]) };
+  return { ...run, responses: new Map([...run.responses, ['mine', new Map(rows)]]) };
 }
 
 const step = (n: number, text: string, js: number) =>
