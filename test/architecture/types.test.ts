@@ -34,7 +34,8 @@ describe('the tests', () => {
 });
 
 /** What the compiler says where a file is not there, or a name in it. */
-const NOT_THERE = /Cannot find module|has no (exported member|default export)|on type 'typeof import\(/;
+const NOT_THERE =
+  /Cannot find module|has no (exported member|default export)|on type 'typeof import\(/;
 
 /** What programs import of `dist` and of each other, and is not in their sources. */
 function missingImports(programs: readonly string[]): string[] {
