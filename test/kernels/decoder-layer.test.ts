@@ -218,7 +218,7 @@ describe('decoderLayers', () => {
         }),
       );
       expect(error).toBeInstanceOf(Error);
-      expect((error as Error).message).toContain(`decoderLayers: ${message}`);
+      expect(error.message).toContain(`decoderLayers: ${message}`);
       expect(read(cache.layer(0).keys)).toEqual(before);
       cache.dispose();
     });
@@ -299,7 +299,9 @@ describe('decoderLayers', () => {
   test('refuses heads that do not divide', async () => {
     const odd = { numHeads: 3, numKeyValueHeads: 2, headDim: 4 };
     const error = await errorOf(() =>
-      tidy(() => makeDecoderLayer(weightsOf(heads, new Random(1), {}), shapeOf(odd))),
+      tidy(() => {
+        makeDecoderLayer(weightsOf(heads, new Random(1), {}), shapeOf(odd));
+      }),
     );
     expect(error).toMatchObject({
       code: 'bad-tensor',
