@@ -4,8 +4,8 @@
 // A block has the query heads of one key-value head of a token, over a span of positions, kSpan or fewer: it copies the
 // span's keys and values into shared memory, all on their way at once. The last block of a head to end puts the spans
 // together, in their order. A row's single new token (decoding) is appended by the block that sees it: one launch, which
-// asks for the cache before the launch ahead of it is through. For several, a launch appends all of them first, and long
-// prompts over a long past take several launches of the rest.
+// asks for the cache before the launch ahead of it is through. For several of a row, a launch appends all of them first, and
+// long prompts over a long past take several launches of the rest.
 // Bytes: 8 G D (position + 1) of the cache a token.
 
 #include "attend.h"
@@ -124,7 +124,7 @@ void attend(const Layer& layer, const Tokens& tokens, float* projected, float* s
                        layer.rotates};
   const int spans = static_cast<int>(spans_of(layer, tokens));
   const int64_t some = tokens_a_launch(layer, tokens);
-  if (tokens.T == 1) return launch<true>(heads, tokens, some, projected, spans, scratch, out, stream);
+  if (tokens.T == 1 && !tokens.row_twice) return launch<true>(heads, tokens, some, projected, spans, scratch, out, stream);
   SDA_LAUNCH(append, static_cast<unsigned>(tokens.N), kAppendThreads, 0, stream, heads, tokens, projected);
   launch<false>(heads, tokens, some, projected, spans, scratch, out, stream);
 }

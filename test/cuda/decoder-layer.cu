@@ -1,5 +1,7 @@
 // Checks of kernels/decoder-layer/cuda.cu against float64 arithmetic.
 
+#include <set>
+
 #include "../../kernels/decoder-layer/attend.h"
 
 #include "linear.h"
@@ -18,6 +20,8 @@ struct Shape {
 struct Batch {
   std::vector<int32_t> position, row;  // [R, T], [R]
   int64_t T, rows, capacity;
+
+  bool row_twice() const { return std::set<int32_t>(row.begin(), row.end()).size() < row.size(); }
 };
 
 // A layer's weights, and the same on the device.
@@ -160,7 +164,7 @@ void check_layer(const std::string& name, const Shape& shape, const Batch& batch
   Buffer<float> x_at(x), rotation_at(rotation), keys_at(keys), values_at(values), y(N * K);
   Buffer<int32_t> position_at(batch.position), row_at(batch.row);
   const sda::cuda::Tokens tokens = {position_at.data(), row_at.data(), rotation_at.data(), N, batch.T,
-                                    batch.capacity, longest, keys_at.data(), values_at.data()};
+                                    batch.capacity, longest, keys_at.data(), values_at.data(), batch.row_twice()};
   const sda::cuda::Layer on_device = layer.on_device();
   Buffer<unsigned char> scratch(sda::cuda::layer_scratch_bytes(on_device, tokens));
   sda::cuda::decoder_layer(on_device, tokens, x_at.data(), y.data(), scratch.data(), nullptr);
@@ -219,6 +223,9 @@ void decoder_layer() {
   check_layer("a window", {4, 2, 16, 32, 48, 100, false, false}, decode);
   check_layer("a window of one", {4, 2, 16, 32, 48, 1, false, false}, pair);
   check_layer("new tokens with padding", {6, 2, 16, 48, 80, 0, true, true}, prompt);
+  const Batch steps_and_prompt = {{9, 3, 2, 4, 140, 5}, {1, 0, 0, 0, 2, 0}, 1, 3, 160};
+  check_layer("steps beside a prompt's tokens", {6, 2, 16, 48, 80, 0, true, true}, steps_and_prompt);
+  check_layer("steps beside a prompt's tokens, a window", {4, 2, 20, 32, 48, 2, false, false}, steps_and_prompt);
   check_layer("odd sizes", {2, 1, 10, 21, 13, 0, true, false}, prompt);
   check_layer("smollm3, without rotation", {6, 2, 16, 48, 80, 0, false, false, false, false}, decode);
   check_layer("without rotation, new tokens, head norms", {6, 2, 16, 48, 80, 0, true, true, false, false}, prompt);
