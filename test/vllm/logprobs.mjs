@@ -1,4 +1,4 @@
-/** The engine `logprobs` over a vLLM without sda-vllm: the ids of this machine, drawn here. */
+/** The engine `logprobs` over a vLLM without sda-vllm, or over llama.cpp's server: the ids of this machine, drawn here. */
 import { openModel, ruleNamed } from '../../dist/src/index.js';
 import { check, say } from './checks.mjs';
 import { answered, answeredTogether, difference, requestsOf } from './queries.mjs';
@@ -18,22 +18,22 @@ function requests() {
   return [...asked, ['the rule coiecd', { query, core, rule, seed: 3, maxTokens: TOKENS }]];
 }
 
-export async function logprobs({ dir, server }) {
-  const vllm = server('without-sda', ['--max-logprobs', '-1'], { plugin: false });
-  const starting = vllm.start();
-  starting.catch(() => {});
+/** A vLLM of this machine; or the server of a URL, which has the default model in float32. */
+export async function logprobs({ dir, server, url }) {
+  const vllm = url ? null : server('without-sda', ['--max-logprobs', '-1'], { plugin: false });
+  const starting = vllm?.start();
+  starting?.catch(() => {});
   const local = await openModel(dir, { dtype: 'float32' });
   const expected = [];
-  for (const [, request] of requests())
+  for (const [, request] of requests()) {
     expected.push(...(await answeredTogether(local, [request])));
+  }
   local.dispose();
   await starting;
-  const refused = await openModel(dir, { engine: { kind: 'vllm', baseUrl: vllm.url } }).then(
-    () => 'it is taken for one with it',
-    ({ message }) => (/runs without sda-vllm/.test(message) ? '' : message),
-  );
-  check('a vLLM without sda-vllm is refused', refused);
-  const remote = await openModel(dir, { engine: { kind: 'logprobs', baseUrl: vllm.url } });
+  if (vllm) check('a vLLM without sda-vllm is refused', await refusal(dir, vllm.url));
+  const baseUrl = url ?? vllm.url;
+  const remote = await openModel(dir, { engine: { kind: 'logprobs', baseUrl } });
+  check('its tokens are those of the folder', remote.warnings.join('; '));
   const begun = performance.now();
   for (const [index, [name, request]] of requests().entries()) {
     const wrong = await answered(remote, request).then(
@@ -45,5 +45,15 @@ export async function logprobs({ dir, server }) {
   const seconds = (performance.now() - begun) / 1000;
   say(`${((requests().length * TOKENS) / seconds).toFixed(2)} tokens/s`);
   remote.dispose();
-  vllm.kill();
+  vllm?.kill();
+}
+
+/** '' where the engine `vllm` says what is missing. */
+async function refusal(dir, baseUrl) {
+  try {
+    (await openModel(dir, { engine: { kind: 'vllm', baseUrl } })).dispose();
+    return 'it is taken for one with it';
+  } catch ({ message }) {
+    return /runs without sda-vllm/.test(message) ? '' : message;
+  }
 }

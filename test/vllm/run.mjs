@@ -3,7 +3,7 @@
  *
  * --only alone,together,texts,offline,disturbed: some of the parts
  * --ranks: two pipeline ranks and three tensor ranks instead, in turn
- * --logprobs: a vLLM without sda-vllm instead, by the engine logprobs
+ * --logprobs [URL]: a vLLM without sda-vllm instead, or the server of a URL, by the engine logprobs
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -125,7 +125,8 @@ function onlyOf(given) {
 async function main(given) {
   const only = onlyOf(given);
   const dir = defaultModelDir();
-  const python = await pythonWithVllm(say);
+  const url = given.includes('--logprobs') ? given[given.indexOf('--logprobs') + 1] : undefined;
+  const python = url ? null : await pythonWithVllm(say);
   const folder = mkdtempSync(join(tmpdir(), 'sda-vllm-'));
   const servers = [];
   const server = (name, more, options) => {
@@ -138,7 +139,7 @@ async function main(given) {
   });
   for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1));
   const trial = given.includes('--ranks') ? ranks : given.includes('--logprobs') ? logprobs : one;
-  await trial({ python, dir, server, only });
+  await trial({ python, dir, server, only, url });
   rmSync(folder, { recursive: true, force: true });
 }
 

@@ -26,6 +26,7 @@ export class Vllm {
   /** Starts it, and waits until it answers. */
   async start() {
     const { python, model, port, log, more = [], env = {}, plugin = true } = this.options;
+    if (await this.answers()) throw new Error(`another server answers at ${this.url}`);
     const output = openSync(log, 'a');
     const args = ['-m', 'vllm.entrypoints.openai.api_server', '--model', model];
     args.push('--served-model-name', 'model', '--host', '127.0.0.1', '--port', String(port));
@@ -51,12 +52,17 @@ export class Vllm {
     const { child } = this;
     const until = Date.now() + START_MS;
     while (Date.now() < until && child.exitCode === null) {
-      const there = await fetch(`${this.url.slice(0, -3)}/health`).catch(() => null);
-      if (there?.ok) return;
+      if (await this.answers()) return;
       await pause(500);
     }
     this.kill();
     throw new Error(`vLLM did not start:\n${readFileSync(log, 'utf8').slice(-3000)}`);
+  }
+
+  async answers() {
+    const signal = AbortSignal.timeout(10_000);
+    const there = await fetch(`${this.url.slice(0, -3)}/health`, { signal }).catch(() => null);
+    return there?.ok === true;
   }
 
   /** Requests that had to give way since it was started. */
