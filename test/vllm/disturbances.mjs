@@ -37,6 +37,7 @@ export async function disturb({ vllm, dir, expected }) {
       vllm.kill();
       await vllm.start();
     });
+    back.catch(() => {}); // told at the end
   };
   const ways = Object.keys(WAYS);
   for (let round = 0; round < 10 && (all() < DISTURBANCES || met.killed < 3); round++) {

@@ -4,7 +4,7 @@ import { closeSync, openSync, readFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 
-const START_MS = 480_000;
+const START_MS = 1_200_000; // a minute on a machine that does nothing else
 const WITH_SDA = [
   ...['--logprobs-mode', 'processed_logits'],
   ...['--logits-processors', 'sda_vllm.processor:SdaLogitsProcessor'],
