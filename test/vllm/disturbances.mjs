@@ -18,11 +18,8 @@ export async function disturb({ vllm, dir, expected }) {
   const proxy = await proxyTo(vllm.options.port, {
     cut: () => (on && random() < 0.35 ? Math.floor(300 + random() * 30_000) : null),
     onCut: () => met.cut++,
-    delay: () => {
-      if (!on || random() > 0.3) return 0;
-      met.late++;
-      return random() * 800;
-    },
+    delay: () => (on && random() < 0.3 ? random() * 800 : 0),
+    onLate: () => met.late++,
   });
   const engine = { kind: 'vllm', baseUrl: proxy.url, patienceS: 1800 }; // longer than all its restarts
   const remote = await openModel(dir, { engine });

@@ -82,13 +82,18 @@ export class Vllm {
   }
 }
 
-/** Passes connections on; `cut` and `delay` (milliseconds) are asked for each, `onCut` tells of each that is cut. */
-export async function proxyTo(port, { cut, onCut, delay }) {
+/**
+ * Passes connections on; `cut` and `delay` (milliseconds) are asked for each, `onCut` and `onLate` tell of each that is cut,
+ * and of each that was delayed and is answered.
+ */
+export async function proxyTo(port, { cut, onCut, delay, onLate }) {
   const server = createServer(async (near) => {
     near.on('error', () => {});
     const after = cut(); // bytes of answers after which the connection breaks; null: it does not
-    await pause(delay());
+    const late = delay();
+    await pause(late);
     const far = connect(port, '127.0.0.1');
+    if (late > 0) far.once('data', onLate);
     far.on('error', () => near.destroy());
     near.on('close', () => far.destroy());
     far.on('close', () => near.destroy());
