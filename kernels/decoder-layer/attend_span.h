@@ -195,8 +195,8 @@ __device__ void turn(const float* head, const float* norm, float epsilon, const 
     const float b = norm ? head[d + half] * scale * norm[d + half] : head[d + half];
     const float c = rotation ? rotation[d] : 1.0f, s = rotation ? rotation[half + d] : 0.0f;
     const float first = a * c - b * s, second = b * c + a * s;
-    store(first, to + d), store(second, to + d + half);
-    if (also) store(first, also + d), store(second, also + d + half);
+    store(first, to[d]), store(second, to[d + half]);
+    if (also) store(first, also[d]), store(second, also[d + half]);
   }
 }
 
@@ -209,8 +209,8 @@ template <typename To>
 __device__ void copy(const float* from, int D, To* to, To* also) {
 #pragma unroll 4
   for (int d = threadIdx.x % kWarp; d < D; d += kWarp) {
-    store(from[d], to + d);
-    if (also) store(from[d], also + d);
+    store(from[d], to[d]);
+    if (also) store(from[d], also[d]);
   }
 }
 
@@ -253,13 +253,12 @@ __device__ void attend_part(const Heads& heads, const Tokens& tokens, int64_t fi
     for (int h = warp; h < group + 1 && position >= 0; h += kWarps) {  // queries, and the key
       const bool is_key = h == group;
       if (is_key && !appends) continue;
-      const float* const head = line + (is_key ? H + g : g * group + h) * D;
       if constexpr (C::kNarrow) {
-        if (is_key) turn(head, heads.key_norm, heads.epsilon, rotation, D, keys + there, all_keys + slot + there);
-        else turn<float>(head, heads.query_norm, heads.epsilon, rotation, D, query + h * D, nullptr);
+        if (is_key) turn(line + (H + g) * D, heads.key_norm, heads.epsilon, rotation, D, keys + there, all_keys + slot + there);
+        else turn<float>(line + (g * group + h) * D, heads.query_norm, heads.epsilon, rotation, D, query + h * D, nullptr);
       } else {
-        turn(head, is_key ? heads.key_norm : heads.query_norm, heads.epsilon, rotation, D,
-             is_key ? keys + there : query + h * D, is_key ? all_keys + slot + there : nullptr);
+        turn(line + (is_key ? H + g : g * group + h) * D, is_key ? heads.key_norm : heads.query_norm, heads.epsilon,
+             rotation, D, is_key ? keys + there : query + h * D, is_key ? all_keys + slot + there : nullptr);
       }
     }
     if (appends && warp == kWarps - 1) copy(line + (H + G + g) * D, D, values + there, all_values + slot + there);

@@ -9,8 +9,8 @@ namespace sda {
 namespace cuda {
 
 // To a place of either type: rounded to the nearest even one in bfloat16.
-__device__ inline void store(float value, float* to) { *to = value; }
-__device__ inline void store(float value, uint16_t* to) { *to = to_bfloat16(value); }
+__device__ inline void store(float value, float& to) { to = value; }
+__device__ inline void store(float value, uint16_t& to) { to = to_bfloat16(value); }
 
 struct CachedFloat32 {
   using Stored = float;
