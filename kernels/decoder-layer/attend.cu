@@ -4,8 +4,8 @@
 // A block has the query heads of one key-value head of a token, over a span of positions, kSpan or fewer: it copies the
 // span's keys and values into shared memory, all on their way at once. The last block of a head to end puts the spans
 // together, in their order. A row's single new token (decoding) is appended by the block that sees it: one launch, which
-// asks for the cache before the launch ahead of it is through. For several, a launch appends all of them first, and long
-// prompts over a long past take several launches of the rest.
+// asks for the cache before the launch ahead of it is through. For several of a row, a launch appends all of them first, and
+// long prompts over a long past take several launches of the rest.
 // Bytes: 8 G D (position + 1) of the cache a token, half of that in bfloat16, which shared memory holds as it is.
 
 #include "attend.h"
@@ -117,7 +117,7 @@ void launch(const Heads& heads, const Arguments&... arguments) {
 template <typename C>
 void run(const Heads& heads, const Tokens& tokens, int64_t some, float* projected, int spans, float* scratch, float* out,
          cudaStream_t stream) {
-  if (tokens.T == 1) return launch<C, true>(heads, tokens, some, projected, spans, scratch, out, stream);
+  if (tokens.T == 1 && !tokens.row_twice) return launch<C, true>(heads, tokens, some, projected, spans, scratch, out, stream);
   SDA_LAUNCH(append<C>, static_cast<unsigned>(tokens.N), kAppendThreads, 0, stream, heads, tokens, projected);
   launch<C, false>(heads, tokens, some, projected, spans, scratch, out, stream);
 }

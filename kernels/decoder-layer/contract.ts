@@ -63,7 +63,10 @@ export interface LayerCache {
 export interface TokenPlaces {
   /** int32 [R, T]: the position of each new token in its own stream; -1 marks padding */
   readonly positions: Tensor2D;
-  /** int32 [R]: the cache row each stream reads and writes, all different */
+  /**
+   * int32 [R]: the cache row each stream reads and writes. One may stand several times, with different positions: its tokens
+   * see each other in the order of their positions, whichever line they stand in
+   */
   readonly rows: Tensor1D;
   /** float32 [P, D], P > every position: cos then sin of the rotary angles of position 0, 1, ..., D / 2 each */
   readonly rotation: Tensor2D;

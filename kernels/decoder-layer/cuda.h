@@ -23,11 +23,12 @@ struct Layer {
 // Where N = R T new tokens stand, and the cache; all on the device.
 struct Tokens {
   const int32_t* position;  // [R, T], -1 for padding
-  const int32_t* row;       // [R], all different
+  const int32_t* row;       // [R]
   const float* rotation;    // [P, D], a line a position
   int64_t N, T, capacity;
   int64_t longest;          // the largest position, plus 1
   void *keys, *values;      // [cache rows, G, capacity, D]: float32, or bfloat16 where `narrow`
+  bool row_twice = false;   // whether a row stands more than once
   bool narrow = false;
 };
 

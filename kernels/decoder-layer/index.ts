@@ -88,7 +88,8 @@ export function makeDecoderLayer(tensors: LayerTensors, shape: LayerShape): Deco
  *
  * @returns float32 [R * T, K]; lines of padding hold no meaning. The caller disposes it.
  * @throws SdaError `bad-tensor` when shapes disagree. Positions must lie in -1..capacity-1 and below
- *   the lines of rotation, and rows in 0..cache.rows-1; anything else is an error of the operation, nothing is written.
+ *   the lines of rotation, rows in 0..cache.rows-1, and no two tokens at one position of a row; anything else is an error of
+ *   the operation, nothing is written.
  */
 export function decoderLayers({ x, layers, places, caches }: DecoderLayersArgs): Tensor2D {
   const { positions, rows, rotation } = places;

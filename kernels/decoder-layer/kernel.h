@@ -2,6 +2,7 @@
 // op_gpu.cc for the GPU.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "../exclusive.h"
@@ -174,15 +175,20 @@ class LayersKernel : public OpKernel {
                                                        " lines, but a token stands at ", position[i], "."));
     }
     const int32_t* row = rows.flat<int32_t>().data();
-    std::vector<bool> used(cache.dim_size(0));
     for (int64_t r = 0; r < R; r++) {
-      if (row[r] < 0 || row[r] >= cache.dim_size(0) || used[row[r]])
-        return absl::InvalidArgumentError(
-            absl::StrCat("decoderLayers: rows must be different numbers in 0..",
-                         cache.dim_size(0) - 1, ", but one is ", row[r], "."));
-      used[row[r]] = true;
+      if (row[r] < 0 || row[r] >= cache.dim_size(0))
+        return absl::InvalidArgumentError(absl::StrCat("decoderLayers: rows must lie in 0..", cache.dim_size(0) - 1,
+                                                       ", but one is ", row[r], "."));
     }
-    return absl::OkStatus();
+    std::vector<int64_t> slots;
+    for (int64_t i = 0; i < N; i++)
+      if (position[i] >= 0) slots.push_back(row[i / (N / R)] * cache.dim_size(2) + position[i]);
+    std::sort(slots.begin(), slots.end());
+    const auto twice = std::adjacent_find(slots.begin(), slots.end());
+    if (twice == slots.end()) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrCat("decoderLayers: each token must stand at a place of its own, but two stand at position ",
+                     *twice % cache.dim_size(2), " of row ", *twice / cache.dim_size(2), "."));
   }
 
   int L_;

@@ -2,7 +2,8 @@
 //
 //   y = mlp(attention(x)), each with its RMSNorms and residual: attention.h, mlp.h; y is the x of the next layer
 //
-//   x [R T, K], rotation [P, D] float32, a line a position; positions [R, T], rows [R] int32;
+//   x [R T, K], rotation [P, D] float32, a line a position; positions [R, T], rows [R] int32, of which one may stand several
+//   times: all keys and values are written before any token attends;
 //   layers: handles made by SdaDecoderLayerWeights, matrices float32, bfloat16, float16 or quantised (../linear/matrix.h);
 //   keys, values: resource variables float32 or bfloat16 [cache rows, G, capacity, D], written in place; y [R T, K]
 //

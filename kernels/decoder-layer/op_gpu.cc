@@ -3,6 +3,7 @@
 #if defined(SDA_CUDA)
 
 #include <algorithm>
+#include <set>
 
 #include "../gpu.h"
 #include "../linear/gpu_weights.h"
@@ -44,6 +45,8 @@ class DecoderLayersGpuOp : public LayersKernel {
     Tensor scratch;
     const int32_t* position = positions.flat<int32_t>().data();
     const int32_t* on_device = places.flat<int32_t>().data();
+    const auto rows = ctx->input(2).flat<int32_t>();
+    const std::set<int32_t> different(rows.data(), rows.data() + rows.size());
     const cuda::Tokens tokens = {on_device,
                                  on_device + N,
                                  ctx->input(3).flat<float>().data(),
@@ -52,7 +55,8 @@ class DecoderLayersGpuOp : public LayersKernel {
                                  keys.dim_size(2),
                                  1 + *std::max_element(position, position + N),
                                  keys.flat<float>().data(),
-                                 values.flat<float>().data()};
+                                 values.flat<float>().data(),
+                                 static_cast<int64_t>(different.size()) < rows.size()};
     const cuda::Layer weights = {layer.H, layer.G, layer.D, layer.hidden(), layer.down.dim_size(1),
                                  layer.window, layer.epsilon,
                                  values_of(layer.input_norm), values_of(layer.post_norm),

@@ -224,10 +224,23 @@ function checkIndices(
     );
   }
   const row = rows.find((r) => r < 0 || r >= cacheRows);
-  if (row !== undefined || new Set(rows).size !== rows.length) {
+  if (row !== undefined) {
     throw new SdaError(
       'bad-tensor',
-      `decoderLayers: rows must be different numbers in 0..${cacheRows - 1}, but are [${[...rows].join(', ')}].`,
+      `decoderLayers: rows must lie in 0..${cacheRows - 1}, but one is ${row}.`,
     );
   }
+  const T = positions.length / rows.length;
+  const taken = new Set<string>();
+  positions.forEach((position, token) => {
+    if (position < 0) return;
+    const place = `position ${position} of row ${rows[Math.floor(token / T)]}`;
+    if (taken.has(place)) {
+      throw new SdaError(
+        'bad-tensor',
+        `decoderLayers: each token must stand at a place of its own, but two stand at ${place}.`,
+      );
+    }
+    taken.add(place);
+  });
 }

@@ -1,6 +1,6 @@
 // Dot products of rows of weights with rows of x, in float32.
 //
-//   few rows of x (decoding): every weight is read from memory once and unpacked once for each 4 rows of x;
+//   few rows of x (decoding): every weight is read from memory once and unpacked once for each 4 or 8 rows of x;
 //     time = bytes of weights / memory bandwidth
 //   many rows (prompts): a block of weight rows is unpacked once into a float32 scratch that stays in the
 //     second-level cache, then met with a block of rows of x; time = 2 M N K / multiply-add rate
@@ -19,10 +19,10 @@ namespace sda {
 
 // Weight rows and rows of x that one inner loop takes together: R * M accumulators.
 constexpr int kRowGroup = 4;
-constexpr int kFewGroup = 4;
+constexpr int kFewGroup = kLanes == 16 ? 8 : 4;
 constexpr int kManyGroup = kLanes == 16 ? 5 : 3;
 // From this many rows of x on, the second way is faster.
-constexpr int64_t kManyRows = 12;
+constexpr int64_t kManyRows = 24;
 // Weight rows, and values of a row, that are unpacked at a time in the second way: 128 KB.
 constexpr int64_t kScratchRows = 32;
 constexpr int64_t kScratchDepth = 1024;
@@ -106,12 +106,15 @@ inline void stream_group(const typename W::Stored* w, int64_t n, int64_t K, cons
   write_sums<Most>(acc, n, Most, out, M);
 }
 
-// Few rows of x: out[r * M + m] = w[r] . x[m] for n <= kRowGroup rows of weights.
+// Few rows of x, in as few passes over the weights as there are accumulators for: out[r * M + m] = w[r] . x[m] for
+// n <= kRowGroup rows of weights.
 template <typename W>
 inline void dot_few(const typename W::Stored* w, int64_t n, int64_t K, const float* x,
                     int64_t stride, int64_t M, float* out) {
-  for (int64_t m = 0; m < M; m += kFewGroup) {
-    const int64_t rows = std::min<int64_t>(kFewGroup, M - m);
+  const int64_t passes = std::max<int64_t>(1, (M + kFewGroup - 1) / kFewGroup);
+  const int64_t each = (M + passes - 1) / passes;  // passes of about the same size
+  for (int64_t m = 0; m < M; m += each) {
+    const int64_t rows = std::min(each, M - m);
     stream_group<W, kFewGroup>(w, n, K, x + m * stride, stride, rows, M, out + m);
   }
 }

@@ -34,6 +34,12 @@ export async function withProgress(
   return made;
 }
 
+/** Where the weights lie: the one file's name, or how many there are. */
+export function weightsPlace({ files }: Imported): string {
+  const weights = files.filter((name) => name.endsWith('.safetensors')); // not their index
+  return weights.length === 1 ? weights[0]! : `${weights.length} files`;
+}
+
 /** What the folder can be tried with. */
 export function nextCommand(dir: string, { hasTokenizer, hasChatTemplate }: Imported): string {
   const model = quoted(dir);

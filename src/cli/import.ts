@@ -5,7 +5,7 @@ import type { Imported } from '../import/import.js';
 import { formatBytes } from '../setup/report.js';
 import { addAdapterOption } from './adapter-option.js';
 import { counted } from './counted.js';
-import { bytes, nextCommand, withProgress } from './folder-options.js';
+import { bytes, nextCommand, weightsPlace, withProgress } from './folder-options.js';
 import { withInterrupt } from './load.js';
 import { DTYPES, type DtypeName } from './options.js';
 import { print, printJson } from './output.js';
@@ -82,10 +82,8 @@ async function matrixProduct() {
 }
 
 function summary(out: string, made: Imported): string {
-  const { config, files, bytes, dtypes } = made;
-  const weights = files.filter((name) => name.endsWith('.safetensors'));
-  const where = weights.length === 1 ? weights[0] : `${weights.length} files`;
+  const { config, bytes, dtypes } = made;
   const layers = counted(config.numLayers, 'layer');
-  return `made ${out}: ${config.modelType}, ${layers}, ${formatBytes(bytes)} of ${dtypes.join(' and ')} in ${where}
+  return `made ${out}: ${config.modelType}, ${layers}, ${formatBytes(bytes)} of ${dtypes.join(' and ')} in ${weightsPlace(made)}
 next: ${nextCommand(out, made)}`;
 }

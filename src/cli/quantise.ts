@@ -3,7 +3,7 @@ import type { AdapterSource } from '../checkpoint/adapter/merge.js';
 import type { QuantisedDtype } from '../model/quantised-checkpoint.js';
 import { formatBytes } from '../setup/report.js';
 import { addAdapterOption } from './adapter-option.js';
-import { bytes, nextCommand, withProgress } from './folder-options.js';
+import { bytes, nextCommand, weightsPlace, withProgress } from './folder-options.js';
 import { withInterrupt } from './load.js';
 import { print, printJson } from './output.js';
 
@@ -55,7 +55,7 @@ async function run(source: string, options: Options, signal: AbortSignal): Promi
     printJson({ dir: out, model_type: config.modelType, dtype, tokenizer: hasTokenizer, ...rest });
     return;
   }
-  print(`made ${out}: ${dtype}, ${formatBytes(made.bytes)} in ${made.files.length === 1 ? made.files[0] : `${made.files.length} files`}
+  print(`made ${out}: ${dtype}, ${formatBytes(made.bytes)} in ${weightsPlace(made)}
 next: ${nextCommand(out, made)}
 `);
 }

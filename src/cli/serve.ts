@@ -167,17 +167,8 @@ async function evaluatorsOf(file: string | undefined): Promise<Record<string, Ev
   if (file === undefined) return {};
   const { createEvaluator, evaluatorSchema, parseSpec } = await import('../evaluate/create.js');
   const { readTextFile } = await import('../checkpoint/json-file.js');
-  const { parse } = await import('yaml');
-  let value: unknown;
-  try {
-    value = parse(await readTextFile(file, 'bad-file'));
-  } catch (error) {
-    if (error instanceof SdaError) throw error;
-    throw new SdaError(
-      'bad-file',
-      `The evaluator ${file} is neither YAML nor JSON (${messageOf(error)}).`,
-    );
-  }
+  const { parseYaml } = await import('../evaluate/yaml.js');
+  const value = parseYaml(await readTextFile(file, 'bad-file'), `The evaluator ${file}`);
   const spec = parseSpec(evaluatorSchema, value, 'evaluator');
   if (spec.kind === 'intrinsic') return {}; // it is always there
   return { [spec.kind]: await createEvaluator(spec) };

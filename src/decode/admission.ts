@@ -1,6 +1,7 @@
 import type { Tap } from '../method/taps.js';
 import type { GivenLogProbs, GivenTokens } from './given-tokens.js';
 import type { ModelRows, PromptArrival } from './model-rows.js';
+import type { Incoming } from './prompt-chunk.js';
 import {
   type Decoding,
   type Query,
@@ -116,16 +117,12 @@ export class Admission {
     return { asked, seats, parts, given, since: performance.now() };
   }
 
-  /**
-   * Runs the next chunk of the query that is on its way.
-   *
-   * @param most tokens, over all its streams
-   * @returns how many were run
-   */
-  advance(most: number): number {
-    const { parts, given } = this.arriving!;
-    if (given) return given.advance(most);
-    return parts.find(({ prefill }) => !prefill.logits)!.prefill.advance(most);
+  /** What comes in next of the query that is on its way, and what runs it. */
+  get incoming(): { readonly of: ModelRows; readonly prompts: Incoming } {
+    const { seats, parts, given } = this.arriving!;
+    if (given) return { of: seats[0]!.of, prompts: given };
+    const { of, prefill } = parts.find((part) => !part.prefill.logits)!;
+    return { of, prompts: prefill };
   }
 
   /**

@@ -1,6 +1,27 @@
+import { SdaError } from '../errors.js';
 import { type DecoderModel, forward } from '../model/decoder.js';
 import { KvCache } from '../model/kv-cache.js';
+import type { Running } from './running.js';
 import { chunks } from './streams.js';
+
+/** An error of unusable logits in a step of some queries that also says at which step and from which layer on; any other as it is. */
+export function withPlace(error: unknown, queries: readonly Running[]): unknown {
+  if (!(error instanceof SdaError) || error.code !== 'bad-logits') return error;
+  const steps = [...new Set(queries.map(({ drawn }) => drawn.length))];
+  const step = steps.length === 1 ? `step ${steps[0]}` : `steps ${steps.join(', ')}`;
+  const message = error.message.replace(/\.$/, '');
+  const streams = new Map<DecoderModel, number[][]>();
+  for (const { query, drawn, decoding } of queries) {
+    for (const [stream, model] of decoding.models.entries()) {
+      const ids = [...query.streams[stream]!, ...drawn];
+      streams.set(model, [...(streams.get(model) ?? []), ids]);
+    }
+  }
+  const layers = [...streams].map(([model, some]) => whereNotFinite(model, some));
+  return new SdaError(error.code, `At ${step}, ${message}; ${layers.join('; ')}.`, {
+    cause: error,
+  });
+}
 
 /**
  * Where the hidden states of some streams first stop being finite, as a clause for people. Runs each stream once
@@ -8,7 +29,7 @@ import { chunks } from './streams.js';
  *
  * @param streams token ids of each
  */
-export function whereNotFinite(model: DecoderModel, streams: readonly (readonly number[])[]) {
+function whereNotFinite(model: DecoderModel, streams: readonly (readonly number[])[]) {
   const layers = model.config.numLayers;
   const first = Math.min(...streams.map((ids) => firstBadLayer(model, ids)));
   if (first === layers) return `the hidden states are finite after all ${layers} layers`;

@@ -1,13 +1,13 @@
-import { SdaError } from '../errors.js';
 import type { Choice } from '../method/rule.js';
 import type { DecoderModel } from '../model/decoder.js';
 import { onGpu } from '../runtime/backend.js';
 import { Admission, type Waiting } from './admission.js';
-import { whereNotFinite } from './diagnose.js';
+import { withPlace } from './diagnose.js';
 import type { DecodeEvent, DecodeFailure } from './event.js';
 import { fork } from './fork.js';
 import { ModelRows, type ModelRowsOptions, type Room } from './model-rows.js';
 import { LEAST_TOKENS, type Pace } from './pace.js';
+import { tokensOf } from './prompt-chunk.js';
 import { limitOf, type Running } from './running.js';
 import { StepDraw } from './step-draw.js';
 import { StepLogits } from './step-logits.js';
@@ -93,12 +93,13 @@ export class Engine {
     const since = performance.now();
     this.drop();
     const steps = this.running.length;
+    const budget = pace ? pace.next(steps) : Number.POSITIVE_INFINITY;
     const outcomes: Outcome[][] = [];
     const logits = new StepLogits();
     let tokens = 0;
     try {
-      await this.forward(logits);
-      tokens = await this.bringIn(logits, outcomes);
+      if (steps > 0) tokens = await this.forward(logits, pace ? budget : 0, outcomes);
+      if (tokens === 0) tokens = await this.bringIn(logits, budget, outcomes);
       if (this.running.length > 0) await this.draw(logits, outcomes);
     } finally {
       logits.dispose();
@@ -120,38 +121,64 @@ export class Engine {
     this.cancelled.clear();
   }
 
-  private async forward(logits: StepLogits): Promise<void> {
-    if (this.running.length === 0) return;
+  /**
+   * A forward of each model for all running queries, where possible with a chunk of the prompts that come in.
+   *
+   * @param most tokens of the chunk
+   * @returns how many it had: 0 where none has come in
+   */
+  private async forward(logits: StepLogits, most: number, outcomes: Outcome[][]): Promise<number> {
     await this.options.breathe();
+    const before = this.unread.at(-1);
+    const { of, prompts } = this.seated(most) ? this.admission.incoming : {};
     for (const rows of this.models.values()) {
-      rows.forward(this.running, this.unread.at(-1), logits);
+      if (rows !== of) rows.forward(this.running, before, logits);
     }
+    const chunk = prompts?.next(most);
+    const read = of?.forward(this.running, before, logits, chunk);
+    if (read === undefined) return 0;
+    this.comesIn(() => prompts!.ran(chunk!, read), logits, outcomes);
+    return tokensOf(chunk!);
   }
 
   /** Runs prompts of queries that have not begun: beside running ones, one chunk at a pace. @returns how many tokens of them */
-  private async bringIn(logits: StepLogits, outcomes: Outcome[][]): Promise<number> {
-    const { pace, breathe } = this.options;
-    const disturbing = pace !== undefined && this.running.length > 0;
-    const budget = pace ? pace.next(this.running.length) : Number.POSITIVE_INFINITY;
+  private async bringIn(logits: StepLogits, most: number, outcomes: Outcome[][]): Promise<number> {
+    const disturbing = this.options.pace !== undefined && this.running.length > 0;
     let tokens = 0;
-    while (budget - tokens >= LEAST_TOKENS && this.admission.seat()) {
-      await breathe();
-      const asked = this.admission.next!;
-      if (this.cancelled.has(asked.index)) {
-        this.admission.cancel(this.cancelled);
-        continue;
-      }
-      try {
-        tokens += Math.max(LEAST_TOKENS, this.admission.advance(budget - tokens));
-      } catch (error) {
-        this.admission.giveUp();
-        outcomes.push([{ query: asked.index, error }]);
-        continue;
-      }
-      for (const query of this.admission.begin(logits)) this.begin(query, outcomes);
+    while (this.seated(most - tokens)) {
+      await this.options.breathe();
+      if (!this.seated(most - tokens)) break; // it has been cancelled meanwhile, and none is behind it
+      const { of, prompts } = this.admission.incoming;
+      const run = () => {
+        const chunk = prompts.next(most - tokens);
+        tokens += Math.max(LEAST_TOKENS, tokensOf(chunk));
+        prompts.ran(chunk, of.bringIn(chunk));
+      };
+      this.comesIn(run, logits, outcomes);
       if (disturbing) break; // a chunk has a price of its own, however short it is
     }
     return tokens;
+  }
+
+  /** Whether prompts are to come in, and the query that they are of has its rows. */
+  private seated(most: number): boolean {
+    if (this.admission.next && this.cancelled.has(this.admission.next.index)) {
+      this.admission.cancel(this.cancelled);
+    }
+    return most >= LEAST_TOKENS && this.admission.seat();
+  }
+
+  /** Lets a chunk come in: queries whose prompts are in with it begin. A fault ends the one that they are of. */
+  private comesIn(chunk: () => void, logits: StepLogits, outcomes: Outcome[][]): void {
+    const { index } = this.admission.next!;
+    try {
+      chunk();
+    } catch (error) {
+      this.admission.giveUp();
+      outcomes.push([{ query: index, error }]);
+      return;
+    }
+    for (const query of this.admission.begin(logits)) this.begin(query, outcomes);
   }
 
   private begin(query: Running, outcomes: Outcome[][]): void {
@@ -262,23 +289,4 @@ function take(each: Running, choice: Choice): DecodeEvent<Choice> {
     finishReason: stops ? 'stop' : limitOf(each, drawn.length),
     timing,
   };
-}
-
-/** An error of unusable logits that also says at which step and from which layer on; any other as it is. */
-function withPlace(error: unknown, queries: readonly Running[]): unknown {
-  if (!(error instanceof SdaError) || error.code !== 'bad-logits') return error;
-  const steps = [...new Set(queries.map(({ drawn }) => drawn.length))];
-  const step = steps.length === 1 ? `step ${steps[0]}` : `steps ${steps.join(', ')}`;
-  const message = error.message.replace(/\.$/, '');
-  const streams = new Map<DecoderModel, number[][]>();
-  for (const { query, drawn, decoding } of queries) {
-    for (const [stream, model] of decoding.models.entries()) {
-      const ids = [...query.streams[stream]!, ...drawn];
-      streams.set(model, [...(streams.get(model) ?? []), ids]);
-    }
-  }
-  const layers = [...streams].map(([model, some]) => whereNotFinite(model, some));
-  return new SdaError(error.code, `At ${step}, ${message}; ${layers.join('; ')}.`, {
-    cause: error,
-  });
 }

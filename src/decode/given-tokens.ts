@@ -1,7 +1,7 @@
-import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import type { Tensor2D } from '@tensorflow/tfjs-core';
 import { SdaError } from '../errors.js';
-import { type DecoderModel, forward, type TokenBatch } from '../model/decoder.js';
-import type { KvCache } from '../model/kv-cache.js';
+import type { TokenBatch } from '../model/decoder.js';
+import type { Incoming, PromptChunk } from './prompt-chunk.js';
 import { firstChunk } from './streams.js';
 
 /** Tokens that are given, not drawn: how likely each was after those before it. */
@@ -20,15 +20,8 @@ export interface TokenLogProb {
 /** Tokens a forward takes at most: bounds the logits on the device, [CHUNK, V]. */
 export const GIVEN_CHUNK = 32;
 
-/** Where given tokens are run. */
-export interface GivenPlace {
-  readonly cache: KvCache;
-  readonly row: number;
-  readonly logitBias?: Tensor1D | undefined;
-}
-
 /** The log-probabilities of one stream's own tokens, several of them verified by one forward. */
-export class GivenTokens {
+export class GivenTokens implements Incoming {
   private readonly logps: (number | null)[] = [null];
   private readonly top: TokenLogProb[][] = [[]];
   private run = 0;
@@ -36,12 +29,12 @@ export class GivenTokens {
   /**
    * @param ids at least one
    * @param most likeliest tokens that are told beside each token, at least 0
+   * @param row of the cache, where they are run
    */
   constructor(
-    private readonly model: DecoderModel,
     private readonly ids: readonly number[],
     private readonly most: number,
-    private readonly place: GivenPlace,
+    private readonly row: number,
   ) {}
 
   /** undefined before the end */
@@ -49,28 +42,22 @@ export class GivenTokens {
     return this.run < this.ids.length ? undefined : { logps: this.logps, top: this.top };
   }
 
-  /**
-   * Runs the next tokens; not to be called after the end.
-   *
-   * @param most tokens; one at least, and at most `GIVEN_CHUNK`
-   * @returns how many were run
-   * @throws SdaError `bad-logits`
-   */
-  advance(most: number): number {
-    const { cache, row, logitBias } = this.place;
-    const rest = { row, ids: this.ids.slice(this.run), start: this.run };
+  /** At most `GIVEN_CHUNK` tokens. */
+  next(most: number): PromptChunk {
+    const rest = { row: this.row, ids: this.ids.slice(this.run), start: this.run };
     const columns = Math.min(GIVEN_CHUNK, Math.max(1, Math.floor(most)));
     const { batch } = firstChunk([rest], columns);
-    const promptLength = this.ids.length;
-    const options = { logits: 'all', promptLength, logitBias } as const;
-    const logits = forward(this.model, batch, cache, options)!;
+    return { batch, options: { logits: 'all', promptLength: this.ids.length } };
+  }
+
+  /** @throws SdaError `bad-logits` */
+  ran({ batch }: PromptChunk, read: Tensor2D | null): void {
     try {
-      this.take(logits, batch);
+      this.take(read!, batch);
     } finally {
-      logits.dispose();
+      read!.dispose();
     }
     this.run = batch.positions.at(-1)! + 1;
-    return batch.ids.length;
   }
 
   private take(logits: Tensor2D, { positions }: TokenBatch): void {

@@ -1,15 +1,22 @@
-import type { Tensor1D } from '@tensorflow/tfjs-core';
-import { type DecoderModel, forward } from '../model/decoder.js';
+import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import {
+  type DecoderModel,
+  type ForwardOptions,
+  forward,
+  type TokenBatch,
+} from '../model/decoder.js';
 import { KvCache } from '../model/kv-cache.js';
 import { rotationLength } from '../model/rotation.js';
 import { onGpu } from '../runtime/backend.js';
 import { hasNativeKernel } from '../runtime/native.js';
 import { GivenTokens } from './given-tokens.js';
+import { apart, joined } from './joined-batch.js';
 import { Prefill } from './prefill.js';
+import type { PromptChunk } from './prompt-chunk.js';
 import { RowPool } from './row-pool.js';
-import type { Query, Running, Seat } from './running.js';
+import { type Query, type Running, type Seat, sameIds } from './running.js';
 import type { StepDraw } from './step-draw.js';
-import type { StepLogits } from './step-logits.js';
+import type { LineOwner, StepLogits } from './step-logits.js';
 import { layersRead } from './taps.js';
 
 /** How many streams a model runs at once, and how long they may get. */
@@ -58,7 +65,7 @@ export class ModelRows {
     streams: readonly number[],
     options: { readonly taps?: readonly number[]; readonly reuse?: boolean | undefined } = {},
   ): { seat: Seat; arrivals: PromptArrival[] } | null {
-    const { pool, model, cache } = this;
+    const { pool, cache } = this;
     const { taps, reuse = this.options.reuse ?? sumsInOneOrder() } = options;
     if (pool.free < prompts.length) return null;
     const contents = prompts.map((ids) => ({ ids, angles: this.anglesOf(ids.length) }));
@@ -81,10 +88,9 @@ export class ModelRows {
         cache,
         rows: of(rows),
         known: of(known),
-        logitBias: this.logitBias,
         taps,
       };
-      const prefill = new Prefill(model, of(prompts), place);
+      const prefill = new Prefill(of(prompts), place);
       return { prefill, streams: of(streams) };
     });
     return { seat: { of: this, streams, rows }, arrivals };
@@ -92,8 +98,7 @@ export class ModelRows {
 
   /** The tokens of the one prompt of a seat as given ones. */
   given({ streams, rows }: Seat, { streams: prompts }: Query<unknown>, top: number): GivenTokens {
-    const place = { cache: this.cache, row: rows[0]!, logitBias: this.logitBias };
-    return new GivenTokens(this.model, prompts[streams[0]!]!, top, place);
+    return new GivenTokens(prompts[streams[0]!]!, top, rows[0]!);
   }
 
   /** Says what the rows of a query hold, whose tokens up to the newest `drawn` are in the cache. */
@@ -139,11 +144,57 @@ export class ModelRows {
    * `logits`.
    *
    * @param before the step that drew those tokens, where it has not been read
+   * @param chunk of prompts, to be run in the same forward, which then reads the weights once for both
+   * @returns what is read of the chunk; undefined where it could not run beside the step, and has not run
    */
-  forward(running: readonly Running[], before: StepDraw | undefined, logits: StepLogits): void {
+  forward(
+    running: readonly Running[],
+    before: StepDraw | undefined,
+    logits: StepLogits,
+    chunk?: PromptChunk,
+  ): Tensor2D | null | undefined {
     const taps = layersRead(running, this.model);
-    // all streams of a query take the same token, each at its own next position
-    const lines = running.flatMap((owner) => {
+    const lines = this.linesOf(running, before);
+    if (chunk && this.fits(chunk, lines, taps)) {
+      const { batch, read } = joined(batchOf(lines, before), chunk);
+      try {
+        const all = this.run(batch, { ...chunk.options, logits: read, taps });
+        const found = apart(all!, lines.length);
+        logits.add(this, lines, { lines: found.step, taps });
+        return found.chunk;
+      } catch {
+        // whose fault it is shows where each runs alone
+      }
+    }
+    // lines whose rotary angles differ do not run together, and no line may have those of another
+    for (const kind of new Set(lines.map(({ angles }) => angles))) {
+      const some = lines.filter(({ angles }) => angles === kind);
+      const read = this.run(batchOf(some, before), { logits: 'last', taps })!;
+      logits.add(this, some, { lines: read, taps });
+    }
+    return undefined;
+  }
+
+  /** The forward of a chunk of prompts by itself. @returns what is read of it */
+  bringIn({ batch, options }: PromptChunk): Tensor2D | null {
+    return this.run(batch, options);
+  }
+
+  private run(batch: TokenBatch, options: ForwardOptions): Tensor2D | null {
+    return forward(this.model, batch, this.cache, { ...options, logitBias: this.logitBias });
+  }
+
+  /** Whether a chunk can run beside a step: with the same bits, the same rotary angles, and the same read inside the model. */
+  private fits({ options }: PromptChunk, lines: readonly Line[], taps: readonly number[]): boolean {
+    if (!sumsInOneOrder() || lines.length === 0) return false;
+    const angles = this.anglesOf(options.promptLength);
+    if (lines.some((line) => line.angles !== angles)) return false;
+    return options.logits === 'none' || sameIds(options.taps ?? [], taps);
+  }
+
+  /** The newest token of each running query in each of its streams here, which stands at its own next position. */
+  private linesOf(running: readonly Running[], before: StepDraw | undefined): Line[] {
+    return running.flatMap((owner) => {
       const seat = owner.seats.find(({ of }) => of === this);
       if (!seat) return [];
       const { lengths, drawn, steps } = owner;
@@ -153,19 +204,6 @@ export class ModelRows {
         return { owner, stream, id, length, row: seat.rows[index]!, angles: this.anglesOf(length) };
       });
     });
-    // lines whose rotary angles differ do not run together, and no line may have those of another
-    for (const kind of new Set(lines.map(({ angles }) => angles))) {
-      const some = lines.filter(({ angles }) => angles === kind);
-      const batch = {
-        ids: Int32Array.from(some, ({ id }) => id),
-        positions: Int32Array.from(some, ({ length }) => length - 1),
-        rows: Int32Array.from(some, ({ row }) => row),
-        drawn: before?.lines,
-      };
-      const { logitBias } = this;
-      const options = { logits: 'last', logitBias, taps } as const;
-      logits.add(this, some, { lines: forward(this.model, batch, this.cache, options)!, taps });
-    }
   }
 
   /** With some kinds of RoPE scaling the rotary angles depend on the length. */
@@ -181,6 +219,24 @@ export class ModelRows {
 /** Whether a token's keys and values are the same to the bit in any chunk: the native kernels promise it on the CPU. */
 function sumsInOneOrder(): boolean {
   return !onGpu() && hasNativeKernel('SdaDecoderLayers');
+}
+
+/** A token of a running stream. */
+interface Line extends LineOwner {
+  readonly id: number;
+  /** Of its stream, this token included */
+  readonly length: number;
+  readonly row: number;
+  readonly angles: number;
+}
+
+function batchOf(lines: readonly Line[], before: StepDraw | undefined): TokenBatch {
+  return {
+    ids: Int32Array.from(lines, ({ id }) => id),
+    positions: Int32Array.from(lines, ({ length }) => length - 1),
+    rows: Int32Array.from(lines, ({ row }) => row),
+    drawn: before?.lines,
+  };
 }
 
 /** Prompts on their way into the cache, with the streams that they are. */

@@ -2,12 +2,16 @@ import { PREFILL_CHUNK } from './streams.js';
 
 /** Fewer tokens take as long as these. */
 export const LEAST_TOKENS = 4;
-/** Beyond these tokens come in multiples of them: linear layers take so many lines at once, and fewer cost the same. */
+/** Beyond these tokens come in multiples of them, which linear layers take at once; below it in pairs. */
 const PANEL = 8;
+const PAIR = 2;
 /** Tokens where nobody is kept waiting: those that come at once begin together. */
 export const UNDISTURBED = 4 * PREFILL_CHUNK;
-/** What prompts may take of a turn, in steps: with the step itself, a query waits 2.4 of its steps for a token. */
-const SHARE = 1.4;
+/**
+ * What prompts may take of a turn, in steps: with the step itself, a query waits 1.5 of its steps for a token. The longest of
+ * hundreds of turns takes up to twice as long as most on a busy machine, and is to stay below 3.
+ */
+const SHARE = 0.5;
 /** By what factor tokens become more at a time, or by one panel. */
 const GROWTH = 1.5;
 /** One turn of so many belongs to the step alone, which shows how long it takes by itself. */
@@ -76,6 +80,6 @@ export class Pace {
 
 /** The most tokens in whole panels that are no more than these. */
 function inPanels(tokens: number): number {
-  const unit = tokens < PANEL ? LEAST_TOKENS : PANEL;
+  const unit = tokens < PANEL ? PAIR : PANEL;
   return Math.min(PREFILL_CHUNK, Math.max(LEAST_TOKENS, unit * Math.floor(tokens / unit)));
 }

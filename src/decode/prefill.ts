@@ -1,6 +1,7 @@
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
-import { type DecoderModel, forward, type TokenBatch } from '../model/decoder.js';
+import { type DecoderModel, forward } from '../model/decoder.js';
 import type { KvCache } from '../model/kv-cache.js';
+import type { Incoming, PromptChunk } from './prompt-chunk.js';
 import {
   firstChunk,
   PREFILL_CHUNK,
@@ -17,7 +18,6 @@ export interface PrefillPlace {
   readonly rows: readonly number[];
   /** Leading tokens of each prompt that its row already holds; default 0 */
   readonly known?: readonly number[] | undefined;
-  readonly logitBias?: Tensor1D | undefined;
   /** See `ForwardOptions` */
   readonly taps?: readonly number[] | undefined;
 }
@@ -27,7 +27,7 @@ export interface PrefillPlace {
  * its keys and values are copied. A query is run by itself, so that its logits are the same to the bit whatever else the
  * cache holds, on a GPU too; on the CPU also however it is cut into chunks.
  */
-export class Prefill {
+export class Prefill implements Incoming {
   /** Tokens of each prompt that its row holds */
   private readonly known: number[];
   private readonly shared: SharedPrefix[];
@@ -36,7 +36,6 @@ export class Prefill {
 
   /** @param query prompts whose rotary angles are the same, see `rotationLength` */
   constructor(
-    private readonly model: DecoderModel,
     private readonly query: Streams,
     private readonly place: PrefillPlace,
   ) {
@@ -50,27 +49,23 @@ export class Prefill {
     return this.result;
   }
 
-  /**
-   * Runs the next tokens; not to be called after the end.
-   *
-   * @param most tokens, over all prompts of the chunk; a prompt takes at least one, and at most `PREFILL_CHUNK`
-   * @returns how many were run, with padding
-   */
-  advance(most: number): number {
-    const { model, place, promptLength } = this;
+  /** A prompt has at most `PREFILL_CHUNK` tokens of it. */
+  next(most: number): PromptChunk {
     const stretches = this.nextStretches();
     const columns = Math.min(PREFILL_CHUNK, Math.max(1, Math.floor(most / stretches.length)));
     const { batch, more } = firstChunk(stretches, columns);
-    if (this.shared.length > 0 || more) {
-      forward(model, batch, place.cache, { logits: 'none', promptLength });
-    } else {
-      // every prompt ends in the last chunk, so its rows are all rows, in order
-      const { logitBias, taps } = place;
-      const last = { logits: 'last', promptLength, logitBias, taps } as const;
-      this.result = forward(model, batch, place.cache, last)!;
-    }
-    this.note(batch);
-    return batch.ids.length;
+    // every prompt ends in the last chunk, so its rows are all rows, in order
+    const logits = this.shared.length > 0 || more ? 'none' : 'last';
+    const { taps } = logits === 'last' ? this.place : {};
+    return { batch, options: { logits, promptLength: this.promptLength, taps } };
+  }
+
+  ran({ batch: { ids, positions, rows } }: PromptChunk, read: Tensor2D | null): void {
+    const columns = ids.length / rows.length;
+    rows.forEach((row, line) => {
+      this.known[this.place.rows.indexOf(row)] = positions[(line + 1) * columns - 1]! + 1;
+    });
+    this.result = read ?? undefined;
   }
 
   /** What is left of the part under way: a shared prefix in the row of one prompt, which is then copied, or the ends of all. */
@@ -98,13 +93,6 @@ export class Prefill {
       this.known[other] = end;
     }
   }
-
-  private note({ ids, positions, rows }: TokenBatch): void {
-    const columns = ids.length / rows.length;
-    rows.forEach((row, line) => {
-      this.known[this.place.rows.indexOf(row)] = positions[(line + 1) * columns - 1]! + 1;
-    });
-  }
 }
 
 export interface PrefillOptions {
@@ -123,13 +111,13 @@ export async function prefill(
   model: DecoderModel,
   query: Streams,
   cache: KvCache,
-  { beforeForward, ...options }: PrefillOptions,
+  { beforeForward, logitBias, rows = [...query.keys()] }: PrefillOptions,
 ): Promise<Tensor2D> {
-  const rows = options.rows ?? [...query.keys()];
-  const whole = new Prefill(model, query, { ...options, cache, rows });
+  const whole = new Prefill(query, { cache, rows });
   while (!whole.logits) {
     await beforeForward();
-    whole.advance(PREFILL_CHUNK * query.length);
+    const chunk = whole.next(PREFILL_CHUNK * query.length);
+    whole.ran(chunk, forward(model, chunk.batch, cache, { ...chunk.options, logitBias }));
   }
   return whole.logits;
 }

@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { basename, extname } from 'node:path';
-import { parse as parseYaml, YAMLParseError } from 'yaml';
 import { z } from 'zod';
 import { messageOf, SdaError } from '../errors.js';
 import { DEFAULT_CHAT_MODEL, OPENAI_ENDPOINT } from '../evaluate/chat-options.js';
 import { evaluatorSchema, judgeSchema, parseSpec, strict } from '../evaluate/create.js';
 import { RUBRICS } from '../evaluate/rubrics.js';
+import { parseYaml } from '../evaluate/yaml.js';
 import { AMPLIFICATIONS, type AmplificationName } from '../method/amplification.js';
 import { DEFAULT_SETTINGS } from '../method/settings.js';
 import { CORES, type CoreName, INSTRUCTIONS } from '../text/instructions.js';
@@ -177,7 +177,7 @@ export async function readConfig(file: string): Promise<ExperimentConfig> {
       { cause: error },
     );
   }
-  const value = parseSource(source, file);
+  const value = parseYaml(source, `The configuration ${file}`);
   return parseConfig(value, basename(file, extname(file)), file, await loadRuleFiles(value));
 }
 
@@ -205,23 +205,6 @@ export function parseConfig(
   const problem = comparisonProblem(config);
   if (problem !== null) throw new SdaError('bad-input', `${where}.compare: ${problem}.`);
   return { ...config, name: config.name ?? name.replace(/[^\w.-]/g, '-'), ruleFiles };
-}
-
-function parseSource(source: string, file: string): unknown {
-  try {
-    return parseYaml(source) as unknown; // JSON is YAML
-  } catch (error) {
-    const at = error instanceof YAMLParseError ? error.linePos?.[0] : undefined;
-    const where = at ? `, line ${at.line}, column ${at.col}` : '';
-    const what = messageOf(error)
-      .split('\n')[0]!
-      .replace(/ at line .*$/, '');
-    throw new SdaError(
-      'bad-file',
-      `The configuration ${file} is neither YAML nor JSON${where}: ${what}.`,
-      { cause: error },
-    );
-  }
 }
 
 /** I: the configuration's own instruction, or that of its core. */

@@ -50,7 +50,7 @@ export function sdaBlend(settings: SdaSettings, streams: 1 | 2 = 2): Blend<SdaSt
 }
 
 /** Eqs 4-8 with the draw, as `defaults` say where a query's own settings do not. */
-export function sdaRule(defaults: SdaSettings = resolveSettings()): SdaStep & SdaDraw {
+export function sdaRule(defaults: SdaSettings = resolveSettings()): SdaDraw & SdaStep {
   const step: SdaDraw = (logits, draws) => {
     const streams = streamsOf(logits, draws.settings.length);
     const blends = draws.settings.map((own) => sdaBlend({ ...defaults, ...own }, streams));

@@ -10,7 +10,7 @@ import {
 import { type DecoderLayer, decoderLayers } from '../../kernels/decoder-layer/index.js';
 import { embed } from '../../kernels/embed/index.js';
 import { linear } from '../../kernels/linear/index.js';
-import { int32Tensor } from '../runtime/device-tensors.js';
+import { gatherLines, int32Tensor } from '../runtime/device-tensors.js';
 import type { ModelConfig } from './config.js';
 import type { KvCache } from './kv-cache.js';
 import type { KvDtype } from './kv-dtype.js';
@@ -41,13 +41,13 @@ export interface TokenBatch {
   readonly drawn?: Tensor2D | undefined;
   /** [R * T] the position of each token in its own stream; -1 for padding */
   readonly positions: Int32Array;
-  /** [R] the cache row of each stream */
+  /** [R] the cache row of each stream; one may stand several times, with different positions */
   readonly rows: Int32Array;
 }
 
 export interface ForwardOptions {
-  /** Logits of each stream's last token, of all its tokens, or none (when more of the prompt follows). */
-  readonly logits: 'last' | 'all' | 'none';
+  /** Logits of each stream's last token, of all its tokens, of these lines, or none (when more of the prompt follows). */
+  readonly logits: 'last' | 'all' | 'none' | readonly number[];
   /**
    * Positions of the whole prompt that the batch is a part of, where more of it follows: rotary angles that depend on
    * the length are those of all of it, as in one pass. Default: the positions up to the batch's last
@@ -58,17 +58,18 @@ export interface ForwardOptions {
   /** Sees the output of each layer, float32 [R * T, hidden], which it must not keep. */
   readonly onLayer?: (layer: number, x: Tensor2D) => void;
   /**
-   * After how many layers (0 is the embedding, ascending, each once) the hidden state of each stream's last token is read:
-   * they follow its logits in the same line. Default: none
+   * After how many layers (0 is the embedding, ascending, each once) the hidden state of a token whose logits are read is
+   * read too: they follow its logits in the same line. Default: none
    */
   readonly taps?: readonly number[] | undefined;
 }
 
 /**
  * Runs the decoder over new tokens, appends their keys and values to the cache and returns the logits of
- * each stream's last token, or of all.
+ * each stream's last token, or of those that are asked for.
  *
- * @returns float32 [R, V + taps * hidden], with 'all' [R * T, ...], which the caller disposes; null when `logits` is 'none'.
+ * @returns float32 [R, V + taps * hidden], with 'all' [R * T, ...], with lines one each, which the caller disposes; null when
+ *   `logits` is 'none'.
  */
 export function forward(
   model: DecoderModel,
@@ -83,7 +84,12 @@ export function forward(
   cache.ensure(length);
   const rotation = cache.rotation(Math.max(length, options.promptLength ?? 0));
 
-  const outputOf = (x: Tensor2D) => (options.logits === 'all' ? x : lastOfEach(x, R, T));
+  const { logits: read } = options;
+  const outputOf = (x: Tensor2D) => {
+    if (read === 'all') return x;
+    if (typeof read === 'string') return lastOfEach(x, R, T);
+    return gatherLines(x, Int32Array.from(read)) as Tensor2D;
+  };
   const [output, ...tapped] = tidy(() => {
     const places = {
       positions: int32Tensor(batch.positions, [R, T]) as Tensor2D,
@@ -107,7 +113,7 @@ export function forward(
     return [outputOf(x), ...read]; // [R, hidden] each
   }) as [Tensor2D, ...Tensor2D[]];
   try {
-    if (options.logits === 'none') return null;
+    if (read === 'none') return null;
     const logits = () => head(model, output, { bias: options.logitBias }); // [R, V]
     return tapped.length === 0 ? logits() : tidy(() => concat2d([logits(), ...tapped], 1));
   } finally {

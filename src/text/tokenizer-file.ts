@@ -3,8 +3,11 @@ import { join } from 'node:path';
 import { readTextFile } from '../checkpoint/json-file.js';
 import { SdaError } from '../errors.js';
 
-/** What a folder without tokenizer.json may have instead. */
-const OTHER_FORMS = /^(tokenizer\.model(\.v\d+(m\d+)?)?|vocab\.json|tekken\.json)$/;
+/** SentencePiece's file, of which Mistral names the versions of its own: tokenizer.model.v3, tokenizer.model.v7m1 */
+export const SENTENCEPIECE_FILE = /^tokenizer\.model(\.v\d+(m\d+)?)?$/;
+
+/** What else a folder without tokenizer.json may have instead. */
+const OTHER_FORMS = ['vocab.json', 'tekken.json'];
 
 /**
  * The text of a folder's tokenizer.json.
@@ -23,7 +26,9 @@ export async function readTokenizerFile(dir: string): Promise<string> {
 
 function otherForm(dir: string): string | undefined {
   try {
-    return readdirSync(dir).find((name) => OTHER_FORMS.test(name));
+    return readdirSync(dir).find(
+      (name) => SENTENCEPIECE_FILE.test(name) || OTHER_FORMS.includes(name),
+    );
   } catch {
     return undefined; // none, a file, or not to be listed: reading says which
   }

@@ -1,4 +1,3 @@
-import type { Tensor } from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { kvBytesRead, weightBytesRead } from '../../src/bench/bytes.js';
 import { loadModel, type SdaModel } from '../../src/index.js';
@@ -32,7 +31,7 @@ describe('bytes that a step reads', () => {
   it.each(['int8', 'int4'] as const)('are what %s matrices are on the device', async (dtype) => {
     const model = await loadModel(checkpointDir('tiny-llama'), { dtype });
     const { layers, norm, lmHead } = model.decoder.weights;
-    const tensors = layers.flatMap((layer) => Object.values<Tensor | undefined>(layer.tensors));
+    const tensors = layers.flatMap((layer) => Object.values({ ...layer.tensors }));
     const sizes = [...tensors, norm, lmHead].map((tensor) => {
       if (!tensor) return 0;
       return isQuantised(tensor) ? quantisedBytesOf(tensor).byteLength : 4 * tensor.size;
@@ -45,7 +44,8 @@ describe('bytes that a step reads', () => {
     const { config } = untied;
     const position = 2 * config.numLayers * config.numKeyValueHeads * config.headDim * 4;
     // 3 tokens: 2 decode steps, which attend to 11 and 12 positions, and to 21 and 22
-    expect(kvBytesRead(config, [10], 3)).toBe(11.5 * position);
-    expect(kvBytesRead(config, [10, 20], 3)).toBe((11.5 + 21.5) * position);
+    expect(kvBytesRead(config, [10], 3, 'float32')).toBe(11.5 * position);
+    expect(kvBytesRead(config, [10, 20], 3, 'float32')).toBe((11.5 + 21.5) * position);
+    expect(kvBytesRead(config, [10], 3, 'bfloat16')).toBe((11.5 * position) / 2);
   });
 });

@@ -309,7 +309,7 @@ describe('wrong input of sda score', () => {
     ['no text', () => [...FIXED, '--query', 'Q', '--response-file', '/nowhere.txt'], /nowhere/],
   ])('%s is told', async (_, args, message) => {
     const error = await errorOf(() => parsed(args()));
-    expect((error as Error).message).toMatch(message);
+    expect(error.message).toMatch(message);
   });
 
   it('is one sentence on stderr, with exit code 2 for usage and 1 for files', async () => {

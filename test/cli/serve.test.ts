@@ -138,4 +138,13 @@ describe('sda serve', () => {
     const result = await sda(['serve', '--model', dir, ...args]);
     expect([result.code, result.stderr]).toEqual([code, expect.stringMatching(message)]);
   });
+
+  test('an evaluator that is no YAML is told by its place, without what stands there', async () => {
+    const file = join(temporaryFolder(), 'evaluator.yaml');
+    writeFileSync(file, 'kind: fixed\nscore: [40, a-secret');
+    const { code, stderr } = await sda(['serve', '--model', dir, '--evaluator', file]);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/^error: The evaluator .* is neither YAML nor JSON, line 2, .*\.\n$/);
+    expect(stderr).not.toContain('a-secret');
+  });
 });

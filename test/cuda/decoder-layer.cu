@@ -1,5 +1,7 @@
 // Checks of kernels/decoder-layer/cuda.cu against float64 arithmetic.
 
+#include <set>
+
 #include "../../kernels/decoder-layer/attend.h"
 
 #include "cache.h"
@@ -19,6 +21,8 @@ struct Shape {
 struct Batch {
   std::vector<int32_t> position, row;  // [R, T], [R]
   int64_t T, rows, capacity;
+
+  bool row_twice() const { return std::set<int32_t>(row.begin(), row.end()).size() < row.size(); }
 };
 
 // A layer's weights, and the same on the device.
@@ -164,7 +168,7 @@ void check_layer(const std::string& name, const Shape& shape, const Batch& batch
   Buffer<float> x_at(x), rotation_at(rotation), y(N * K);
   Buffer<int32_t> position_at(batch.position), row_at(batch.row);
   const sda::cuda::Tokens tokens = {position_at.data(), row_at.data(), rotation_at.data(), N, batch.T,
-                                    batch.capacity, longest, keys.data(), values.data(), narrow};
+                                    batch.capacity, longest, keys.data(), values.data(), batch.row_twice(), narrow};
   const sda::cuda::Layer on_device = layer.on_device();
   Buffer<unsigned char> scratch(sda::cuda::layer_scratch_bytes(on_device, tokens));
   sda::cuda::decoder_layer(on_device, tokens, x_at.data(), y.data(), scratch.data(), nullptr);
@@ -206,7 +210,7 @@ void check_rounding(int64_t T) {
   Buffer<int32_t> position(place), row(std::vector<int32_t>{0});
   Buffer<float> projected_at(projected), out(T * D);
   Buffer<uint16_t> keys(T * D), values(T * D);
-  const sda::cuda::Tokens tokens = {position.data(), row.data(), nullptr, T, T, T, T, keys.data(), values.data(), true};
+  const sda::cuda::Tokens tokens = {position.data(), row.data(), nullptr, T, T, T, T, keys.data(), values.data(), false, true};
   Buffer<float> scratch(sda::cuda::attend_scratch_floats(layer, tokens));
   sda::cuda::attend(layer, tokens, projected_at.data(), scratch.data(), out.data(), nullptr);
   const std::vector<uint16_t> found = values.read(name);
@@ -227,7 +231,7 @@ void time_attention(const char* name, int64_t H, int64_t G, int64_t rows, int32_
   Buffer<float> projected(rows * (H + 2 * G) * D), out(rows * H * D);
   for (Buffer<float>* each : {&rotation, &keys, &values, &projected}) fill(each->data(), each->size(), 1.0f);
   const sda::cuda::Tokens tokens = {positions.data(), row.data(), rotation.data(), rows, 1,
-                                    capacity, position + 1, keys.data(), values.data(), narrow};
+                                    capacity, position + 1, keys.data(), values.data(), false, narrow};
   Buffer<float> scratch(sda::cuda::attend_scratch_floats(layer, tokens));
   report(std::string("attention, ") + name + ", " + std::to_string(rows) + " rows, " + std::to_string(position + 1) +
              (narrow ? " positions, bf16 cache" : " positions"),
@@ -254,6 +258,9 @@ void decoder_layer() {
   check_layer("a window", {4, 2, 16, 32, 48, 100, false, false}, decode);
   check_layer("a window of one", {4, 2, 16, 32, 48, 1, false, false}, pair);
   check_layer("new tokens with padding", {6, 2, 16, 48, 80, 0, true, true}, prompt);
+  const Batch steps_and_prompt = {{9, 3, 2, 4, 140, 5}, {1, 0, 0, 0, 2, 0}, 1, 3, 160};
+  check_layer("steps beside a prompt's tokens", {6, 2, 16, 48, 80, 0, true, true}, steps_and_prompt);
+  check_layer("steps beside a prompt's tokens, a window", {4, 2, 20, 32, 48, 2, false, false}, steps_and_prompt);
   check_layer("odd sizes", {2, 1, 10, 21, 13, 0, true, false}, prompt);
   check_layer("smollm3, without rotation", {6, 2, 16, 48, 80, 0, false, false, false, false}, decode);
   check_layer("without rotation, new tokens, head norms", {6, 2, 16, 48, 80, 0, true, true, false, false}, prompt);
@@ -279,6 +286,8 @@ void decoder_layer() {
   check_layer("a cache in bfloat16, a long prompt", {6, 2, 16, 48, 80, 0, true, true}, long_prompt, bfloat16, true);
   check_layer("a cache in bfloat16, heads of 128, new tokens", {3, 1, 128, 24, 16, 0, false, true}, prompt, bfloat16, true);
   check_layer("a cache in bfloat16, norms after, without rotation", {6, 2, 16, 48, 80, 0, false, false, true, false}, decode,
+              bfloat16, true);
+  check_layer("a cache in bfloat16, steps beside a prompt's tokens", {6, 2, 16, 48, 80, 0, true, true}, steps_and_prompt,
               bfloat16, true);
   check_rounding(1);
   check_rounding(3);

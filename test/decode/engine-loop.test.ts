@@ -5,6 +5,7 @@ import { EngineLoop, type EngineLoopOptions } from '../../src/decode/engine-loop
 import type { DecodeEvent } from '../../src/decode/event.js';
 import { decode, type Query } from '../../src/decode/generate.js';
 import { Pace } from '../../src/decode/pace.js';
+import { tokensOf } from '../../src/decode/prompt-chunk.js';
 import type { Decoding } from '../../src/decode/running.js';
 import { SdaError } from '../../src/errors.js';
 import type { Choice, StepRule } from '../../src/method/rule.js';
@@ -217,13 +218,13 @@ describe('prompts', () => {
   /** How many tokens of prompts an engine runs, told by its cache's rows. */
   async function tokensRun(body: (engine: EngineLoop) => Promise<void>): Promise<number> {
     const { Prefill } = await import('../../src/decode/prefill.js');
-    const advance = vi.spyOn(Prefill.prototype, 'advance');
+    const ran = vi.spyOn(Prefill.prototype, 'ran');
     const engine = open();
     try {
       await body(engine);
-      return advance.mock.results.reduce((sum, { value }) => sum + (value as number), 0);
+      return ran.mock.calls.reduce((sum, [chunk]) => sum + tokensOf(chunk), 0);
     } finally {
-      advance.mockRestore();
+      ran.mockRestore();
       await engine.close();
     }
   }

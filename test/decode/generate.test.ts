@@ -179,7 +179,7 @@ describe.each([
     const queries = lengths.map((maxTokens, i) =>
       queryOf(
         [
-          [3 + i, ...pair[0]],
+          [3 + i, ...sda.base],
           [...sda.instructed, 7 + i],
         ],
         {

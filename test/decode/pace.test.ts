@@ -28,13 +28,13 @@ describe('Pace', () => {
     [100, 0.5],
     [5, 0.01],
   ])(
-    'steps of %d ms and tokens of %d ms: no turn takes more than 3 steps, and prompts come in',
+    'steps of %d ms and tokens of %d ms: no turn takes more than 2 steps, and prompts come in',
     (stepMs, tokenMs) => {
       const found = turns(200, stepMs, tokenMs);
       const least = (stepMs + LEAST_TOKENS * tokenMs) / stepMs;
-      expect(Math.max(...found.slice(20))).toBeLessThanOrEqual(Math.max(3, least));
+      expect(Math.max(...found.slice(20))).toBeLessThanOrEqual(Math.max(2, least));
       const mean = found.slice(100).reduce((sum, turn) => sum + turn, 0) / 100;
-      expect(mean).toBeGreaterThan(Math.min(1.8, 1 + (PREFILL_CHUNK * tokenMs) / stepMs - 0.2));
+      expect(mean).toBeGreaterThan(Math.min(1.3, 1 + (PREFILL_CHUNK * tokenMs) / stepMs - 0.2));
     },
   );
 
@@ -42,11 +42,11 @@ describe('Pace', () => {
     const pace = new Pace();
     const found = Array.from({ length: 100 }, () => {
       const tokens = pace.next(1);
-      const ms = 24 + (tokens === 0 ? 0 : tokens <= 4 ? 22 : tokens <= 8 ? 33 : 4.5 * tokens);
+      const ms = 24 + (tokens <= 8 ? 1.4 : 3) * tokens;
       pace.took(ms, tokens);
       return { tokens, turn: ms / 24 };
     });
-    expect(Math.max(...found.map(({ turn }) => turn))).toBeLessThan(3);
+    expect(Math.max(...found.map(({ turn }) => turn))).toBeLessThan(2);
     expect(found.slice(50).filter(({ tokens }) => tokens === 8).length).toBeGreaterThan(40);
   });
 

@@ -1,11 +1,12 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Prefill } from '../../src/decode/prefill.js';
+import { tokensOf } from '../../src/decode/prompt-chunk.js';
 import type { Streams } from '../../src/decode/streams.js';
 import { type LoadedDecoder, loadDecoder } from '../../src/model/load-model.js';
 import { CHECKPOINTS, checkpointDir } from '../support/checkpoints.js';
 import { expectSameBits } from '../support/decoding.js';
-import { cacheOf } from '../support/steps.js';
+import { advance, cacheOf } from '../support/steps.js';
 import { expectNoLeak, useTensorFlow, valuesOf } from '../support/tensorflow.js';
 
 useTensorFlow();
@@ -33,12 +34,14 @@ describe.each(CHECKPOINTS)('the prompts of a query, %s', (name) => {
       if (known) {
         // what the rows hold already
         const before = query.map((prompt, stream) => prompt.slice(0, known[stream]! + 1));
-        const run = new Prefill(model, before, { cache, rows });
-        while (!run.logits) run.advance(512);
+        const run = new Prefill(before, { cache, rows });
+        while (!run.logits) advance(model, run, 512, cache);
         run.logits.dispose();
       }
-      const prefill = new Prefill(model, query, { cache, rows, known });
-      for (let chunk = 0; !prefill.logits; chunk++) prefill.advance(sizes[chunk % sizes.length]!);
+      const prefill = new Prefill(query, { cache, rows, known });
+      for (let chunk = 0; !prefill.logits; chunk++) {
+        advance(model, prefill, sizes[chunk % sizes.length]!, cache);
+      }
       return valuesOf(prefill.logits);
     } finally {
       cache.dispose();
@@ -81,17 +84,17 @@ test('a chunk has no more tokens than asked for, but one of each prompt', async 
   const model = await loadDecoder(checkpointDir('tiny-llama'));
   const cache = cacheOf(model, 2);
   const query = [ids(40, 0), ids(37, 3)];
-  const prefill = new Prefill(model, query, { cache, rows: [0, 1] });
+  const prefill = new Prefill(query, { cache, rows: [0, 1] });
   let run = 0;
   while (!prefill.logits) {
-    const tokens = prefill.advance(9);
+    const tokens = tokensOf(advance(model, prefill, 9, cache));
     expect(tokens).toBeLessThanOrEqual(9);
     run += tokens;
   }
   expect(run).toBeGreaterThanOrEqual(77);
   prefill.logits.dispose();
-  const one = new Prefill(model, query, { cache, rows: [0, 1] });
-  expect(one.advance(1)).toBeGreaterThanOrEqual(1);
+  const one = new Prefill(query, { cache, rows: [0, 1] });
+  expect(tokensOf(one.next(1))).toBeGreaterThanOrEqual(1);
   cache.dispose();
   model.dispose();
 });

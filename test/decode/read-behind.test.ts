@@ -70,7 +70,7 @@ test('it is not where that is not asked for, as on a CPU, nor where the host cho
 
 test('texts that stop, and queries that take their rows, are to the bit the same', async () => {
   const queries = Array.from({ length: 7 }, (_, i) =>
-    queryOf([pair[0], [...pair[1], 3 + i]], { seed: 50 + i, maxTokens: 4 + 3 * i }),
+    queryOf([sda.base, [...sda.instructed, 3 + i]], { seed: 50 + i, maxTokens: 4 + 3 * i }),
   );
   // about one token in eight ends a text
   const stopIds = new Set(Array.from({ length: 16 }, (_, i) => 8 * i));
@@ -119,7 +119,7 @@ test('what is drawn after a stop is dropped, unusable logits too', async () => {
   expect(sound[1]!.length).toBeGreaterThan(at + 2);
   expect(await textsOf(damaging(at + 1, 0))).toEqual(sound);
   const error = await errorOf(() => textsOf(damaging(at + 1, 1)));
-  expect((error as Error).message).toMatch(/^At step 4, .* stream of query 1: /);
+  expect(error.message).toMatch(/^At step 4, .* stream of query 1: /);
 });
 
 test('unusable logits name their own step', async () => {
@@ -152,7 +152,7 @@ test('where a rule fails, the step before it is shown, and the error is of its o
       }
     };
     const error = await expectNoLeak(() => errorOf(reading));
-    expect((error as Error).message).toMatch(new RegExp(`^At step ${call}, the rule met a NaN; `));
+    expect(error.message).toMatch(new RegExp(`^At step ${call}, the rule met a NaN; `));
     return shown;
   };
   for (const call of [0, 1, 2, 3, 4, 15]) {

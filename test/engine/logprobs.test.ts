@@ -9,6 +9,7 @@ import {
   ruleNamed,
   type SdaModel,
 } from '../../src/index.js';
+import { summaryOf } from '../support/answers.js';
 import { golden } from '../support/checkpoints.js';
 import { errorOf, useTensorFlow } from '../support/tensorflow.js';
 import { tinyFolder } from '../support/tiny-tokenizer.js';
@@ -38,11 +39,7 @@ afterAll(async () => {
 });
 
 async function idsOf(model: AnsweringModel, request: GenerateRequest<Rule>): Promise<number[]> {
-  const answer = model.generate(request);
-  for (;;) {
-    const { value, done } = await answer.next();
-    if (done) return value.tokenIds;
-  }
+  return (await summaryOf(model.generate(request))).tokenIds;
 }
 
 test.each<[string, GenerateRequest<Rule>]>([

@@ -131,8 +131,8 @@ describe('what is no evaluator or judge is told by its field', () => {
     for (const parse of [evaluator, judge]) {
       const error = await errorOf(() => parse(value));
       expect(error).toMatchObject({ code: 'bad-input' });
-      expect((error as Error).message).toMatch(/environment variable/);
-      expect((error as Error).message).not.toContain('secret');
+      expect(error.message).toMatch(/environment variable/);
+      expect(error.message).not.toContain('secret');
     }
   });
 

@@ -5,6 +5,7 @@ import { ALIGNER_PROMPT, alignerPrompt, alignerRequest } from '../../src/experim
 import { type GenerateSummary, loadModel, type SdaModel } from '../../src/index.js';
 import { defaultModelDir, packageRoot } from '../../src/runtime/paths.js';
 import { loadTokenizer, type Tokenizer } from '../../src/text/tokenizer.js';
+import { summaryOf } from '../support/answers.js';
 import { copyOf } from '../support/folders.js';
 import { errorOf, useTensorFlow } from '../support/tensorflow.js';
 import { addTokenizer } from '../support/tiny-tokenizer.js';
@@ -91,11 +92,7 @@ describe('alignerRequest', () => {
     model: SdaModel,
     requests: Parameters<SdaModel['generateBatch']>[0],
   ): Promise<GenerateSummary[]> {
-    const run = model.generateBatch(requests);
-    for (;;) {
-      const { value, done } = await run.next();
-      if (done) return value;
-    }
+    return summaryOf(model.generateBatch(requests));
   }
 
   test('corrects as transformers does with the same prompt', async () => {

@@ -8,6 +8,7 @@ import { readRun } from '../../src/experiment/store/index.js';
 import { summarizeRun } from '../../src/experiment/summary.js';
 import { loadModel } from '../../src/generate/sda-model.js';
 import { amplify } from '../../src/method/amplification.js';
+import { readAll, summaryOf } from '../support/answers.js';
 import {
   everyFile,
   resultsOf,
@@ -16,6 +17,7 @@ import {
 } from '../support/experiments.js';
 import { temporaryFolder } from '../support/folders.js';
 import * as judge from '../support/judge-server.js';
+import { sdaTraceOf } from '../support/runs.js';
 import { errorOf, useTensorFlow } from '../support/tensorflow.js';
 
 useTensorFlow();
@@ -89,17 +91,16 @@ describe('an experiment', () => {
             maxTokens: 12,
             date: new Date('2026-01-01T12:00:00'),
           });
-          const js: number[] = [];
-          let next = await answer.next();
-          for (; !next.done; next = await answer.next()) js.push(next.value.js);
+          const { steps, summary } = await readAll(answer);
           const row = data.responses.get(mode)!.get(id)!;
           expect(row, `${mode} ${id}`).toMatchObject({
             status: 'done',
-            value: { text: next.value.text },
+            value: {
+              text: summary.text,
+              a: mode === 'sda' || mode === 'steering' ? a : null,
+            },
           });
-          const { trace, a: used } = (row.status === 'done' && row.value) || {};
-          expect(trace!.js).toEqual(js.map((value) => Number(value.toPrecision(4))));
-          expect(used).toBe(mode === 'sda' || mode === 'steering' ? a : null);
+          expect(sdaTraceOf(row).js).toEqual(steps.map(({ js }) => Number(js.toPrecision(4))));
         }
       }
     } finally {
@@ -108,7 +109,7 @@ describe('an experiment', () => {
   });
 
   test('does not depend on the batch, and has the same base texts without traces', async () => {
-    const texts = async (more: object) => {
+    const texts = async (more: Record<string, unknown>) => {
       const experiment = tinyExperiment(more);
       const { data } = await run(experiment, experiment.newRun());
       return [...data.responses].map(([method, rows]) => [
@@ -156,10 +157,9 @@ describe('an experiment', () => {
           seed: itemSeed(0, id),
           maxTokens: 9,
         });
-        let next = await correction.next();
-        while (!next.done) next = await correction.next();
+        const { text } = await summaryOf(correction);
         const row = data.responses.get('aligner')!.get(id)!;
-        expect(row).toMatchObject({ status: 'done', value: { text: next.value.text, a: null } });
+        expect(row).toMatchObject({ status: 'done', value: { text, a: null } });
       }
     } finally {
       model.dispose();

@@ -16,9 +16,13 @@ import { readRun } from '../../src/experiment/store/index.js';
 import { summarizeRun } from '../../src/experiment/summary.js';
 import { resultsTable } from '../../src/experiment/table.js';
 import { loadModel } from '../../src/generate/sda-model.js';
+import type { StepOf } from '../../src/generate/types.js';
 import { amplify } from '../../src/method/amplification.js';
+import type { BlendChoice } from '../../src/method/blend.js';
 import { writeReport } from '../../src/report/index.js';
 import { ruleNamed } from '../../src/rules/catalogue.js';
+import type { Rule } from '../../src/rules/define.js';
+import { readAll } from '../support/answers.js';
 import { MAIN } from '../support/cli.js';
 import { resultsOf, type TinyExperiment, tinyExperiment } from '../support/experiments.js';
 import { copyOf, editJson } from '../support/folders.js';
@@ -97,19 +101,18 @@ describe('rules of an experiment', () => {
             },
             { models: { amateur } },
           );
-          const steps: { js: number; logps?: Record<string, number> }[] = [];
-          let next = await answer.next();
-          for (; !next.done; next = await answer.next()) steps.push(next.value as never);
+          const { steps, summary } = await readAll(answer);
           const found = responseOf(data, name, id);
-          expect(found, `${name} ${id}`).toMatchObject({ text: next.value.text, rule });
+          expect(found, `${name} ${id}`).toMatchObject({ text: summary.text, rule });
           expect(found.settings).toMatchObject(whole);
           expect(found.a).toBe(rule === 'sda' ? a : null);
           if (rule === 'sda') continue;
           const trace = found.trace as RuleTrace;
           const short = (value: number) => Number(value.toPrecision(4));
-          expect(trace.statistics.js).toEqual(steps.map(({ js }) => short(js)));
+          const said = steps as (StepOf<Rule> & BlendChoice)[]; // as all the others are
+          expect(trace.statistics.js).toEqual(said.map(({ js }) => short(js)));
           for (const stream of Object.keys(ruleNamed(rule).streams)) {
-            const column = steps.map(({ logps }) => short(logps![stream]!));
+            const column = said.map(({ logps }) => short(logps[stream]!));
             expect(trace.logps[stream]).toEqual(column);
           }
         }
@@ -302,7 +305,7 @@ describe('a configuration of rules', () => {
   ])('refuses %s', async (_, more, message) => {
     const error = await errorOf(() => parse(more));
     expect(error).toMatchObject({ code: 'bad-input', message: expect.stringMatching(message) });
-    expect((error as Error).message).toMatch(/^[^\n]+\.$/);
+    expect(error.message).toMatch(/^[^\n]+\.$/);
   });
 
   test('example files can be read', async () => {

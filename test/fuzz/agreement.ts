@@ -19,7 +19,7 @@ export async function expectAgreement(dir: string, lap?: () => void): Promise<vo
 
 async function saidOf(dir: string): Promise<string> {
   try {
-    return inspectionText(await inspect({ model: dir, batch: 1, streams: 2 }));
+    return inspectionText(await inspect({ model: dir, batch: 1, streams: 2, kv: 'float32' }));
   } catch (error) {
     if (error instanceof SdaError) return error.message;
     throw error;

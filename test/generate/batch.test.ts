@@ -8,6 +8,7 @@ import {
   type SdaStep,
 } from '../../src/index.js';
 import { type MemoryPlan, planMemory } from '../../src/model/memory-plan.js';
+import { summaryOf } from '../support/answers.js';
 import { checkpointDir, golden } from '../support/checkpoints.js';
 import { errorOf, expectNoLeak, useTensorFlow } from '../support/tensorflow.js';
 
@@ -22,12 +23,8 @@ beforeAll(async () => {
 });
 afterAll(() => model.dispose());
 
-async function summariesOf(requests: readonly GenerateRequest[]): Promise<GenerateSummary[]> {
-  const batch = model.generateBatch(requests);
-  for (;;) {
-    const { value, done } = await batch.next();
-    if (done) return value;
-  }
+function summariesOf(requests: readonly GenerateRequest[]): Promise<GenerateSummary[]> {
+  return summaryOf(model.generateBatch(requests));
 }
 
 /** A rule that draws an end-of-text token at its third call, whatever the logits. */

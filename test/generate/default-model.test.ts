@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type GenerateSummary, loadModel, type SdaModel } from '../../src/index.js';
+import { loadModel, type SdaModel } from '../../src/index.js';
 import { defaultModelDir } from '../../src/runtime/paths.js';
+import { readAll } from '../support/answers.js';
 
 let model: SdaModel;
 beforeAll(async () => {
@@ -9,13 +10,8 @@ beforeAll(async () => {
 afterAll(() => model.dispose());
 
 async function run(request: Parameters<SdaModel['generate']>[0]) {
-  const deltas: string[] = [];
-  const generator = model.generate(request);
-  for (;;) {
-    const { value, done } = await generator.next();
-    if (done) return { deltas, summary: value as GenerateSummary };
-    deltas.push(value.text);
-  }
+  const { steps, summary } = await readAll(model.generate(request));
+  return { deltas: steps.map(({ text }) => text), summary };
 }
 
 test('the default model answers a chat prompt in English, the same bit for bit', async () => {

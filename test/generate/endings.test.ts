@@ -2,6 +2,7 @@ import { renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { type GenerateSummary, loadModel, type SdaStep } from '../../src/index.js';
+import { summaryOf } from '../support/answers.js';
 import { copyOf, editJson } from '../support/folders.js';
 import { useTensorFlow } from '../support/tensorflow.js';
 import { addTokenizer, TINY_TEMPLATE } from '../support/tiny-tokenizer.js';
@@ -18,14 +19,10 @@ function draws(ids: readonly number[]): SdaStep {
   };
 }
 
-async function summaryOf(dir: string, request: object): Promise<GenerateSummary> {
+async function answered(dir: string, request: object): Promise<GenerateSummary> {
   const model = await loadModel(dir);
   try {
-    const run = model.generate({ query: 'Hi', maxTokens: 5, ...request });
-    for (;;) {
-      const { value, done } = await run.next();
-      if (done) return value;
-    }
+    return await summaryOf(model.generate({ query: 'Hi', maxTokens: 5, ...request }));
   } finally {
     model.dispose();
   }
@@ -48,15 +45,15 @@ describe('an answer ends at what any file names', () => {
     ['tokenizer_config.json', TOKENIZER],
   ])('%s', async (_, id) => {
     const rule = () => draws([50, id, 50, 50, 50]);
-    const ended = await summaryOf(talking(), { rule: rule() });
+    const ended = await answered(talking(), { rule: rule() });
     expect(ended).toMatchObject({ tokenIds: [50, id], finishReason: 'stop' });
-    const ignored = await summaryOf(talking(), { rule: rule(), ignoreEos: true });
+    const ignored = await answered(talking(), { rule: rule(), ignoreEos: true });
     expect(ignored).toMatchObject({ tokenIds: [50, id, 50, 50, 50], finishReason: 'length' });
   });
 
   test('and at nothing else', async () => {
     const ids = [50, 2, 3, 51, 52]; // 2 was the end before
-    expect(await summaryOf(talking(), { rule: draws(ids) })).toMatchObject({ tokenIds: ids });
+    expect(await answered(talking(), { rule: draws(ids) })).toMatchObject({ tokenIds: ids });
   });
 });
 
@@ -65,21 +62,21 @@ describe('a tokenizer in another form', () => {
     const dir = copyOf('tiny-llama-tied');
     addTokenizer(dir, TINY_TEMPLATE);
     renameSync(join(dir, 'tokenizer.json'), join(dir, name));
-    await expect(summaryOf(dir, {})).rejects.toMatchObject({
+    await expect(answered(dir, {})).rejects.toMatchObject({
       code: 'unsupported',
       message: `${dir} has its tokenizer as ${name} where tokenizer.json is needed; run "npx sda import ${dir} --out DIR".`,
     });
     const prompts = { baseIds: [7, 8], instructedIds: [7, 8, 9] };
-    const { finishReason } = await summaryOf(dir, { query: undefined, prompts, maxTokens: 1 });
+    const { finishReason } = await answered(dir, { query: undefined, prompts, maxTokens: 1 });
     expect(finishReason).toBe('length');
   });
 
   test('ids that no token has are refused in a prompt, where the tokenizer has more than the model', async () => {
     const dir = copyOf('tiny-llama-tied'); // V = 101
     addTokenizer(dir, `{{ '<more>' }}${TINY_TEMPLATE}`, ['<more>']);
-    await expect(summaryOf(dir, {})).rejects.toMatchObject({ code: 'bad-input' });
+    await expect(answered(dir, {})).rejects.toMatchObject({ code: 'bad-input' });
     expect(
-      await summaryOf(dir, { query: undefined, prompts: { baseIds: [7], instructedIds: [8] } }),
+      await answered(dir, { query: undefined, prompts: { baseIds: [7], instructedIds: [8] } }),
     ).toBeDefined();
   });
 });

@@ -7,6 +7,7 @@ import {
   sdaSeveral,
 } from '../../src/index.js';
 import { type MemoryPlan, planMemory } from '../../src/model/memory-plan.js';
+import { summaryOf } from '../support/answers.js';
 import { checkpointDir, golden } from '../support/checkpoints.js';
 import { errorOf, expectNoLeak, useTensorFlow } from '../support/tensorflow.js';
 
@@ -26,24 +27,15 @@ beforeAll(async () => {
 });
 afterAll(() => model.dispose());
 
-async function textOf(
-  answer: AsyncGenerator<unknown, { tokenIds: number[]; finishReason: string }>,
-) {
-  for (;;) {
-    const { value, done } = await answer.next();
-    if (done) return value;
-  }
-}
-
 describe('openEngine', () => {
   test('decodes as generate does, several answers of one request too', async () => {
     await expectNoLeak(async () => {
       const engine = await openEngine(model, { places: 2 });
       const request: GenerateRequest = { prompts, maxTokens: 20, settings: { t0: 1.2, sigma: 1 } };
       const answers = await engine.answers(request, [1, 2, 3]);
-      const found = await Promise.all(answers.map(textOf));
+      const found = await Promise.all(answers.map(summaryOf));
       for (const [index, { tokenIds, finishReason }] of found.entries()) {
-        const alone = await textOf(model.generate({ ...request, seed: index + 1 }));
+        const alone = await summaryOf(model.generate({ ...request, seed: index + 1 }));
         expect([tokenIds, finishReason]).toEqual([alone.tokenIds, alone.finishReason]);
       }
       expect(engine.load).toEqual({ waiting: 0, running: 0 });
@@ -62,8 +54,8 @@ describe('openEngine', () => {
     });
     await answer.next();
     stop.abort();
-    expect((await textOf(answer)).finishReason).toBe('aborted');
-    const full = await textOf(engine.generate({ prompts, maxTokens: 50, ignoreEos: true }));
+    expect((await summaryOf(answer)).finishReason).toBe('aborted');
+    const full = await summaryOf(engine.generate({ prompts, maxTokens: 50, ignoreEos: true }));
     expect([full.finishReason, full.tokenIds.length]).toEqual(['context', 5]);
     const given = sda.instructed.length + 5;
     const ids = Array.from({ length: given + 1 }, (_, i) => i % 60);
@@ -129,7 +121,7 @@ describe('the best of several answers', () => {
   }
 
   test('are those with the largest mean log-probability, in order', async () => {
-    const expected = [];
+    const expected: Awaited<ReturnType<typeof alone>>[] = [];
     for (const seed of seeds) expected.push(await alone(seed));
     expected.sort((a, b) => b.mean - a.mean);
     await expectNoLeak(async () => {
@@ -165,7 +157,7 @@ describe('beams', () => {
       const engine = await openEngine(model, { places: 4 });
       const asked = { ...base, maxTokens: 10, ignoreEos: true };
       const [one, ...others] = await engine.beams({ ...asked, beams: 1 });
-      const greedy = await textOf(
+      const greedy = await summaryOf(
         model.generate({ ...asked, singleStream: true, settings: { mode: 'base', greedy: true } }),
       );
       expect(others).toEqual([]);

@@ -3,14 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { memory } from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import {
-  type GenerateRequest,
-  type GenerateStep,
-  type GenerateSummary,
-  loadModel,
-  SdaError,
-  type SdaModel,
-} from '../../src/index.js';
+import { type GenerateRequest, loadModel, SdaError, type SdaModel } from '../../src/index.js';
+import { readAll, summaryOf } from '../support/answers.js';
 import { checkpointDir, golden } from '../support/checkpoints.js';
 import { errorOf, useTensorFlow } from '../support/tensorflow.js';
 import { TOLERANCE } from '../support/tolerances.js';
@@ -27,14 +21,8 @@ beforeAll(async () => {
 });
 afterAll(() => model.dispose());
 
-async function answer(request: GenerateRequest, from: SdaModel = model) {
-  const run = from.generate(request);
-  const steps: GenerateStep[] = [];
-  for (;;) {
-    const { value, done } = await run.next();
-    if (done) return { steps, summary: value as GenerateSummary };
-    steps.push(value as GenerateStep);
-  }
+function answer(request: GenerateRequest, from: SdaModel = model) {
+  return readAll(from.generate(request));
 }
 
 describe('generate', () => {
@@ -78,12 +66,7 @@ describe('generate', () => {
     const requests = [3, 4, 5].map((seed) => ({ ...common, seed }));
     const alone = [];
     for (const request of requests) alone.push((await answer(request)).summary.tokenIds);
-    const batch = model.generateBatch(requests);
-    let summaries: GenerateSummary[] | undefined;
-    while (!summaries) {
-      const { value, done } = await batch.next();
-      if (done) summaries = value;
-    }
+    const summaries = await summaryOf(model.generateBatch(requests));
     expect(summaries.map(({ tokenIds }) => tokenIds)).toEqual(alone);
     expect(new Set(alone.map(String)).size).toBe(3);
   });
@@ -103,10 +86,10 @@ describe('generate', () => {
     await run.next();
     await run.next();
     stop.abort();
-    const { value, done } = await run.next();
-    expect(done).toBe(true);
-    expect(value).toMatchObject({ finishReason: 'aborted' });
-    expect((value as GenerateSummary).tokenIds).toHaveLength(2);
+    const { steps, summary } = await readAll(run);
+    expect(steps).toEqual([]);
+    expect(summary.finishReason).toBe('aborted');
+    expect(summary.tokenIds).toHaveLength(2);
     expect(memory().numTensors).toBe(before);
   });
 
@@ -142,7 +125,7 @@ describe('damaged weights', () => {
     ['model.layers.1.mlp.down_proj.weight', 5, /not finite from layer 1 of 0\.\.1 on\.$/],
     [
       'model.embed_tokens.weight',
-      prompts.baseIds[0] * 48,
+      prompts.baseIds[0]! * 48,
       /not finite from layer 0 of 0\.\.1 on\.$/,
     ],
   ])(
@@ -166,7 +149,7 @@ describe('damaged weights', () => {
         code: 'bad-logits',
         message: expect.stringMatching(/^At step 0, .*query 0/),
       });
-      expect((error as Error).message).toMatch(where);
+      expect(error.message).toMatch(where);
       expect(memory().numTensors).toBe(before);
       damaged.dispose();
     },

@@ -9,6 +9,7 @@ import {
   type SdaStep,
   sdaRule,
 } from '../../src/index.js';
+import { readAll } from '../support/answers.js';
 import { checkpointDir, golden } from '../support/checkpoints.js';
 import { plainOptions, queryOf } from '../support/decoding.js';
 import { expectNoLeak, useTensorFlow } from '../support/tensorflow.js';
@@ -106,7 +107,7 @@ const WAYS: Record<string, (make: (making: Making) => Made, step: number) => Pro
     const generator = make({ signal: stop.signal });
     await advance(generator, step);
     stop.abort();
-    while (!(await generator.next()).done);
+    await readAll(generator);
   },
   'an abort while a step is under way': async (make, step) => {
     const stop = new AbortController();
@@ -115,7 +116,7 @@ const WAYS: Record<string, (make: (making: Making) => Made, step: number) => Pro
     const next = generator.next();
     stop.abort();
     await next;
-    while (!(await generator.next()).done);
+    await readAll(generator);
   },
   'a rule that throws': async (make, step) => {
     const rule = failing(step, () => {

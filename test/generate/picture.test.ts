@@ -4,14 +4,15 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import {
   type GenerateRequest,
-  type GenerateStep,
-  type GenerateSummary,
   JUPYTER_DISPLAY,
   loadModel,
   openEngine,
-  ruleNamed,
   type SdaModel,
+  type SdaStep,
+  type StepRule,
 } from '../../src/index.js';
+import { cfg } from '../../src/rules/cfg.js';
+import { readAll, summaryOf } from '../support/answers.js';
 import { checkpointDir } from '../support/checkpoints.js';
 import { useTensorFlow } from '../support/tensorflow.js';
 import { addTokenizer, TINY_TEMPLATE } from '../support/tiny-tokenizer.js';
@@ -30,23 +31,17 @@ afterAll(() => {
   rmSync(dir, { recursive: true, force: true });
 });
 
-const request: GenerateRequest = {
+const asked = {
   query: 'Is 1 < 2 & "3" > 2?',
   instruction: 'Be brief.',
   maxTokens: 12,
-  settings: { amplification: 0.5 },
   ignoreEos: true,
   seed: 3,
-};
+} as const;
+const request: GenerateRequest = { ...asked, settings: { amplification: 0.5 } };
 
-async function answer(from: Pick<SdaModel, 'generate'>, asked: GenerateRequest = request) {
-  const run = from.generate(asked);
-  const steps: GenerateStep[] = [];
-  for (;;) {
-    const { value, done } = await run.next();
-    if (done) return { steps, summary: value as GenerateSummary };
-    steps.push(value as GenerateStep);
-  }
+function answer(from: Pick<SdaModel, 'generate'>) {
+  return readAll(from.generate(request));
 }
 
 const ENTITY: Record<string, string> = { amp: '&', lt: '<', gt: '>', quot: '"' };
@@ -87,13 +82,8 @@ test('an engine and a batch draw the same', async () => {
   const beside = await answer(engine);
   await engine.close();
   expect(beside.summary[JUPYTER_DISPLAY]()).toEqual(summary[JUPYTER_DISPLAY]());
-  const batch = model.generateBatch([request, request]);
-  for (;;) {
-    const { value, done } = await batch.next();
-    if (!done) continue;
-    for (const each of value) expect(each[JUPYTER_DISPLAY]()).toEqual(summary[JUPYTER_DISPLAY]());
-    break;
-  }
+  const both = await summaryOf(model.generateBatch([request, request]));
+  for (const each of both) expect(each[JUPYTER_DISPLAY]()).toEqual(summary[JUPYTER_DISPLAY]());
 });
 
 test('the picture is part of no JSON and of no comparison', async () => {
@@ -104,8 +94,8 @@ test('the picture is part of no JSON and of no comparison', async () => {
 });
 
 test('another rule is named, and its streams shade the text too', async () => {
-  const rule = { ...ruleNamed('cfg'), name: 'cfg<1>' };
-  const { steps, summary } = await answer(model, { ...request, rule, settings: {} } as never);
+  const rule = { ...cfg, name: 'cfg<1>' };
+  const { steps, summary } = await readAll(model.generate({ ...asked, rule }));
   const html = summary[JUPYTER_DISPLAY]()['text/html'];
   expect(html).toContain('cfg&lt;1&gt;: 12 tokens');
   const shown = steps.filter(({ text }) => text !== '');
@@ -115,9 +105,9 @@ test('another rule is named, and its streams shade the text too', async () => {
 });
 
 test('a step that says no JS is drawn without shades', async () => {
-  const rule = (_: unknown, { uniforms }: { uniforms: readonly number[] }) =>
-    uniforms.map(() => ({ id: 40, logp: -1.5 }));
-  const { summary } = await answer(model, { ...request, rule } as never);
+  const step: StepRule<unknown> = (_, { uniforms }) => uniforms.map(() => ({ id: 40, logp: -1.5 }));
+  const rule = step as unknown as SdaStep; // as JavaScript may hand it over
+  const summary = await summaryOf(model.generate({ ...request, rule }));
   const html = summary[JUPYTER_DISPLAY]()['text/html'];
   expect(html).not.toContain('shaded');
   const token = { title: 'log P -1.50', strength: undefined, text: 'B' };

@@ -2,13 +2,13 @@ import type { Tensor2D } from '@tensorflow/tfjs-core';
 import { describe, expect, test } from 'vitest';
 import {
   type GenerateRequest,
-  type GenerateStep,
   loadModel,
   resolveSettings,
   type SdaModel,
   type SdaStep,
   sdaRule,
 } from '../../src/index.js';
+import { readAll } from '../support/answers.js';
 import { copyOf } from '../support/folders.js';
 import { useTensorFlow } from '../support/tensorflow.js';
 import { addTokenizer, TINY_TEMPLATE } from '../support/tiny-tokenizer.js';
@@ -30,14 +30,8 @@ function writes(text: string): SdaStep {
   };
 }
 
-async function answer(model: SdaModel, request: GenerateRequest) {
-  const run = model.generate({ query: 'Hi', maxTokens: 100, ...request });
-  const steps: GenerateStep[] = [];
-  for (;;) {
-    const { value, done } = await run.next();
-    if (done) return { steps, summary: value };
-    steps.push(value);
-  }
+function answer(model: SdaModel, request: GenerateRequest) {
+  return readAll(model.generate({ query: 'Hi', maxTokens: 100, ...request }));
 }
 
 async function modelWith(template: string): Promise<SdaModel> {

@@ -33,7 +33,7 @@ async function run(dir: string, name: HubName, options: Options = {}) {
   }
 }
 
-const inspected = (dir: string) => inspect({ model: dir, batch: 1, streams: 2 });
+const inspected = (dir: string) => inspect({ model: dir, batch: 1, streams: 2, kv: 'float32' });
 
 describe.for(HUB)('%s', (name) => {
   it('is planned for as it is loaded, and inspected as it is stored', async () => {
@@ -212,7 +212,7 @@ it('a report of benchmarks names the dtype and how it came to be', async () => {
 
 it.each(CARRIED)('the config.json of %s alone gives nearly the same plan', async (name) => {
   const file = join(hubDir(name), 'config.json');
-  const alone = await inspect({ config: file, batch: 1, streams: 2 });
+  const alone = await inspect({ config: file, batch: 1, streams: 2, kv: 'float32' });
   const { plan } = await inspected(hubDir(name));
   // some layers of these have other bits or none, and rows are padded to blocks
   expect(alone.plan!.weights / plan!.weights).toBeGreaterThan(0.6);

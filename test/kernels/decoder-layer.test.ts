@@ -187,12 +187,26 @@ describe('decoderLayers', () => {
     ['a position without angles', { rows: [0, 1], positions: [[1], [2]] }, 'rotation has 2 lines'],
     ['a row that the cache lacks', { rows: [0, 2], positions: [[1], [1]] }, 'rows must'],
     ['a negative row', { rows: [-1, 1], positions: [[1], [1]] }, 'rows must'],
-    ['one row twice', { rows: [1, 1], positions: [[1], [1]] }, 'rows must'],
+    ['one place twice', { rows: [1, 1], positions: [[1], [1]] }, 'each token must'],
+    [
+      'one place twice in a line',
+      {
+        rows: [1, 0],
+        positions: [
+          [1, 1],
+          [0, 1],
+        ],
+      },
+      'each token must',
+    ],
   ])('refuses %s and writes nothing', async (_, call, message) => {
     await expectNoLeak(async () => {
       const cache = new KvCache(configOf(heads), 2, 4, 4);
       const before = read(cache.layer(0).keys);
-      const plain = { rows: [0, 1], positions: call.positions.map((line) => line.map(() => 1)) };
+      const plain = {
+        rows: [0, 1],
+        positions: call.positions.map((line) => line.map((_, i) => 1 - i)),
+      };
       const error = await errorOf(() =>
         withLayer(heads, {}, {}, (layer, random) => {
           const { x, places } = inputsOf(plain, heads, random);
@@ -204,7 +218,7 @@ describe('decoderLayers', () => {
         }),
       );
       expect(error).toBeInstanceOf(Error);
-      expect((error as Error).message).toContain(`decoderLayers: ${message}`);
+      expect(error.message).toContain(`decoderLayers: ${message}`);
       expect(read(cache.layer(0).keys)).toEqual(before);
       cache.dispose();
     });
@@ -285,7 +299,9 @@ describe('decoderLayers', () => {
   test('refuses heads that do not divide', async () => {
     const odd = { numHeads: 3, numKeyValueHeads: 2, headDim: 4 };
     const error = await errorOf(() =>
-      tidy(() => makeDecoderLayer(weightsOf(heads, new Random(1), {}), shapeOf(odd))),
+      tidy(() => {
+        makeDecoderLayer(weightsOf(heads, new Random(1), {}), shapeOf(odd));
+      }),
     );
     expect(error).toMatchObject({
       code: 'bad-tensor',

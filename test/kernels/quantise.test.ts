@@ -127,7 +127,7 @@ describe('refuses', () => {
       const error = await errorOf(() =>
         tidy(() => quantise({ weight: tensor2d([[1, value]]), bits: 8 })),
       );
-      expect((error as Error).message).toContain('SdaQuantise: weights that are not finite.');
+      expect(error.message).toContain('SdaQuantise: weights that are not finite.');
     },
   );
 
@@ -135,7 +135,7 @@ describe('refuses', () => {
     const error = await errorOf(() =>
       tidy(() => quantise({ weight: tensor2d([1, 2, 3], [3, 1]), bits: 4, parts: 2 })),
     );
-    expect((error as Error).message).toContain('SdaQuantise: 3 rows are not 2 equal parts.');
+    expect(error.message).toContain('SdaQuantise: 3 rows are not 2 equal parts.');
   });
 });
 

@@ -155,9 +155,9 @@ describe('loadDecoder', () => {
     await editConfig(dir, { intermediate_size: 81 });
     const error = await expectNoLeak(() => errorOf(() => loadDecoder(dir)));
     expect(error).toMatchObject({ code: 'bad-tensor' });
-    expect((error as Error).message).toContain('model.layers.0.mlp.gate_proj.weight');
-    expect((error as Error).message).toContain('[80, 48]');
-    expect((error as Error).message).toContain('[81, 48]');
+    expect(error.message).toContain('model.layers.0.mlp.gate_proj.weight');
+    expect(error.message).toContain('[80, 48]');
+    expect(error.message).toContain('[81, 48]');
   });
 
   test('a layer too many is a missing tensor', async () => {

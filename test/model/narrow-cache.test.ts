@@ -208,7 +208,7 @@ describe('a model with its cache in bfloat16', () => {
     const all = async (some: typeof requests) => {
       const found: number[][] = some.map(() => []);
       for await (const steps of models[1]!.generateBatch(some)) {
-        for (const { query, step } of steps) found[query]!.push(step.tokenId, step.js);
+        for (const { query, step } of steps) found[query]!.push(step.id, step.js);
       }
       return found;
     };

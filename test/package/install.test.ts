@@ -60,6 +60,7 @@ test('the package holds what runs and its sources, but no pages and no tests', (
     packed.filter((path) => path.includes('/')).map((path) => path.split('/', 1)[0]),
   );
   expect([...folders].sort()).toEqual(['dist', 'examples', 'kernels', 'src', 'weights']);
+  expect(packed.filter((path) => path.endsWith('.tsbuildinfo'))).toEqual([]);
   expect(packed).toEqual(expect.arrayContaining(['README.md', 'LICENSE', 'dist/src/cli/main.js']));
 });
 

@@ -1,6 +1,6 @@
 import { tidy } from '@tensorflow/tfjs-core';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { type LayerTensors, makeDecoderLayer } from '../../kernels/decoder-layer/index.js';
+import { makeDecoderLayer } from '../../kernels/decoder-layer/index.js';
 import { quantise } from '../../kernels/quantise/index.js';
 import { KvCache } from '../../src/model/kv-cache.js';
 import { hasNativeKernel, quantisedForms } from '../../src/runtime/native.js';
@@ -24,7 +24,7 @@ useTensorFlow();
 
 const HEADS = { numHeads: 4, numKeyValueHeads: 2, headDim: 12 };
 /** Which matrices are quantised; the others are float32, as hub checkpoints may have them. */
-const QUANTISED: readonly (readonly (keyof LayerTensors)[])[] = [
+const QUANTISED: readonly (readonly ('qkvProj' | 'oProj' | 'gateUpProj' | 'downProj')[])[] = [
   ['qkvProj', 'oProj', 'gateUpProj', 'downProj'],
   ['gateUpProj'],
   ['downProj'],
@@ -51,7 +51,7 @@ describe.for(KERNEL_FORMS)('by %s', (form) => {
           const tensors = { ...weightsOf(HEADS, random, { biases: true }) };
           for (const name of names) {
             const parts = name === 'gateUpProj' ? 2 : 1;
-            Object.assign(tensors, { [name]: quantise({ weight: tensors[name]!, bits, parts }) });
+            Object.assign(tensors, { [name]: quantise({ weight: tensors[name], bits, parts }) });
           }
           const layer = makeDecoderLayer(tensors, shapeOf(HEADS));
           const prompt = { rows: [1], positions: [Array.from({ length: 29 }, (_, i) => i)] };

@@ -163,7 +163,7 @@ describe('what they are', () => {
           linear({ x: tensor2d(new Float32Array(64), [1, 64]), weight: quantisedTensor(bytes) }),
         ),
       );
-      expect((error as Error).message).toContain('weight is no quantised matrix');
+      expect(error.message).toContain('weight is no quantised matrix');
     }
   });
 });

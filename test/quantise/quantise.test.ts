@@ -146,6 +146,15 @@ it('answers by the command line, which says what it made', async () => {
   expect([logits.code, logits.stderr]).toEqual([0, '']);
 });
 
+it.each(['quantise', 'import'])('%s says in how many files the weights are', async (command) => {
+  const out = join(temporaryFolder(), 'made');
+  const source = checkpointDir('tiny-llama');
+  const made = await sda([command, source, '--out', out, '--max-shard-size', '50KB']);
+  const files = readdirSync(out).filter((name) => name.endsWith('.safetensors'));
+  expect(files.length).toBeGreaterThan(1);
+  expect(made.stdout).toMatch(new RegExp(`^made .* in ${files.length} files\\n`));
+});
+
 describe('a folder of quantised weights', () => {
   it.each<[string, Parameters<typeof loadModel>[1], string]>([
     ['another dtype', { dtype: 'bfloat16' }, 'are used as they are, where bfloat16 is asked for'],
@@ -215,7 +224,7 @@ describe('damage is told in a sentence', () => {
       code: 'bad-tensor',
       message: expect.stringContaining(message),
     });
-    expect((error as Error).message).toContain(DOWN);
+    expect(error.message).toContain(DOWN);
   });
 
   test('a config.json that does not say so', async () => {

@@ -3,13 +3,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Browser, chromium, type Page } from 'playwright-core';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import type { RunData } from '../../src/experiment/rows.js';
+import type { Response, Row, RunData } from '../../src/experiment/rows.js';
 import { type PageItem, pageRun } from '../../src/report/data.js';
 import { writeReport } from '../../src/report/index.js';
 import { renderPage } from '../../src/report/page.js';
 import { Traces } from '../../src/report/page-traces.js';
 import { chromiumPath as executablePath } from '../support/chromium.js';
-import { AWKWARD, madeUpRun, writeRun } from '../support/runs.js';
+import { AWKWARD, madeUpRun, sdaTraceOf, writeRun } from '../support/runs.js';
 
 describe('the report in a browser', () => {
   beforeEach(({ skip }) => skip(!executablePath, 'there is no Chromium on PATH'));
@@ -188,7 +188,7 @@ describe('the report in a browser', () => {
       await page.locator('#item .tokens').last().locator('span').nth(5).hover();
       const run = madeUpRun({ items: 60 });
       const row = run.responses.get('sda')!.get('item-0')!;
-      const { js, temperature, logpBase } = (row.status === 'done' && row.value.trace) || fail();
+      const { js, temperature, logpBase } = sdaTraceOf(row);
       const numbers = await page.locator('#numbers').textContent();
       expect(numbers).toContain('token 6 of 13');
       expect(numbers).toContain(`JS ${js[5]!.toFixed(4)}`);
@@ -412,7 +412,7 @@ function runWithRule(): RunData {
   const methods = ['base', 'mine'];
   const rules = { mine: { rule: 'cfg', settings } };
   const run = madeUpRun({ items: 5, methods, header: { rules } });
-  const rows = [...run.responses.get('mine')!].map(([id, row]) => {
+  const rows = [...run.responses.get('mine')!].map(([id, row]): [string, Row<Response>] => {
     if (row.status !== 'done' || !row.value.trace || !('js' in row.value.trace)) return [id, row];
     const { text, js, temperature, logp, logpBase: told } = row.value.trace;
     const statistics = { js, temperature, surprise: js.map((_, i) => 3 * i) };
@@ -423,11 +423,7 @@ function runWithRule(): RunData {
     };
     return [id, { ...row, value }];
   });
-  return { ...run, responses: new Map([...run.responses, ['mine', new Map(rows as never)]]) };
-}
-
-function fail(): never {
-  throw new Error('there is no trace');
+  return { ...run, responses: new Map([...run.responses, ['mine', new Map(rows)]]) };
 }
 
 const step = (n: number, text: string, js: number) =>

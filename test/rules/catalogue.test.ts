@@ -122,7 +122,7 @@ describe.each(ALL.map((rule) => [rule.name, rule] as const))('%s', (name, rule) 
   test('refuses a setting that it does not have', async () => {
     const error = await errorOf(() => resolveSettingsOf(rule, { strenght: 1 }, ' of request 3'));
     expectSentence(error, /has no setting "strenght" of request 3: its settings are /);
-    for (const each of shape) expect((error as SdaError).message).toContain(each);
+    for (const each of shape) expect(error.message).toContain(each);
   });
 
   test.each(shape)(
@@ -143,8 +143,8 @@ describe.each(ALL.map((rule) => [rule.name, rule] as const))('%s', (name, rule) 
       for (const [of, refused] of refusals) {
         const error = await errorOf(refused);
         expectSentence(error, new RegExp(`${setting}.*${of} of the rule ${name} `));
-        expect((error as SdaError).message).toContain(expected);
-        expect((error as SdaError).message).toContain(shown);
+        expect(error.message).toContain(expected);
+        expect(error.message).toContain(shown);
       }
     },
   );
@@ -180,7 +180,7 @@ describe.each(ALL.map((rule) => [rule.name, rule] as const))('%s', (name, rule) 
       const error = await errorOf(() => rule.step.check!(2, whole, streams));
       expectSentence(error, new RegExp(`^The rule ${name} has the streams? ${names.join(', ')}`));
       const found = streams.names?.join(', ') ?? `${names.length + 1} prompts`;
-      expect((error as SdaError).message).toContain(`query 2 comes with ${found}: `);
+      expect(error.message).toContain(`query 2 comes with ${found}: `);
     }
     rule.step.check!(2, whole, { count: names.length, names: undefined });
   });

@@ -109,8 +109,8 @@ describe.each([
 async function complaint(rule: Rule): Promise<string> {
   const error = await errorOf(() => drawAll(rule, [{ rows: rowsFor(2) }, { rows: rowsFor(2) }]));
   expect(error).toBeInstanceOf(SdaError);
-  expect((error as SdaError).message).toMatch(/^[A-Z][^\n]*\.$/);
-  return (error as SdaError).message;
+  expect(error.message).toMatch(/^[A-Z][^\n]*\.$/);
+  return error.message;
 }
 
 describe('scores that cannot be drawn from', () => {

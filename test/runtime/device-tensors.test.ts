@@ -141,7 +141,7 @@ test('an operation that fails throws an Error and leaves no tensor', async () =>
     expect(error).toBeInstanceOf(Error);
     const unknown = await errorOf(() => executeOp('NoSuchOperation', [], [a]));
     expect(unknown).toBeInstanceOf(Error);
-    expect((unknown as Error).message).toContain('NoSuchOperation');
+    expect(unknown.message).toContain('NoSuchOperation');
     const cast = () => executeOp('Cast', [attr.type('DstT', TfDtype.resource)], [a]);
     expect(await errorOf(cast)).toBeInstanceOf(Error);
     a.dispose();

@@ -35,7 +35,7 @@ describe('the page in a browser', () => {
     return { page, complaints };
   }
 
-  const textOf = (page: Page, id: string) => page.locator(`#${id}`).textContent();
+  const textOf = async (page: Page, id: string) => (await page.locator(`#${id}`).textContent())!;
   const done = (page: Page, text = 'Done.') => page.locator(`#status:text-is("${text}")`).waitFor();
 
   test('answers by the base model and by SDA, side by side, shaded by what the rule says', async () => {
@@ -63,11 +63,7 @@ describe('the page in a browser', () => {
     const shades = () =>
       page
         .locator('#aligned span')
-        .evaluateAll((spans) =>
-          (spans as unknown as { style: { backgroundColor: string } }[]).map(
-            ({ style }) => style.backgroundColor,
-          ),
-        );
+        .evaluateAll((spans) => spans.map(({ style }) => style.backgroundColor));
     const byJs = await shades();
     expect(byJs.some((colour) => colour !== '')).toBe(true);
     await page.locator('#shade').selectOption('temperature');

@@ -9,6 +9,7 @@ import {
   type SdaModel,
 } from '../../src/index.js';
 import { type SdaServer, type ServeOptions, serve } from '../../src/serve/server.js';
+import { summaryOf } from '../support/answers.js';
 import { tinyFolder } from '../support/tiny-tokenizer.js';
 
 /** A tiny model that writes characters, behind a real server, and the `openai` client. */
@@ -62,11 +63,7 @@ export async function alone(
   { model }: Pick<Served, 'model'>,
   request: GenerateRequest<Rule>,
 ): Promise<GenerateSummary<Rule>> {
-  const answer = model.generate(request);
-  for (;;) {
-    const { value, done } = await answer.next();
-    if (done) return value;
-  }
+  return summaryOf(model.generate(request));
 }
 
 /** Until nothing waits or runs. */

@@ -58,9 +58,11 @@ export function expectSameTexts(
   expected: readonly (readonly DecodeEvent[])[],
 ): void {
   const texts = (lists: typeof found) =>
-    lists.map((list) => list.map(({ choice, finishReason }) => [choice.id, finishReason]));
+    lists.map((list) =>
+      list.map(({ choice, finishReason }) => [choice.id, choice.continues, finishReason]),
+    );
   const numbers = (lists: typeof found) =>
-    lists.flat().flatMap(({ choice: { id: _, ...rest } }) => Object.values(rest));
+    lists.flat().flatMap(({ choice: { id: _, continues: __, ...rest } }) => Object.values(rest));
   expect(texts(found)).toEqual(texts(expected));
   expectSameBits(numbers(found), numbers(expected));
 }

@@ -70,6 +70,7 @@ export const CALLS: readonly Call[] = [
   { rows: [0, 1, 2], positions: [[8], [3], [3]] },
   { rows: [1], positions: [[4]] },
   { rows: [2, 1], positions: [[4], [5]] },
+  { rows: [0, 1, 0, 0, 2], positions: [[7], [8], [8], [P], [0]] },
 ];
 
 export function read(variable: Tensor, dtype: KvDtype = 'float32'): number[] {

@@ -201,3 +201,10 @@ export function writeRun(dir: string, run: RunData): void {
   }
   stage('score', run.scores);
 }
+
+/** The trace of a response in the columns of SDA, which it must have. */
+export function sdaTraceOf(row: Row<Response>): TokenTrace {
+  const trace = row.status === 'done' ? row.value.trace : null;
+  if (!trace || !('logpBase' in trace)) throw new Error(`${row.item} has no trace of SDA`);
+  return trace;
+}

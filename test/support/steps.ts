@@ -1,4 +1,5 @@
 import { expect } from 'vitest';
+import type { Incoming, PromptChunk } from '../../src/decode/prompt-chunk.js';
 import { type DecoderModel, forward } from '../../src/model/decoder.js';
 import { KvCache } from '../../src/model/kv-cache.js';
 import { batchOf } from './checkpoints.js';
@@ -33,6 +34,18 @@ export function stepsAlone(
   });
   cache.dispose();
   return logits;
+}
+
+/** Runs the next tokens of prompts into a cache. */
+export function advance(
+  model: DecoderModel,
+  prompts: Incoming,
+  most: number,
+  cache: KvCache,
+): PromptChunk {
+  const chunk = prompts.next(most);
+  prompts.ran(chunk, forward(model, chunk.batch, cache, chunk.options));
+  return chunk;
 }
 
 /** Holds steps to expected ones, with a tolerance relative to the largest logit. */

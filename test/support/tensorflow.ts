@@ -30,11 +30,12 @@ export async function expectNoLeak<T>(body: () => T | Promise<T>): Promise<T> {
 }
 
 /** The error that `body` throws. */
-export async function errorOf(body: () => unknown): Promise<unknown> {
+export async function errorOf(body: () => unknown): Promise<Error> {
   try {
     await body();
   } catch (error) {
-    return error;
+    if (error instanceof Error) return error;
+    throw new Error(`Expected an error, but this was thrown: ${String(error)}`);
   }
   throw new Error('Expected an error, but nothing was thrown.');
 }

@@ -2,13 +2,13 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { defaultModelDir } from '../../src/runtime/paths.js';
 import { createChatTemplate, loadChatTemplate } from '../../src/text/chat-template.js';
-import { buildPrompts, type PromptOptions } from '../../src/text/prompts.js';
+import { buildPrompts } from '../../src/text/prompts.js';
 import { loadTokenizer } from '../../src/text/tokenizer.js';
 import { tiny } from './golden.js';
 
 async function promptsOf(dir: string) {
   const [tokenizer, template] = [await loadTokenizer(dir), await loadChatTemplate(dir)];
-  const build = (options: Partial<PromptOptions>) =>
+  const build = (options: Partial<Parameters<typeof buildPrompts>[0]>) =>
     buildPrompts({
       tokenizer,
       template,

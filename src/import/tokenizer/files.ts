@@ -7,6 +7,7 @@ import {
   readTextFileIfPresent,
 } from '../../checkpoint/json-file.js';
 import { SdaError } from '../../errors.js';
+import { SENTENCEPIECE_FILE } from '../../text/tokenizer-file.js';
 import { type AddedTokens, addedTokensOf } from './added-tokens.js';
 import { fromByteLevel, parseMerges, parseVocabulary } from './byte-level.js';
 import { type TokenizerClass, tokenizerClass } from './classes.js';
@@ -69,8 +70,8 @@ export async function tokenizerFiles(dir: string): Promise<TokenizerFiles> {
 /** A folder without a vocabulary has no tokenizer, of whatever class. */
 function requireVocabulary(dir: string): void {
   const names = readdirSync(dir);
-  const known = [TEKKEN_FILE, 'tokenizer.model', 'vocab.json'];
-  if (names.some((name) => known.includes(name) || VERSIONED.test(name))) return;
+  const known = [TEKKEN_FILE, 'vocab.json'];
+  if (names.some((name) => known.includes(name) || SENTENCEPIECE_FILE.test(name))) return;
   throw new SdaError(
     'file-missing',
     `${dir} has no tokenizer: neither tokenizer.json nor tokenizer.model, vocab.json or tekken.json; download it as well.`,
@@ -99,15 +100,13 @@ async function sentencePieceParts(
   return { added, parts: fromSentencePiece(model, settings, added.tokens) };
 }
 
-/** Mistral names the versions of its own: tokenizer.model.v3, ... */
-const VERSIONED = /^tokenizer\.model\.v\d+(m\d+)?$/;
-
+/** The plain one, or the last of Mistral's versions. */
 function sentencePieceFile(dir: string): string {
   const names = readdirSync(dir);
   if (names.includes('tokenizer.model')) return 'tokenizer.model';
   return (
     names
-      .filter((name) => VERSIONED.test(name))
+      .filter((name) => SENTENCEPIECE_FILE.test(name))
       .sort()
       .at(-1) ?? 'tokenizer.model'
   );

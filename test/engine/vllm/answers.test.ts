@@ -11,6 +11,7 @@ import {
   sdaSeveral,
 } from '../../../src/index.js';
 import { hasNativeKernel } from '../../../src/runtime/native.js';
+import { readAll, summaryOf } from '../../support/answers.js';
 import { golden } from '../../support/checkpoints.js';
 import { Random } from '../../support/random.js';
 import { useTensorFlow } from '../../support/tensorflow.js';
@@ -46,14 +47,8 @@ afterAll(async () => {
 });
 
 /** An answer with its steps. */
-async function answered<R extends Rule>(model: AnsweringModel, request: GenerateRequest<R>) {
-  const steps: object[] = [];
-  const answer = model.generate(request);
-  for (;;) {
-    const { value, done } = await answer.next();
-    if (done) return { summary: value, steps };
-    steps.push(value);
-  }
+function answered<R extends Rule>(model: AnsweringModel, request: GenerateRequest<R>) {
+  return readAll(model.generate(request));
 }
 
 /** That the server's answer is this machine's, but for timings. */
@@ -178,9 +173,8 @@ describe('what goes wrong on the way loses, doubles and changes no token', () =>
     const answer = remote.generate({ prompts, maxTokens: 60, signal: controller.signal });
     for (let step = 0; step < 3; step++) await answer.next();
     controller.abort();
-    let last = await answer.next();
-    while (!last.done) last = await answer.next();
-    expect(last.value.finishReason).toBe('aborted');
-    expect(last.value.tokenIds.length).toBeLessThan(10);
+    const { finishReason, tokenIds } = await summaryOf(answer);
+    expect(finishReason).toBe('aborted');
+    expect(tokenIds.length).toBeLessThan(10);
   });
 });

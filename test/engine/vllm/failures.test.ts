@@ -7,6 +7,7 @@ import {
   ruleNamed,
   type SdaModel,
 } from '../../../src/index.js';
+import { readAll } from '../../support/answers.js';
 import { golden } from '../../support/checkpoints.js';
 import { errorOf, useTensorFlow } from '../../support/tensorflow.js';
 import { tinyFolder } from '../../support/tiny-tokenizer.js';
@@ -42,8 +43,7 @@ async function said(
       engine: { kind: 'vllm', baseUrl: url, patienceS: 0.4, ...engine },
     });
     await change(vllm);
-    const answer = model.generate({ prompts, maxTokens: 8, ...request });
-    while (!(await answer.next()).done);
+    await readAll(model.generate({ prompts, maxTokens: 8, ...request }));
   });
   await vllm.close();
   expect(message).toMatch(/^[A-Z].*\.$/s);
