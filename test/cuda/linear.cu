@@ -102,6 +102,20 @@ void check_rows(int64_t N, int64_t K, const Stored& type) {
   }
 }
 
+#if defined(SDA_CUDA_EMULATE)
+// Where a block has little shared memory (capability 8.6 and 8.9) and where a launch has more multiprocessors.
+void check_other_devices(const Stored& type) {
+  const sda::cuda::Device usual = sda::cuda::emulated_device();
+  for (const sda::cuda::Device& other : {sda::cuda::Device{86, 2, 99 * 1024}, sda::cuda::Device{90, 7, 227 * 1024}}) {
+    sda::cuda::emulated_device() = other;
+    for (int64_t M : {2, 5, 16}) check_linear({M, 70, 1304, type, true, true});
+  }
+  sda::cuda::emulated_device() = usual;
+}
+#else
+void check_other_devices(const Stored&) {}
+#endif
+
 // A row of x that is not finite has results that are not, and leaves those of others alone.
 void check_not_finite(const Stored& type, float value) {
   const int64_t N = 20, K = 64;
@@ -167,6 +181,7 @@ void linear_quantised() {
     check_linear({2, 40, 4104, form, false, false});  // so many columns that sums rounded towards zero would show
     check_not_finite(form, INFINITY);
     check_not_finite(form, NAN);
+    check_other_devices(form);
     check_rows(10, 600, form);
     check_rows(10, 599, form);
     check_rows(40, 2056, form);  // so many columns that each warp has several steps
@@ -198,6 +213,7 @@ void linear() {
     check_linear({33, 138, 96, type, true, true});  // many rows
     check_linear({40, 10, 67, type, true, false});
     check_linear({2, 40, 4104, type, false, false});  // so many columns that sums rounded towards zero would show
+    check_other_devices(type);
     check_not_finite(type, INFINITY);
     check_not_finite(type, NAN);
     check_rows(10, 600, type);
