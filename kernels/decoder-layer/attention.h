@@ -35,8 +35,11 @@ class Attention {
     TF_RETURN_IF_ERROR(output_.allocate(ctx, layer.attention_output_norm, tokens));
     stride_ = round_up(layer.D, kStep);
     TF_RETURN_IF_ERROR(
-        ctx->allocate_temp(DT_FLOAT, TensorShape({tokens, layer.width()}), &projected_));
-    return ctx->allocate_temp(DT_FLOAT, TensorShape({tokens, layer.H * stride_}), &queries_);
+        ctx->allocate_temp(DT_FLOAT, TensorShape({tokens, layer.width()}), &projected_memory_));
+    TF_RETURN_IF_ERROR(ctx->allocate_temp(DT_FLOAT, TensorShape({tokens, layer.H * stride_}), &queries_memory_));
+    projected_ = projected_memory_.flat<float>().data();
+    queries_ = queries_memory_.flat<float>().data();
+    return absl::OkStatus();
   }
 
   // Phases from x [tokens, K] to y [tokens, K]. Everything must outlive them.
@@ -51,11 +54,10 @@ class Attention {
   void add_phases_over(const DecoderLayer& layer, const TokenPlaces& places, int64_t tokens,
                        const float* x, float* y, std::vector<Phase>& phases) {
     const int64_t G = layer.G;
-    float* projected = projected_.flat<float>().data();
     phases.push_back(pack_phase(x, values_of(layer.input_norm), layer.epsilon, layer.qkv, hidden_));
     phases.push_back(project_phase(
         layer.qkv, 1, hidden_,
-        add_to(projected, tokens, layer.width(), values_of(layer.qkv_bias), nullptr)));
+        add_to(projected_, tokens, layer.width(), values_of(layer.qkv_bias), nullptr)));
     phases.push_back({tokens, 1, [&, this](int64_t begin, int64_t end) {
                         for (int64_t token = begin; token < end; token++) append<C>(layer, places, token);
                       }});
@@ -77,7 +79,7 @@ class Attention {
     thread_local std::vector<float> key;
     const int64_t H = layer.H, G = layer.G, D = layer.D, position = places.position[token];
     if (position < 0) return;
-    float* line = projected_.flat<float>().data() + token * layer.width();
+    float* line = projected_ + token * layer.width();
     const float* rotation = layer.rotates ? places.rotation + position * D : nullptr;
     const float *query_norm = values_of(layer.query_norm), *key_norm = values_of(layer.key_norm);
     if (layer.norms_all_heads()) {
@@ -129,13 +131,14 @@ class Attention {
   }
 
   float* queries_of(int64_t token, int64_t head, int64_t H) {
-    return queries_.flat<float>().data() + (token * H + head) * stride_;
+    return queries_ + (token * H + head) * stride_;
   }
 
   int64_t stride_;
   PackedRows hidden_, mixed_;
   Output output_;
-  Tensor projected_, queries_;
+  Tensor projected_memory_, queries_memory_;
+  float *projected_, *queries_;
 };
 
 }  // namespace sda
