@@ -58,7 +58,24 @@ inline void score_four(const float* queries, int64_t stride, const typename C::S
   }
 }
 
-// The same for all keys and any number of queries.
+// The same for the keys from `j` on, one at a time, and any number of queries.
+template <typename C>
+inline void score_rest(const float* queries, int64_t stride, int64_t Q, const typename C::Stored* keys, int64_t j,
+                       int64_t count, int64_t D, float scale, float* scores) {
+  for (; j < count; j++) {
+    for (int64_t q = 0; q < Q; q++) {
+      Vec acc = {};
+      int64_t d = 0;
+      for (; d + kLanes <= D; d += kLanes)
+        acc += load(queries + q * stride + d) * C::load(keys + j * D + d);
+      float sum = sum_lanes(acc);
+      for (; d < D; d++) sum += queries[q * stride + d] * C::value(keys[j * D + d]);
+      scores[q * count + j] = scale * sum;
+    }
+  }
+}
+
+// The same for all keys.
 template <typename C>
 inline void score_keys(const float* queries, int64_t stride, int64_t Q, const typename C::Stored* keys,
                        int64_t count, int64_t D, float scale, float* scores) {
@@ -71,17 +88,7 @@ inline void score_keys(const float* queries, int64_t stride, int64_t Q, const ty
     for (; q < Q; q++)
       score_four<C, 1>(queries + q * stride, stride, four, D, scale, scores + q * count + j, count);
   }
-  for (; j < count; j++) {
-    for (int64_t q = 0; q < Q; q++) {
-      Vec acc = {};
-      int64_t d = 0;
-      for (; d + kLanes <= D; d += kLanes)
-        acc += load(queries + q * stride + d) * C::load(keys + j * D + d);
-      float sum = sum_lanes(acc);
-      for (; d < D; d++) sum += queries[q * stride + d] * C::value(keys[j * D + d]);
-      scores[q * count + j] = scale * sum;
-    }
-  }
+  score_rest<C>(queries, stride, Q, keys, j, count, D, scale, scores);
 }
 
 // Softmax in place.
