@@ -117,7 +117,8 @@ void launch(const Heads& heads, const Arguments&... arguments) {
 template <typename C>
 void run(const Heads& heads, const Tokens& tokens, int64_t some, float* projected, int spans, float* scratch, float* out,
          cudaStream_t stream) {
-  if (tokens.T == 1 && !tokens.row_twice) return launch<C, true>(heads, tokens, some, projected, spans, scratch, out, stream);
+  const bool one_each = tokens.T == 1 && !tokens.row_twice;
+  if (one_each) return launch<C, true>(heads, tokens, some, projected, spans, scratch, out, stream);
   SDA_LAUNCH(append<C>, static_cast<unsigned>(tokens.N), kAppendThreads, 0, stream, heads, tokens, projected);
   launch<C, false>(heads, tokens, some, projected, spans, scratch, out, stream);
 }

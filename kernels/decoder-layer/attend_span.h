@@ -230,7 +230,8 @@ __device__ void attend_part(const Heads& heads, const Tokens& tokens, int64_t fi
   const int64_t row = load_fresh(tokens.row + (kAppends ? token : token / tokens.T));
   const Places at = places<C, kWide>(group, D, span);
   using Stored = typename C::Stored;
-  Stored *const keys = reinterpret_cast<Stored*>(shared + at.keys), *const values = reinterpret_cast<Stored*>(shared + at.values);
+  Stored* const keys = reinterpret_cast<Stored*>(shared + at.keys);
+  Stored* const values = reinterpret_cast<Stored*>(shared + at.values);
   Stored *const all_keys = static_cast<Stored*>(tokens.keys), *const all_values = static_cast<Stored*>(tokens.values);
   float *const query = shared + at.query, *const weight = shared + at.weight;  // [group, D]; of each head and position
 
@@ -254,9 +255,10 @@ __device__ void attend_part(const Heads& heads, const Tokens& tokens, int64_t fi
       const bool is_key = h == group;
       if (is_key && !appends) continue;
       if constexpr (C::kNarrow) {
-        if (is_key) turn(line + (H + g) * D, heads.key_norm, heads.epsilon, rotation, D, keys + there, all_keys + slot + there);
-        else turn<float>(line + (g * group + h) * D, heads.query_norm, heads.epsilon, rotation, D, query + h * D, nullptr);
-      } else {
+        const float* const head = line + (is_key ? H + g : g * group + h) * D;
+        if (is_key) turn(head, heads.key_norm, heads.epsilon, rotation, D, keys + there, all_keys + slot + there);
+        else turn<float>(head, heads.query_norm, heads.epsilon, rotation, D, query + h * D, nullptr);
+      } else {  // one call, as both are float32
         turn(line + (is_key ? H + g : g * group + h) * D, is_key ? heads.key_norm : heads.query_norm, heads.epsilon,
              rotation, D, is_key ? keys + there : query + h * D, is_key ? all_keys + slot + there : nullptr);
       }

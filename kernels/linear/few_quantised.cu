@@ -10,6 +10,9 @@
 // Unpacking is shared by all rows of x, as the loads are. A number of 4 bits becomes a half of a word of two bfloat16 by
 // `and or` (128 + u in its 7 bits) and one addition of two; 8 bits take one more, for the sign.
 // Bytes: those of the weights, each once; x comes from the caches for every unit. Launches: 1.
+// Instructions of a step of a warp (16 rows, 32 columns) with two rows of x, in the code for sm_90, those that begin a unit
+// among them: some 175 for 8 bits, 190 for 4 bits with zero points. An H100's multiprocessor begins about 145 and 80 while
+// it reads that much: 8 bits are near the speed of memory there, 4 bits at about half of it.
 
 #include "few.h"
 

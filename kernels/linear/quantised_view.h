@@ -15,12 +15,13 @@ struct QuantisedView {
   ScaleType scales;
   int scale_bytes;
   bool has_zeros;
-  float zero_middle, zero_unit;  // z = (byte - middle) unit; of 8 bits the byte is signed
+  float zero_factor, zero_start;  // z = factor (2^23 + b) + start, exactly, of byte b; of 8 bits b is the signed byte + 128
 };
 
 inline QuantisedView view_of(const Weights& weights) {
   const QuantisedShape& shape = weights.quantised;
   const bool fine = shape.bits == 4 && shape.zeros == kOwnZeros;
+  const float factor = fine ? 1.0f / 16.0f : 1.0f, middle = fine || shape.bits == 8 ? 128.0f : 8.0f;
   return {static_cast<const uint8_t*>(weights.data) + kQuantLine,
           shape.block_bytes(),
           shape.part_blocks() * shape.block_bytes(),
@@ -29,8 +30,8 @@ inline QuantisedView view_of(const Weights& weights) {
           shape.scales,
           static_cast<int>(shape.scale_bytes()),
           shape.has_zeros(),
-          fine ? 128.0f : shape.bits == 4 ? 8.0f : 0.0f,
-          fine ? 1.0f / 16.0f : 1.0f};
+          factor,
+          -(8388608.0f + middle) * factor};
 }
 
 // Which column each place of a row has; null where places are columns.
@@ -49,7 +50,7 @@ __device__ float zero_of(const QuantisedView& view, unsigned byte) {
   // 2^23 and a whole number below 256 are the float32 with these bits
   constexpr unsigned kSigned = kBits == 8 ? 128 : 0;
   const float number = bits_to_float(static_cast<int32_t>(0x4b000000u | (byte ^ kSigned)));
-  return (number - (8388608.0f + kSigned + view.zero_middle)) * view.zero_unit;
+  return fmaf(number, view.zero_factor, view.zero_start);
 }
 
 // Row r of a block: the scale of group g, and its zero point or 0.
