@@ -34,6 +34,7 @@ template <WeightType kType>
 struct StoredRows {
   using Matrix = const uint16_t*;
   static constexpr int kSlot = few::kTiles * kWarp, kLong = 6, kShort = 3;
+  static constexpr int kUnroll = kType == WeightType::kFloat16 ? 1 : 2;
   static constexpr bool kOwn = true;
   const int g, t;
   const uint16_t* rows[few::kTiles];

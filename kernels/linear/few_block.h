@@ -13,7 +13,8 @@
 // RMSNorm costs no launch: norm(x) W^T = scale * ((x * norm) W^T), and the squares for `scale` are summed beside it.
 //
 // How weights are stored is a type `Source`, one for each lane 4 g + t of a warp: a kernel argument `Matrix`; the place of
-// a step in the ring (kSlot in 16 bytes, kOwn: each lane reads what it has asked for alone); begin(unit, ...) and ask(to),
+// a step in the ring (kSlot in 16 bytes, kOwn: each lane reads what it has asked for alone), and how
+// many are unrolled; begin(unit, ...) and ask(to),
 // which begins to copy the next step; take(from, unit), into registers; multiply(operand, total); arrange(x), which puts eight
 // columns of x into the order in which those of the weights come.
 #pragma once
@@ -122,7 +123,7 @@ __global__ void __launch_bounds__(kThreads, 1) few_rows(typename Source::Matrix 
       read(next);
       read_norm(next);
       const int count = end - base < X::kFold ? end - base : X::kFold;
-#pragma unroll 2
+#pragma unroll Source::kUnroll
       for (int s = 0; s < count; s++) {
         operand.at_step(s, g, t, parts);
         await_copies<kSlots - 2>();

@@ -29,7 +29,7 @@ struct QuantisedRows {
   using Matrix = QuantisedView;
   static constexpr int kValues = 4 * kBits, kScales = 4, kZeroChunks = 2;  // places in a slot, of 16 bytes
   static constexpr int kSlot = kValues + kScales + kZeroChunks;
-  static constexpr int kLong = kBits == 8 ? 10 : 16, kShort = kBits == 8 ? 4 : 6;
+  static constexpr int kLong = kBits == 8 ? 10 : 16, kShort = kBits == 8 ? 4 : 6, kUnroll = 2;
   static constexpr bool kOwn = false;
   static constexpr int kGroupBytes = 16 * kValues, kWords = kBits / 4;
 
