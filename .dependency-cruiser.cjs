@@ -3,27 +3,27 @@
  * package, besides themselves; folders that are not listed here (the API, the command line)
  * stand on top and are held by the rules below.
  */
-const ERRORS = '^src/errors[.]ts$';
+const COMMON = '^src/(errors|abort)[.]ts$';
 const MAY_IMPORT = {
-  '^src/errors[.]ts$': [],
-  '^src/runtime/': [ERRORS],
-  '^src/setup/': [ERRORS, '^src/runtime/'],
-  '^src/checkpoint/': [ERRORS],
-  '^src/text/': [ERRORS, '^src/checkpoint/'],
-  '^kernels/': [ERRORS, '^src/runtime/'],
-  '^src/method/': [ERRORS, '^kernels/'],
-  '^src/rules/': [ERRORS, '^src/method/'],
-  '^src/model/': [ERRORS, '^kernels/', '^src/runtime/', '^src/checkpoint/'],
-  '^src/decode/': [ERRORS, '^src/model/', '^src/method/', '^src/runtime/'],
-  '^src/generate/': [ERRORS, '^src/(text|method|rules|model|decode|checkpoint)/'],
+  [COMMON]: [],
+  '^src/runtime/': [COMMON],
+  '^src/setup/': [COMMON, '^src/runtime/'],
+  '^src/checkpoint/': [COMMON],
+  '^src/text/': [COMMON, '^src/checkpoint/'],
+  '^kernels/': [COMMON, '^src/runtime/'],
+  '^src/method/': [COMMON, '^kernels/'],
+  '^src/rules/': [COMMON, '^src/method/'],
+  '^src/model/': [COMMON, '^kernels/', '^src/runtime/', '^src/checkpoint/'],
+  '^src/decode/': [COMMON, '^src/model/', '^src/method/', '^src/runtime/'],
+  '^src/generate/': [COMMON, '^src/(text|method|rules|model|decode|checkpoint)/'],
   '^src/evaluate/': [
-    ERRORS,
+    COMMON,
     '^kernels/',
     '^src/(checkpoint|text|method|decode|model)/',
     '^src/generate/',
   ],
   '^src/engine/': [
-    ERRORS,
+    COMMON,
     '^kernels/',
     '^src/(text|method|rules|model|decode|generate)/',
     '^src/evaluate/(chat-options|connection|proxy|secrets)[.]ts$',
@@ -31,23 +31,23 @@ const MAY_IMPORT = {
     '^src/setup/cache[.]ts$',
   ],
   '^src/serve/': [
-    ERRORS,
+    COMMON,
     '^src/(text|method|rules|decode|generate|evaluate)/',
     '^src/runtime/paths[.]ts$',
   ],
   '^src/import/': [
-    ERRORS,
+    COMMON,
     '^src/(checkpoint|text|setup|model)/',
     '^src/runtime/(quantised|paths)[.]ts$',
   ],
-  '^src/quantise/': [ERRORS, '^src/(import|model|runtime)/'],
+  '^src/quantise/': [COMMON, '^src/(import|model|runtime)/'],
   '^src/experiment/': [
-    ERRORS,
+    COMMON,
     '^src/(runtime|setup|checkpoint|text|method|model|decode|evaluate|rules)/',
     '^src/bench/environment[.]ts$',
     '^src/(generate|engine)/',
   ],
-  '^src/report/': [ERRORS, '^src/(text|evaluate|experiment)/', '^src/runtime/paths[.]ts$'],
+  '^src/report/': [COMMON, '^src/(text|evaluate|experiment)/', '^src/runtime/paths[.]ts$'],
 };
 
 const OWN_FILES = '^(src|kernels|bench|test|weights)/';

@@ -42,7 +42,11 @@ struct Device {
 };
 
 #if defined(SDA_CUDA_EMULATE)
-inline Device device() { return {90, 2, 227 * 1024}; }
+inline Device& emulated_device() {
+  static Device emulated = {90, 2, 227 * 1024};
+  return emulated;
+}
+inline Device device() { return emulated_device(); }
 template <auto kKernel>
 void allow_shared() {}
 #else

@@ -5,12 +5,7 @@
 #include <cstdint>
 #include <cstring>
 
-// Functions that run on the CPU and, where nvcc compiles them, on the GPU.
-#if defined(__CUDACC__)
-#define SDA_FN __host__ __device__ inline
-#else
-#define SDA_FN inline
-#endif
+#include "host_device.h"
 
 namespace sda {
 

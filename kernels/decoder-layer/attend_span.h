@@ -5,6 +5,7 @@
 
 #include "../async_copy.h"
 #include "../math.h"
+#include "cached_cuda.h"
 #include "cuda.h"
 
 namespace sda {
@@ -32,20 +33,21 @@ struct Heads {
 struct Places {
   int keys, values, query, weight, all;  // keys make room for the sums of mix
 };
-template <bool kWide>
+template <typename C, bool kWide>
 __device__ __host__ Places places(int group, int D, int positions) {
-  const int span = positions * D, sums = threads_of(group) * kQueries * kCount<kWide>;
+  const int span = C::floats(positions * D), sums = threads_of(group) * kQueries * kCount<kWide>;
   const auto after = [](int at, int floats) { return (at + floats + 3) / 4 * 4; };
   const int values = after(0, span > sums ? span : sums), query = after(values, span);
   const int weight = after(query, group * D);
   return {0, values, query, weight, weight + (group + kQueries - 1) / kQueries * kQueries * positions};
 }
 
-// Begins to copy n floats into shared memory.
-template <bool kWide, int kThreads>
-__device__ void request(const float* from, int n, float* to) {
+// Begins to copy n keys' or values' numbers into shared memory.
+template <bool kWide, int kThreads, typename T>
+__device__ void request(const T* from, int n, T* to) {
+  constexpr int kAt = kWide ? 16 / static_cast<int>(sizeof(T)) : 1;
 #pragma unroll 2
-  for (int i = static_cast<int>(threadIdx.x) * kCount<kWide>; i < n; i += kThreads * kCount<kWide>) {
+  for (int i = static_cast<int>(threadIdx.x) * kAt; i < n; i += kThreads * kAt) {
     if constexpr (kWide) copy_async(to + i, from + i);
     else to[i] = from[i];
   }
@@ -57,8 +59,8 @@ __device__ inline int place_of(int q, int j, int span) { return (q / kQueries * 
 
 // weight of q and j = scale * query q . key j. kLanes threads share a key, each with a part of its columns. kD: the size of a
 // head where the compiler is to know it, else 0.
-template <bool kWide, int kD, int kThreads>
-__device__ void score(const float* query, const float* keys, int group, int size, int count, int span, float scale,
+template <typename C, bool kWide, int kD, int kThreads>
+__device__ void score(const float* query, const typename C::Stored* keys, int group, int size, int count, int span, float scale,
                       float* weight) {
   constexpr int kAt = kCount<kWide>;
   const int D = kD > 0 ? kD : size, lane = threadIdx.x % kLanes;
@@ -66,14 +68,14 @@ __device__ void score(const float* query, const float* keys, int group, int size
   for (int first = 0; first < count; first += kThreads / kLanes) {
     if (first + static_cast<int>(threadIdx.x) / kWarp * (kWarp / kLanes) >= count) break;  // none for this warp
     const int j = first + static_cast<int>(threadIdx.x) / kLanes;
-    const float* key = keys + (j < count ? j : count - 1) * D;
+    const typename C::Stored* key = keys + (j < count ? j : count - 1) * D;
 #pragma unroll 1
     for (int q = 0; q < group; q += kQueries) {
       float dots[kQueries] = {};
 #pragma unroll
       for (int d = lane * kAt; d < D; d += kLanes * kAt) {
         float k[kAt], v[kAt];
-        load_floats<kAt>(key + d, k);
+        C::template load<kAt>(key + d, k);
 #pragma unroll
         for (int i = 0; i < kQueries; i++) {
           if (q + i >= group) break;
@@ -94,8 +96,8 @@ __device__ void score(const float* query, const float* keys, int group, int size
 
 // out[q][0..D) = sum over j of weight of q and j * value j, for kQueries heads from `query` on. The columns, and the
 // positions of each column, are split over the threads; `sums` holds what they found.
-template <bool kWide, int kD, int kThreads>
-__device__ void mix(const float* weight, const float* values, int group, int query, int size, int count, int span,
+template <typename C, bool kWide, int kD, int kThreads>
+__device__ void mix(const float* weight, const typename C::Stored* values, int group, int query, int size, int count, int span,
                     float* sums, float* out, int64_t stride) {
   constexpr int kAt = kCount<kWide>;
   const int D = kD > 0 ? kD : size, columns = D / kAt, parts = kThreads / columns;
@@ -106,7 +108,7 @@ __device__ void mix(const float* weight, const float* values, int group, int que
 #pragma unroll 2
     for (int j = part; j < count; j += parts) {
       float v[kAt], w[kQueries];
-      load_floats<kAt>(values + j * D + d, v);
+      C::template load<kAt>(values + j * D + d, v);
       load_floats<kQueries>(weight + place_of(query, j, span), w);
 #pragma unroll
       for (int i = 0; i < kQueries; i++)
@@ -177,8 +179,8 @@ __device__ void merge(float* parts, int group, int D, int spans, float* shared, 
 }
 
 // A warp turns one head of a token by its place: its norm, then the rotary embedding, each where there is one.
-__device__ inline void turn(const float* head, const float* norm, float epsilon, const float* rotation, int D, float* to,
-                     float* also) {
+template <typename To>
+__device__ void turn(const float* head, const float* norm, float epsilon, const float* rotation, int D, To* to, To* also) {
   const int lane = threadIdx.x % kWarp, half = D / 2;
   float scale = 1.0f;
   if (norm) {
@@ -193,8 +195,8 @@ __device__ inline void turn(const float* head, const float* norm, float epsilon,
     const float b = norm ? head[d + half] * scale * norm[d + half] : head[d + half];
     const float c = rotation ? rotation[d] : 1.0f, s = rotation ? rotation[half + d] : 0.0f;
     const float first = a * c - b * s, second = b * c + a * s;
-    to[d] = first, to[d + half] = second;
-    if (also) also[d] = first, also[d + half] = second;
+    store(first, to[d]), store(second, to[d + half]);
+    if (also) store(first, also[d]), store(second, also[d + half]);
   }
 }
 
@@ -203,18 +205,19 @@ __device__ inline const float* rotation_of(const Heads& heads, const Tokens& tok
   return heads.rotates ? tokens.rotation + static_cast<int64_t>(position) * heads.D : nullptr;
 }
 
-__device__ inline void copy(const float* from, int D, float* to, float* also) {
+template <typename To>
+__device__ void copy(const float* from, int D, To* to, To* also) {
 #pragma unroll 4
   for (int d = threadIdx.x % kWarp; d < D; d += kWarp) {
-    to[d] = from[d];
-    if (also) also[d] = from[d];
+    store(from[d], to[d]);
+    if (also) store(from[d], also[d]);
   }
 }
 
 // The query heads of key-value head `head % G` of token first + head / G, over span `part` of `spans`. kAppends: the
 // token's key and value are not in the cache yet, nor its queries turned. `partial` holds what the spans of tokens from
 // `first` on found; `ended` counts those of this head that are through, 0 before and after.
-template <bool kWide, bool kAppends, int kD, int kThreads>
+template <typename C, bool kWide, bool kAppends, int kD, int kThreads>
 __device__ void attend_part(const Heads& heads, const Tokens& tokens, int64_t first, int head, int part,
                             const float* projected, int spans, float* partial, unsigned* ended, float* out,
                             float* shared) {
@@ -225,8 +228,11 @@ __device__ void attend_part(const Heads& heads, const Tokens& tokens, int64_t fi
   const int64_t token = first + head / G;
   const int32_t position = load_fresh(tokens.position + token);
   const int64_t row = load_fresh(tokens.row + (kAppends ? token : token / tokens.T));
-  const Places at = places<kWide>(group, D, span);
-  float *const keys = shared + at.keys, *const values = shared + at.values;
+  const Places at = places<C, kWide>(group, D, span);
+  using Stored = typename C::Stored;
+  Stored* const keys = reinterpret_cast<Stored*>(shared + at.keys);
+  Stored* const values = reinterpret_cast<Stored*>(shared + at.values);
+  Stored *const all_keys = static_cast<Stored*>(tokens.keys), *const all_values = static_cast<Stored*>(tokens.values);
   float *const query = shared + at.query, *const weight = shared + at.weight;  // [group, D]; of each head and position
 
   const int64_t first_seen = heads.window > 0 && position >= heads.window ? position - heads.window + 1 : 0;
@@ -237,8 +243,8 @@ __device__ void attend_part(const Heads& heads, const Tokens& tokens, int64_t fi
   const bool appends = kAppends && count > 0 && end == position + 1;
   const int64_t slot = ((row * G + g) * tokens.capacity + begin) * D;
   const int there = (appends ? count - 1 : count) * D;
-  request<kWide, kThreads>(tokens.keys + slot, there, keys);
-  request<kWide, kThreads>(tokens.values + slot, there, values);
+  request<kWide, kThreads>(all_keys + slot, there, keys);
+  request<kWide, kThreads>(all_values + slot, there, values);
   if constexpr (kAppends) await_previous();  // places and cache are older than the launch before
 
   const float* const line = projected + token * (H + 2 * G) * D;
@@ -248,16 +254,22 @@ __device__ void attend_part(const Heads& heads, const Tokens& tokens, int64_t fi
     for (int h = warp; h < group + 1 && position >= 0; h += kWarps) {  // queries, and the key
       const bool is_key = h == group;
       if (is_key && !appends) continue;
-      turn(line + (is_key ? H + g : g * group + h) * D, is_key ? heads.key_norm : heads.query_norm, heads.epsilon,
-           rotation, D, is_key ? keys + there : query + h * D, is_key ? tokens.keys + slot + there : nullptr);
+      if constexpr (C::kNarrow) {
+        const float* const head = line + (is_key ? H + g : g * group + h) * D;
+        if (is_key) turn(head, heads.key_norm, heads.epsilon, rotation, D, keys + there, all_keys + slot + there);
+        else turn<float>(head, heads.query_norm, heads.epsilon, rotation, D, query + h * D, nullptr);
+      } else {  // one call, as both are float32
+        turn(line + (is_key ? H + g : g * group + h) * D, is_key ? heads.key_norm : heads.query_norm, heads.epsilon,
+             rotation, D, is_key ? keys + there : query + h * D, is_key ? all_keys + slot + there : nullptr);
+      }
     }
-    if (appends && warp == kWarps - 1) copy(line + (H + G + g) * D, D, values + there, tokens.values + slot + there);
+    if (appends && warp == kWarps - 1) copy(line + (H + G + g) * D, D, values + there, all_values + slot + there);
   } else {
     for (int i = threadIdx.x; i < group * D; i += kThreads) query[i] = line[g * group * D + i];
   }
   await_copies<1>();
   __syncthreads();
-  score<kWide, kD, kThreads>(query, keys, group, D, count, span, 1.0f / sqrtf(static_cast<float>(D)), weight);
+  score<C, kWide, kD, kThreads>(query, keys, group, D, count, span, 1.0f / sqrtf(static_cast<float>(D)), weight);
   await_copies<0>();
   __syncthreads();
 
@@ -282,7 +294,7 @@ __device__ void attend_part(const Heads& heads, const Tokens& tokens, int64_t fi
   __syncthreads();
 #pragma unroll 1
   for (int q = 0; q < group; q += kQueries)
-    mix<kWide, kD, kThreads>(weight, values, group, q, D, count, span, keys, mine, stride);
+    mix<C, kWide, kD, kThreads>(weight, values, group, q, D, count, span, shared + at.keys, mine, stride);
   if (spans > 1 && !last_block(ended, spans)) return;
   merge<kWide, kThreads>(parts, group, D, spans, shared, at.all, out + (token * H + g * group) * D);
 }

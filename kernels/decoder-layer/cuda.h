@@ -27,8 +27,9 @@ struct Tokens {
   const float* rotation;    // [P, D], a line a position
   int64_t N, T, capacity;
   int64_t longest;          // the largest position, plus 1
-  float *keys, *values;     // [cache rows, G, capacity, D]
+  void *keys, *values;      // [cache rows, G, capacity, D]: float32, or bfloat16 where `narrow`
   bool row_twice = false;   // whether a row stands more than once
+  bool narrow = false;
 };
 
 // Largest size of a head, and most query heads a key-value head.

@@ -58,7 +58,24 @@ inline void score_four(const float* queries, int64_t stride, const typename C::S
   }
 }
 
-// The same for all keys and any number of queries.
+// The same for the keys from `j` on, one at a time, and any number of queries.
+template <typename C>
+inline void score_rest(const float* queries, int64_t stride, int64_t Q, const typename C::Stored* keys, int64_t j,
+                       int64_t count, int64_t D, float scale, float* scores) {
+  for (; j < count; j++) {
+    for (int64_t q = 0; q < Q; q++) {
+      Vec acc = {};
+      int64_t d = 0;
+      for (; d + kLanes <= D; d += kLanes)
+        acc += load(queries + q * stride + d) * C::load(keys + j * D + d);
+      float sum = sum_lanes(acc);
+      for (; d < D; d++) sum += queries[q * stride + d] * C::value(keys[j * D + d]);
+      scores[q * count + j] = scale * sum;
+    }
+  }
+}
+
+// The same for all keys.
 template <typename C>
 inline void score_keys(const float* queries, int64_t stride, int64_t Q, const typename C::Stored* keys,
                        int64_t count, int64_t D, float scale, float* scores) {
@@ -71,17 +88,7 @@ inline void score_keys(const float* queries, int64_t stride, int64_t Q, const ty
     for (; q < Q; q++)
       score_four<C, 1>(queries + q * stride, stride, four, D, scale, scores + q * count + j, count);
   }
-  for (; j < count; j++) {
-    for (int64_t q = 0; q < Q; q++) {
-      Vec acc = {};
-      int64_t d = 0;
-      for (; d + kLanes <= D; d += kLanes)
-        acc += load(queries + q * stride + d) * C::load(keys + j * D + d);
-      float sum = sum_lanes(acc);
-      for (; d < D; d++) sum += queries[q * stride + d] * C::value(keys[j * D + d]);
-      scores[q * count + j] = scale * sum;
-    }
-  }
+  score_rest<C>(queries, stride, Q, keys, j, count, D, scale, scores);
 }
 
 // Softmax in place.
@@ -103,24 +110,27 @@ inline void softmax(float* scores, int64_t count) {
   for (j = 0; j < count; j++) scores[j] *= scale;
 }
 
-// out[q * D + d] = sum over j of weights[q * count + j] values[j * D + d], for exactly Q queries.
+// out[q * D + d] = sum over j of weights[q * count + j] values[j * D + d], for exactly Q queries and V vectors of columns.
+template <typename C, int Q, int V>
+inline void mix_columns(const float* weights, const typename C::Stored* values, int64_t count, int64_t D, float* out) {
+  Vec acc[Q][V] = {};
+  for (int64_t j = 0; j < count; j++) {
+    Vec value[V];
+    for (int v = 0; v < V; v++) value[v] = C::load(values + j * D + v * kLanes);
+    for (int q = 0; q < Q; q++)
+      for (int v = 0; v < V; v++) acc[q][v] += weights[q * count + j] * value[v];
+  }
+  for (int q = 0; q < Q; q++)
+    for (int v = 0; v < V; v++) store(out + q * D + v * kLanes, acc[q][v]);
+}
+
+// The same for all columns.
 template <typename C, int Q>
 inline void mix_few(const float* weights, const typename C::Stored* values, int64_t count, int64_t D, float* out) {
+  constexpr int kWide = kLanes == 16 ? 4 : 2;  // vectors for which there are registers
   int64_t d = 0;
-  for (; d + kStep <= D; d += kStep) {
-    Vec acc[Q][2] = {};
-    for (int64_t j = 0; j < count; j++) {
-      const Vec a = C::load(values + j * D + d), b = C::load(values + j * D + d + kLanes);
-      for (int q = 0; q < Q; q++) {
-        acc[q][0] += weights[q * count + j] * a;
-        acc[q][1] += weights[q * count + j] * b;
-      }
-    }
-    for (int q = 0; q < Q; q++) {
-      store(out + q * D + d, acc[q][0]);
-      store(out + q * D + d + kLanes, acc[q][1]);
-    }
-  }
+  for (; d + kWide * kLanes <= D; d += kWide * kLanes) mix_columns<C, Q, kWide>(weights, values + d, count, D, out + d);
+  for (; d + kStep <= D; d += kStep) mix_columns<C, Q, 2>(weights, values + d, count, D, out + d);
   for (; d < D; d++) {
     for (int q = 0; q < Q; q++) {
       float sum = 0.0f;

@@ -2,6 +2,7 @@ import { keep, type Tensor, type Tensor2D, tensor1d, tidy } from '@tensorflow/tf
 import { SdaError } from '../../src/errors.js';
 import { attr, executeOp } from '../../src/runtime/backend.js';
 import { hasNativeKernel } from '../../src/runtime/native.js';
+import { toldShapes } from '../../src/runtime/quantised.js';
 import { defineKernel } from '../define.js';
 import { checkShape } from '../shapes.js';
 import type {
@@ -56,6 +57,7 @@ export function makeDecoderLayer(tensors: LayerTensors, shape: LayerShape): Deco
         attr.int('window', shape.window),
         attr.bool('rotates', shape.rotates),
         attr.float('epsilon', shape.epsilon),
+        ...toldShapes(tensors.qkvProj, tensors.oProj, tensors.gateUpProj, tensors.downProj),
       ],
       [
         tensors.inputNorm ?? absent,

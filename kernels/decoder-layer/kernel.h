@@ -26,6 +26,7 @@ class DecoderLayerWeightsOp : public OpKernel {
     OP_REQUIRES_OK(ctx, ctx->GetAttr("window", &window_));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("rotates", &rotates_));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("epsilon", &epsilon_));
+    OP_REQUIRES_OK(ctx, told_.read(ctx, 4));
     OP_REQUIRES(ctx, H_ % G_ == 0 && D_ % 2 == 0,
                 absl::InvalidArgumentError(absl::StrCat(
                     "SdaDecoderLayerWeights: the number of heads (", H_,
@@ -41,6 +42,7 @@ class DecoderLayerWeightsOp : public OpKernel {
     layer->window = window_;
     layer->rotates = rotates_;
     layer->epsilon = epsilon_;
+    layer->told = told_;
     Tensor* const tensors[] = {&layer->input_norm, &layer->qkv,      &layer->qkv_bias,
                                &layer->query_norm, &layer->key_norm, &layer->o,
                                &layer->o_bias,     &layer->post_norm, &layer->gate_up,
@@ -61,20 +63,20 @@ class DecoderLayerWeightsOp : public OpKernel {
       if (!required && tensor.NumElements() == 0) return absl::OkStatus();
       return check_shape(kOp, name, tensor, {size});
     };
-    TF_RETURN_IF_ERROR(check_matrix(kOp, "o", layer.o, -1, H_ * D_));
+    TF_RETURN_IF_ERROR(check_matrix(kOp, "o", layer.o, -1, H_ * D_, 1, told_.of(1)));
     const int64_t K = layer.hidden();
     const bool all_heads = layer.norms_all_heads();
     TF_RETURN_IF_ERROR(vector("input_norm", layer.input_norm, K, false));
-    TF_RETURN_IF_ERROR(check_matrix(kOp, "qkv", layer.qkv, layer.width(), K));
+    TF_RETURN_IF_ERROR(check_matrix(kOp, "qkv", layer.qkv, layer.width(), K, 1, told_.of(0)));
     TF_RETURN_IF_ERROR(vector("qkv_bias", layer.qkv_bias, layer.width(), false));
     TF_RETURN_IF_ERROR(vector("query_norm", layer.query_norm, all_heads ? H_ * D_ : D_, false));
     TF_RETURN_IF_ERROR(vector("key_norm", layer.key_norm, all_heads ? G_ * D_ : D_, all_heads));
     TF_RETURN_IF_ERROR(vector("o_bias", layer.o_bias, K, false));
     TF_RETURN_IF_ERROR(vector("attention_output_norm", layer.attention_output_norm, K, false));
     TF_RETURN_IF_ERROR(vector("post_norm", layer.post_norm, K, false));
-    TF_RETURN_IF_ERROR(check_matrix(kOp, "down", layer.down, K, -1));
-    const int64_t I = columns_of(layer.down);
-    TF_RETURN_IF_ERROR(check_matrix(kOp, "gate_up", layer.gate_up, 2 * I, K, 2));
+    TF_RETURN_IF_ERROR(check_matrix(kOp, "down", layer.down, K, -1, 1, told_.of(3)));
+    const int64_t I = layer.intermediate();
+    TF_RETURN_IF_ERROR(check_matrix(kOp, "gate_up", layer.gate_up, 2 * I, K, 2, told_.of(2)));
     TF_RETURN_IF_ERROR(vector("gate_up_bias", layer.gate_up_bias, 2 * I, false));
     TF_RETURN_IF_ERROR(vector("down_bias", layer.down_bias, K, false));
     return vector("mlp_output_norm", layer.mlp_output_norm, K, false);
@@ -83,6 +85,7 @@ class DecoderLayerWeightsOp : public OpKernel {
   int64_t H_, G_, D_, window_;
   bool rotates_;
   float epsilon_;
+  ToldShapes told_;
 };
 
 class LayersKernel : public OpKernel {

@@ -23,7 +23,10 @@ struct DecoderLayer : public tensorflow::ResourceBase {
   Tensor query_norm, key_norm;         // [D] of each head, or [H D], [G D] of all heads together; empty where absent
   Tensor gate_up_bias, down_bias;      // [2 I], [K]; empty where absent
 
-  int64_t hidden() const { return rows_of(o); }
+  ToldShapes told;                     // of qkv, o, gate_up, down, where they are a GPU's
+
+  int64_t hidden() const { return rows_of(o, told.of(1)); }
+  int64_t intermediate() const { return columns_of(down, told.of(3)); }
   bool norms_all_heads() const { return query_norm.NumElements() > D; }
   int64_t width() const { return (H + 2 * G) * D; }
   std::string DebugString() const override { return "weights of a decoder layer"; }

@@ -39,7 +39,7 @@ class Mlp {
   void activate(const DecoderLayer& layer, int64_t n, const ColumnDots& dots) {
     constexpr int64_t kRows = ColumnDots::kRows;
     const float* bias = values_of(layer.gate_up_bias);
-    const int64_t I = columns_of(layer.down);
+    const int64_t I = layer.intermediate();
     int64_t places[kRows];
     float gate_bias[kRows] = {}, up_bias[kRows] = {}, values[kRows];
     for (int64_t r = 0; r < dots.count; r++) {
@@ -65,7 +65,7 @@ class Mlp {
 
   void activate(const DecoderLayer& layer, int64_t n, const RowDots& dots) {
     thread_local std::vector<float> values;
-    const int64_t M = dots.M, count = dots.count, half = count * M, I = columns_of(layer.down);
+    const int64_t M = dots.M, count = dots.count, half = count * M, I = layer.intermediate();
     values.assign(dots.values, dots.values + 2 * half);
     float *gate = values.data(), *up = gate + half;
     if (const float* bias = values_of(layer.gate_up_bias)) {

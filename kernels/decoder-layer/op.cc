@@ -47,6 +47,7 @@ REGISTER_OP("SdaDecoderLayerWeights")
     .Attr("window: int >= 0")
     .Attr("rotates: bool")
     .Attr("epsilon: float")
+    .Attr(SDA_TOLD_SHAPES)
     .SetIsStateful()
     .SetShapeFn([](InferenceContext* c) {
       c->set_output(0, c->Scalar());

@@ -39,9 +39,6 @@ class DecoderLayersGpuOp : public LayersKernel {
           "SdaDecoderLayers: a GPU takes heads of at most ", cuda::kMostHeadSize, " values, ", cuda::kMostGroup,
           " to a key-value head, but there are ", layer.D, " and ", layer.H / layer.G, "."));
     }
-    if (keys.dtype() != DT_FLOAT) {
-      return absl::UnimplementedError("SdaDecoderLayers: a GPU takes a cache in float32, but this one is bfloat16.");
-    }
     Tensor scratch;
     const int32_t* position = positions.flat<int32_t>().data();
     const int32_t* on_device = places.flat<int32_t>().data();
@@ -54,19 +51,22 @@ class DecoderLayersGpuOp : public LayersKernel {
                                  positions.dim_size(1),
                                  keys.dim_size(2),
                                  1 + *std::max_element(position, position + N),
-                                 keys.flat<float>().data(),
-                                 values.flat<float>().data(),
-                                 static_cast<int64_t>(different.size()) < rows.size()};
-    const cuda::Layer weights = {layer.H, layer.G, layer.D, layer.hidden(), layer.down.dim_size(1),
+                                 keys.data(),
+                                 values.data(),
+                                 static_cast<int64_t>(different.size()) < rows.size(),
+                                 keys.dtype() == tensorflow::DT_BFLOAT16};
+    const cuda::Layer weights = {layer.H, layer.G, layer.D, layer.hidden(), layer.intermediate(),
                                  layer.window, layer.epsilon,
                                  values_of(layer.input_norm), values_of(layer.post_norm),
-                                 weights_of(layer.qkv), weights_of(layer.o),
-                                 weights_of(layer.gate_up), weights_of(layer.down),
+                                 weights_of(layer.qkv, layer.told.of(0)), weights_of(layer.o, layer.told.of(1)),
+                                 weights_of(layer.gate_up, layer.told.of(2)), weights_of(layer.down, layer.told.of(3)),
                                  values_of(layer.qkv_bias), values_of(layer.o_bias),
                                  values_of(layer.query_norm), values_of(layer.key_norm),
                                  values_of(layer.gate_up_bias), values_of(layer.down_bias),
                                  values_of(layer.attention_output_norm), values_of(layer.mlp_output_norm),
                                  layer.norms_all_heads(), layer.rotates};
+    for (const cuda::Weights& each : {weights.qkv, weights.o, weights.gate_up, weights.down})
+      TF_RETURN_IF_ERROR(check_taken("SdaDecoderLayers", each));
     TF_RETURN_IF_ERROR(allocate_bytes(ctx, cuda::layer_scratch_bytes(weights, tokens), &scratch));
     cuda::decoder_layer(weights, tokens, x.flat<float>().data(), y->flat<float>().data(), scratch.data(),
                         stream_of(ctx));

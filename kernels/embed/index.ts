@@ -1,6 +1,7 @@
 import { type Tensor, type Tensor1D, type Tensor2D, tensor2d, tidy } from '@tensorflow/tfjs-core';
 import { executeOp } from '../../src/runtime/backend.js';
 import { int32Tensor } from '../../src/runtime/device-tensors.js';
+import { toldShapes } from '../../src/runtime/quantised.js';
 import { defineKernel } from '../define.js';
 import { checkShape } from '../shapes.js';
 import { embedReference } from './reference.js';
@@ -20,7 +21,7 @@ const NAME = 'SdaEmbed';
 
 const run = defineKernel<EmbedInputs, object>({
   name: NAME,
-  native: ({ table, ids, drawn }) => executeOp(NAME, [], [table, ids, drawn]),
+  native: ({ table, ids, drawn }) => executeOp(NAME, toldShapes(table), [table, ids, drawn]),
   reference: embedReference,
 });
 

@@ -8,14 +8,15 @@ namespace sda {
 
 class EmbedKernel : public OpKernel {
  public:
-  using OpKernel::OpKernel;
+  explicit EmbedKernel(OpKernelConstruction* ctx) : OpKernel(ctx) { OP_REQUIRES_OK(ctx, told_.read(ctx, 1)); }
 
   void Compute(OpKernelContext* ctx) override {
     const Tensor &table = ctx->input(0), &ids = ctx->input(1), &drawn = ctx->input(2);
-    OP_REQUIRES_OK(ctx, check_matrix("SdaEmbed", "table", table, -1, -1));
+    OP_REQUIRES_OK(ctx, check_matrix("SdaEmbed", "table", table, -1, -1, 1, told_.of(0)));
     OP_REQUIRES_OK(ctx, check_shape("SdaEmbed", "ids", ids, {-1}));
     OP_REQUIRES_OK(ctx, check_shape("SdaEmbed", "drawn", drawn, {-1, -1}));
-    const int64_t V = rows_of(table), K = columns_of(table), N = ids.dim_size(0), L = drawn.dim_size(0);
+    const int64_t V = rows_of(table, told_.of(0)), K = columns_of(table, told_.of(0));
+    const int64_t N = ids.dim_size(0), L = drawn.dim_size(0);
     const int32_t* id = ids.flat<int32_t>().data();
     for (int64_t n = 0; n < N; n++) {
       OP_REQUIRES(ctx, id[n] < 0 ? ~id[n] < L && drawn.dim_size(1) > 0 : id[n] < V,
@@ -38,6 +39,8 @@ class EmbedKernel : public OpKernel {
     float* x;
   };
   virtual absl::Status run(OpKernelContext* ctx, const Embed& call) const = 0;
+
+  ToldShapes told_;
 };
 
 }  // namespace sda

@@ -17,6 +17,7 @@ REGISTER_OP("SdaEmbed")
     .Input("drawn: float")
     .Output("x: float")
     .Attr("T: {float, bfloat16, half, int32}")
+    .Attr(SDA_TOLD_SHAPES)
     .SetShapeFn([](InferenceContext* c) {
       ShapeHandle ids;
       TF_RETURN_IF_ERROR(c->WithRank(c->input(1), 1, &ids));

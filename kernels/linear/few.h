@@ -1,4 +1,4 @@
-// A launch of a linear layer for a few rows of x on an NVIDIA GPU's tensor cores; see few.cu.
+// A launch of a linear layer for a few rows of x on an NVIDIA GPU's tensor cores; see few.cu and few_quantised.cu.
 #pragma once
 
 #include "cuda.h"
@@ -17,6 +17,11 @@ bool takes_few(const Weights& weights, const Rows& rows);
 // y [M, N / 2] = silu(gate) * up, where gate is the first half of norm(x) W^T + bias and up the second; no residual.
 void linear_few(bool gated, const Weights& weights, const Rows& rows, const float* bias, const float* residual,
                 float* y, cudaStream_t stream);
+
+// The same for quantised weights whose columns stand in order, K a multiple of 8, on compute capability 8.0 or later; x and
+// norm begin at multiples of 16 bytes.
+void linear_few_quantised(bool gated, const Weights& weights, const Rows& rows, const float* bias, const float* residual,
+                          float* y, cudaStream_t stream);
 
 }  // namespace cuda
 }  // namespace sda

@@ -2,8 +2,9 @@
 // cores, so that none is empty without need and no number moves between registers. For it alone.
 //
 // A lane 4 g + t has eight columns of x and of weights at a time: words 0 to 3 of two numbers each. Words 0 and 1 make one
-// product of 16 columns, words 2 and 3 another (tensor_cores.h has the layouts). The totals of each part of x are kept
-// apart: every form adds up the same numbers in the same order.
+// product of 16 columns, words 2 and 3 another (tensor_cores.h has the layouts). multiply() gives the sums over these
+// columns, an even and an odd row of weights in turn; the totals of each part of x are kept apart. So every form adds up
+// the same numbers in the same order.
 #pragma once
 
 #include "tensor_cores.h"
@@ -52,11 +53,11 @@ struct TwoRows {
     a[0] = words.x, a[1] = words.y, a[2] = words.z, a[3] = words.w;
   }
   template <int kParts>
-  __device__ void multiply(const Weight<kParts>& weight, float (&total)[kTotals]) const {
+  __device__ void multiply(const Weight<kParts>& weight, float (&sums)[kTotals]) const {
     float first[4], second[4];
     product(a, weight, 0, first);
     product(a, weight, 1, second);
-    for (int i = 0; i < 2; i++) total[i] += first[i] + second[2 + i];
+    for (int i = 0; i < 2; i++) sums[i] = first[i] + second[2 + i];
   }
   // Column i of row g, in its lanes; all lanes call it.
   static __device__ float value(const float (&total)[kTotals], int, int i) {
@@ -92,14 +93,14 @@ struct EightRows {
   }
   __device__ void at_step(int, int, int, const uint4*) {}
   template <int kParts>
-  __device__ void multiply(const Weight<kParts>& weight, float (&total)[kTotals]) const {
+  __device__ void multiply(const Weight<kParts>& weight, float (&sums)[kTotals]) const {
     float first[4], second[4];
     product(large[0], weight, 0, first);
     product(large[1], weight, 1, second);
-    for (int i = 0; i < 4; i++) total[i] += first[i] + second[i];
+    for (int i = 0; i < 4; i++) sums[i] = first[i] + second[i];
     product(small, weight, 0, first);
     product(small, weight, 1, second);
-    for (int i = 0; i < 2; i++) total[4 + i] += first[i] + second[2 + i];
+    for (int i = 0; i < 2; i++) sums[4 + i] = first[i] + second[2 + i];
   }
   static __device__ float value(const float (&total)[kTotals], int, int i) {
     return (total[4 + i] + total[2 + i]) + total[i];
@@ -126,13 +127,13 @@ struct SixteenRows {
   }
   __device__ void at_step(int, int, int, const uint4*) {}
   template <int kParts>
-  __device__ void multiply(const Weight<kParts>& weight, float (&total)[kTotals]) const {
+  __device__ void multiply(const Weight<kParts>& weight, float (&sums)[kTotals]) const {
 #pragma unroll
     for (int p = 0; p < 3; p++) {
       float first[4], second[4];
       product(a[p][0], weight, 0, first);
       product(a[p][1], weight, 1, second);
-      for (int i = 0; i < 4; i++) total[4 * p + i] += first[i] + second[i];
+      for (int i = 0; i < 4; i++) sums[4 * p + i] = first[i] + second[i];
     }
   }
   static __device__ float value(const float (&total)[kTotals], int e, int i) {

@@ -1,5 +1,6 @@
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import { attr, executeOp } from '../../src/runtime/backend.js';
+import { toldShapes } from '../../src/runtime/quantised.js';
 import { defineKernel } from '../define.js';
 import { checkShape } from '../shapes.js';
 import { linearReference } from './reference.js';
@@ -44,6 +45,7 @@ const run = defineKernel<LinearInputs, LinearAttrs>({
         attr.bool('has_norm', norm !== undefined),
         attr.bool('has_residual', residual !== undefined),
         attr.float('epsilon', epsilon),
+        ...toldShapes(weight),
       ],
       [x, weight, bias ?? x, norm ?? x, residual ?? x],
     ),
@@ -52,8 +54,8 @@ const run = defineKernel<LinearInputs, LinearAttrs>({
 
 /**
  * A linear layer with what surrounds it in a transformer block: `norm(x) weight^T + bias + residual`.
- * Products and sums are float32 whatever the weight's type; quantised weights meet x rounded to 16 bits, with one scale
- * for each 32 values of a row.
+ * Products and sums are float32 whatever the weight's type; on the CPU quantised weights meet x rounded to 16 bits, with one
+ * scale for each 32 values of a row.
  *
  * @returns float32 [M, N]; the caller disposes it.
  * @throws SdaError `bad-tensor` when shapes disagree.

@@ -13,6 +13,7 @@ class LinearKernel : public OpKernel {
     OP_REQUIRES_OK(ctx, ctx->GetAttr("has_norm", &has_norm_));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("has_residual", &has_residual_));
     OP_REQUIRES_OK(ctx, ctx->GetAttr("epsilon", &epsilon_));
+    OP_REQUIRES_OK(ctx, told_.read(ctx, 1));
   }
 
   void Compute(OpKernelContext* ctx) override {
@@ -20,8 +21,8 @@ class LinearKernel : public OpKernel {
     const Tensor& weight = ctx->input(1);
     OP_REQUIRES_OK(ctx, check_shape("SdaLinear", "x", x, {-1, -1}));
     const int64_t M = x.dim_size(0), K = x.dim_size(1);
-    OP_REQUIRES_OK(ctx, check_matrix("SdaLinear", "weight", weight, -1, K));
-    const int64_t N = rows_of(weight);
+    OP_REQUIRES_OK(ctx, check_matrix("SdaLinear", "weight", weight, -1, K, 1, told_.of(0)));
+    const int64_t N = rows_of(weight, told_.of(0));
     if (has_bias_) OP_REQUIRES_OK(ctx, check_shape("SdaLinear", "bias", ctx->input(2), {N}));
     if (has_norm_) OP_REQUIRES_OK(ctx, check_shape("SdaLinear", "norm", ctx->input(3), {K}));
     if (has_residual_)
@@ -50,6 +51,8 @@ class LinearKernel : public OpKernel {
     float* y;
   };
   virtual absl::Status run(OpKernelContext* ctx, const Linear& call) const = 0;
+
+  ToldShapes told_;
 
  private:
   bool has_bias_, has_norm_, has_residual_;

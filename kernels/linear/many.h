@@ -12,8 +12,8 @@ namespace cuda {
 // this one once, but it needs tiles for most of the multiprocessors. Where the two meet is measured (H200).
 bool is_worth_many(int64_t M, int64_t N);
 
-// Whether the functions below take these weights on the current device: bfloat16 or float16, on compute capability 8.0
-// or later. The device is asked once.
+// Whether the functions below take these weights on the current device: all but float32, on compute capability 8.0 or
+// later; quantised ones where columns stand in order. The device is asked once.
 bool takes_many(const Weights& weights);
 
 // Bytes of device memory that a call below needs beside its arguments; it begins at a multiple of 16 bytes.

@@ -1,9 +1,12 @@
 // A block's part of a linear layer for many rows: see many.cu. For it alone.
 #pragma once
 
+#include <type_traits>
+
 #include "../async_copy.h"
 #include "../math.h"
 #include "cuda.h"
+#include "quantised_view.h"
 
 #if defined(SDA_CUDA_EMULATE)
 #include "../../test/cuda/wmma.h"
@@ -33,12 +36,15 @@ constexpr int kChunk = 256 / kStep;                    // steps
 constexpr int kOutPitch = kWarpColumns + 4;
 constexpr size_t kShared = 96 * 1024;                  // a block's at most on capability 8.6 and 8.9: 99 KB
 
+template <WeightType kType>
+constexpr bool kQuantised = kType == WeightType::kInt8 || kType == WeightType::kInt4;
+
 // One tile's places in shared memory, counted in bfloat16 numbers.
 template <WeightType kType, int kRows>
 struct Tile {
   static constexpr int kThreads = kRows / kWarpRows * (kColumns / kWarpColumns) * kWarp;
   static constexpr int kX = kRows * kPitch, kWeights = kColumns * kPitch;  // one part of each
-  static constexpr int kWeightParts = kType == WeightType::kFloat16 ? 2 : 1;
+  static constexpr int kWeightParts = kType == WeightType::kBfloat16 ? 1 : 2;
   static constexpr int kStage = 2 * kX + kWeightParts * kWeights;
   static constexpr int kFit = static_cast<int>(kShared / (kStage * sizeof(bfloat16)));
   static constexpr int kStages = kFit < 4 ? kFit : 4;
@@ -57,6 +63,11 @@ struct Problem {
   float* y;
   bool gated;
 };
+struct QuantisedProblem : Problem {
+  QuantisedView view;  // in place of `weight`
+};
+template <WeightType kType>
+using ProblemOf = std::conditional_t<kQuantised<kType>, QuantisedProblem, Problem>;
 
 struct Parts {
   bfloat16 hi, lo;
@@ -80,6 +91,27 @@ __device__ inline const uint16_t* weight_row(const Problem& p, int r) {
   return n < p.N / 2 ? p.weight + (n + (up ? p.N / 2 : 0)) * p.K : nullptr;
 }
 
+// Eight quantised weights of row r of this block's tile, columns 8 t to 8 t + 7 of a step, which is a group: their words,
+// the scale, and the zero point.
+template <int kBits>
+__device__ uint4 read_quantised(const QuantisedProblem& p, int r, int step, int t) {
+  static_assert(kStep == kQuantGroup, "one scale a step");
+  if (static_cast<int64_t>(step) * kStep >= p.K) return uint4{0, 0, 0, 0};
+  int64_t n = static_cast<int64_t>(blockIdx.y) * kColumns + r;
+  bool up = false;
+  if (p.gated) {
+    n = (static_cast<int64_t>(blockIdx.y) * kColumns + r / kWarpColumns * kWarpColumns) / 2 + r % 32;
+    up = r % kWarpColumns >= 32;
+  }
+  if (n >= (p.gated ? p.N / 2 : p.N)) return uint4{0, 0, 0, 0};
+  const uint8_t* const block = p.view.blocks + (up ? p.view.part_bytes : 0) + n / kQuantRows * p.view.block_bytes;
+  const int row = static_cast<int>(n % kQuantRows);
+  unsigned words[2];
+  load_eight<kBits>(p.view, block, step, row, t, words);
+  const float scale = scale_at(p.view, block, step, row), zero = zero_at<kBits>(p.view, block, step, row);
+  return uint4{words[0], words[1], static_cast<unsigned>(float_to_bits(scale)), static_cast<unsigned>(float_to_bits(zero))};
+}
+
 // Eight weights of a row from column k on, zero where there are none.
 template <bool kWide>
 __device__ uint4 read_eight(const uint16_t* row, int64_t k, int64_t K) {
@@ -101,9 +133,10 @@ template <WeightType kType, bool kWide, int kRows>
 class Block {
   using T = Tile<kType, kRows>;
   static constexpr bool kAsync = kWide && kType == WeightType::kBfloat16;
+  static constexpr int kBits = kType == WeightType::kInt8 ? 8 : 4;  // of quantised ones
 
  public:
-  __device__ Block(const Problem& problem, bfloat16* shared) : p(problem), stages(shared) {}
+  __device__ Block(const ProblemOf<kType>& problem, bfloat16* shared) : p(problem), stages(shared) {}
 
   __device__ void run() {
     Sums total[kDown][kAcross], chunk[kDown][kAcross];
@@ -129,7 +162,7 @@ class Block {
 
  private:
   using Grid = Sums[kDown][kAcross];
-  const Problem& p;
+  const ProblemOf<kType>& p;
   bfloat16* const stages;
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   const int top = warp / 2 * kWarpRows, left = warp % 2 * kWarpColumns;
@@ -166,10 +199,24 @@ class Block {
 
   // Weights that do not go by cp.async, into registers.
   __device__ void fetch(int step) {
-    if constexpr (!kAsync) {
+    if constexpr (kQuantised<kType>) {
+#pragma unroll
+      for (int i = 0; i < T::kWeightRuns; i++)
+        fetched[i] = read_quantised<kBits>(p, row_of(i), step, column_of() / kEight);
+    } else if constexpr (!kAsync) {
 #pragma unroll
       for (int i = 0; i < T::kWeightRuns; i++)
         fetched[i] = read_eight<kWide>(weight_row(p, row_of(i)), static_cast<int64_t>(step) * kStep + column_of(), p.K);
+    }
+  }
+
+  // Number j of what was fetched.
+  __device__ static float weight_in(const unsigned words[4], int j) {
+    if constexpr (kQuantised<kType>) {
+      const float scale = bits_to_float(static_cast<int32_t>(words[2])), zero = bits_to_float(static_cast<int32_t>(words[3]));
+      return scale * (value_of<kBits>(words, j) - zero);
+    } else {
+      return half_to_float(words[j / 2] >> j % 2 * 16 & 0xffff);
     }
   }
 
@@ -186,8 +233,7 @@ class Block {
           alignas(16) bfloat16 hi[kEight], lo[kEight];
 #pragma unroll
           for (int j = 0; j < kEight; j++) {
-            const unsigned bits = words[j / 2] >> j % 2 * 16 & 0xffff;
-            const Parts both = split(__half2float(__ushort_as_half(static_cast<unsigned short>(bits))));
+            const Parts both = split(weight_in(words, j));
             hi[j] = both.hi, lo[j] = both.lo;
           }
           *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(hi);
@@ -211,7 +257,7 @@ class Block {
       for (int j = 0; j < kAcross; j++) {
         const bfloat16* at = from + 2 * T::kX + (left + 16 * j) * kPitch + k;
         WeightPart weights;
-        if constexpr (kType == WeightType::kFloat16) {
+        if constexpr (T::kWeightParts == 2) {
           wmma::load_matrix_sync(weights, at + T::kWeights, kPitch);
           for (int i = 0; i < kDown; i++) wmma::mma_sync(sums[i][j], hi[i], weights, sums[i][j]);
         }

@@ -25,6 +25,7 @@ REGISTER_OP("SdaLinear")
     .Attr("has_norm: bool")
     .Attr("has_residual: bool")
     .Attr("epsilon: float")
+    .Attr(SDA_TOLD_SHAPES)
     .SetShapeFn([](InferenceContext* c) {
       ShapeHandle x;
       TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 2, &x));

@@ -15,8 +15,9 @@ class LinearGpuOp : public LinearKernel {
  private:
   absl::Status run(OpKernelContext* ctx, const Linear& call) const override {
     const auto& [x, weight, bias, norm, residual, epsilon, M, y] = call;
-    if (M == 0 || weight->dim_size(0) == 0) return absl::OkStatus();
-    const cuda::Weights weights = weights_of(*weight);
+    const cuda::Weights weights = weights_of(*weight, told_.of(0));
+    if (M == 0 || weights.N == 0) return absl::OkStatus();
+    TF_RETURN_IF_ERROR(check_taken("SdaLinear", weights));
     Tensor scratch;
     TF_RETURN_IF_ERROR(allocate_bytes(ctx, cuda::linear_scratch_bytes(weights, M), &scratch));
     cuda::linear(weights, {x, M, norm, epsilon}, bias, residual, y, scratch.data(), stream_of(ctx));

@@ -35,7 +35,8 @@ struct PackedRows {
   const uint8_t* order;                 // for each place of quantised weights, which column it has: int32; null: the same
   SplitMemory split;
   Tensor memory;
-  float* row(int64_t m) const { return const_cast<float*>(memory.flat<float>().data()) + m * stride; }
+  float* values;                        // of `memory`
+  float* row(int64_t m) const { return values + m * stride; }
   void clear_end(int64_t m) const {
     const int64_t step = form ? kQuantGroup : kStep;
     std::fill(row(m) + K / step * step, row(m) + stride, 0.0f);
@@ -53,7 +54,9 @@ struct PackedRows {
       split.allocate(rows, shape);
       if (shape.ordered) order = quantised_bytes(weight) + shape.order_at();
     } else index = with_weights(weight, [](auto format, const auto*) { return &decltype(format)::packed_index; });
-    return ctx->allocate_temp(DT_FLOAT, TensorShape({M, stride}), &memory);
+    TF_RETURN_IF_ERROR(ctx->allocate_temp(DT_FLOAT, TensorShape({M, stride}), &memory));
+    values = memory.flat<float>().data();
+    return absl::OkStatus();
   }
 
   // Groups begin..end-1 of all rows, counted row by row.

@@ -168,6 +168,7 @@ void linear_plain(bool gated, const Weights& weights, const Rows& rows, const fl
     case WeightType::kFloat32: return launch<Float32>(gated, weights, call, stream);
     case WeightType::kBfloat16: return launch<Bfloat16>(gated, weights, call, stream);
     case WeightType::kFloat16: return launch<Float16>(gated, weights, call, stream);
+    default: return;  // quantised: few_quantised.cu
   }
 }
 

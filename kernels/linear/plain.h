@@ -9,7 +9,7 @@ namespace cuda {
 // Most rows of x of a call below.
 constexpr int64_t kPlainRows = 8;
 
-// As linear_few of few.h, for any weights and up to kPlainRows rows.
+// As linear_few of few.h, for any weights but quantised ones and up to kPlainRows rows.
 void linear_plain(bool gated, const Weights& weights, const Rows& rows, const float* bias, const float* residual,
                   float* y, cudaStream_t stream);
 

@@ -27,6 +27,15 @@ __device__ inline void multiply_add(float (&sums)[4], const unsigned (&a)[4], co
 __device__ inline unsigned upper_halves(float low, float high) {
   return __byte_perm(static_cast<unsigned>(float_to_bits(low)), static_cast<unsigned>(float_to_bits(high)), 0x7632);
 }
+// The sums of two pairs of bfloat16.
+__device__ inline unsigned add_pairs(unsigned a, unsigned b) {
+  unsigned sums = 0;
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  constexpr unsigned kOnes = 0x3f803f80u;
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(sums) : "r"(a), "r"(kOnes), "r"(b));
+#endif
+  return sums;
+}
 #endif
 
 // The first 8 of a number's significant bits, and the rest: both exact.

@@ -20,7 +20,7 @@ export function register(program: Command): void {
   const command = program
     .command('quantise')
     .argument('<source>', "a model's folder, or its file of weights")
-    .description('make a model folder with weights in 8 or 4 bits, for the CPU')
+    .description('make a model folder with weights in 8 or 4 bits')
     .requiredOption('--out <dir>', 'the folder to make; it must not exist yet');
   addAdapterOption(command)
     .addOption(

@@ -1,5 +1,6 @@
 import { basename, resolve } from 'node:path';
 import { type Command, Option } from 'commander';
+import { onAbort } from '../abort.js';
 import { messageOf, SdaError } from '../errors.js';
 import type { Evaluator } from '../evaluate/types.js';
 import type { SdaModel } from '../index.js';
@@ -155,10 +156,7 @@ async function serveUntil(
   writeLine(
     `${name} at ${server.url}/v1, ${places} answers at once, ${server.context} tokens each`,
   );
-  await new Promise((stop) => {
-    if (signal.aborted) stop(undefined);
-    signal.addEventListener('abort', stop, { once: true });
-  });
+  await new Promise<void>((stop) => onAbort(signal, stop));
   note('ending: what runs is finished first');
   await server.close();
 }

@@ -1,3 +1,4 @@
+import { onAbort } from '../abort.js';
 import { SdaError } from '../errors.js';
 import type { Choice, StepRule } from '../method/rule.js';
 import { type BeamOptions, BeamSearch, type BeamText } from './beam-search.js';
@@ -85,8 +86,9 @@ export class EngineLoop {
       told.end();
       over();
     };
+    let leave = () => {};
     const over = () => {
-      signal?.removeEventListener('abort', stop);
+      leave();
       return this.listeners.delete(index);
     };
     this.listeners.set(index, {
@@ -99,14 +101,13 @@ export class EngineLoop {
         over();
       },
     });
-    signal?.addEventListener('abort', stop, { once: true });
     try {
       this.engine.add({ index, query, decoding: decoding as unknown as Decoding, together });
     } catch (error) {
       over();
       throw error;
     }
-    if (signal?.aborted) stop();
+    leave = onAbort(signal, stop);
     this.run();
     return this.read(told as unknown as Mailbox<DecodeEvent<C>>, () => {
       if (over()) this.engine.cancel(index);
@@ -138,6 +139,7 @@ export class EngineLoop {
     this.admit();
     const index = this.count++;
     return new Promise((resolve, reject) => {
+      let leave = () => {};
       const aborted = () => {
         this.engine.cancel(index);
         settled();
@@ -146,15 +148,15 @@ export class EngineLoop {
         );
       };
       const settled = () => {
-        signal?.removeEventListener('abort', aborted);
+        leave();
         this.listeners.delete(index);
       };
       const failed = (error: unknown) => {
         settled();
         reject(error);
       };
-      if (signal?.aborted) return aborted();
-      signal?.addEventListener('abort', aborted, { once: true });
+      leave = onAbort(signal, aborted);
+      if (signal?.aborted) return;
       this.listeners.set(index, { events: () => {}, failed });
       const done = (found: GivenLogProbs) => {
         settled();

@@ -1,4 +1,5 @@
 import { OpenAI } from 'openai';
+import { onAbort } from '../abort.js';
 import type { ChatSettings } from './chat-options.js';
 import { proxyNote, whyNotReached } from './connection.js';
 import type { UsedProxy } from './proxy.js';
@@ -55,16 +56,14 @@ export async function orAborted<T>(
   signal: AbortSignal | undefined,
 ): Promise<T> {
   if (!signal) return work;
-  let stop = () => {};
+  let leave = () => {};
   const aborted = new Promise<never>((_, reject) => {
-    stop = () => reject(new OpenAI.APIUserAbortError());
-    signal.addEventListener('abort', stop, { once: true });
-    if (signal.aborted) stop();
+    leave = onAbort(signal, () => reject(new OpenAI.APIUserAbortError()));
   });
   try {
     return await Promise.race([work, aborted]);
   } finally {
-    signal.removeEventListener('abort', stop);
+    leave();
   }
 }
 

@@ -13,17 +13,17 @@ import { type LoadProgress, loadWeights, type WeightDtype } from './load.js';
 import { checkMemory, type MemoryPlan, planMemory, plannedWeights } from './memory-plan.js';
 import { OWN_METHOD } from './quantised.js';
 import { isQuantisedDtype, quantisedCheckpoint } from './quantised-checkpoint.js';
+import { quantisedObstacle } from './quantised-device.js';
 
 export interface LoadDecoderOptions {
   /**
    * Type of the matrices on the device; default `auto`: as the checkpoint stores them, quantised ones of other makers
-   * too where the kernels have their form, else in the model's dtype. `int8` and `int4` quantise them as they are read, on
-   * the CPU alone.
+   * too where the kernels have their form, else in the model's dtype. `int8` and `int4` quantise them as they are read; a
+   * GPU needs compute capability 8.0 for them.
    */
   readonly dtype?: WeightDtype;
   /**
-   * Type of the keys and values of each position; default float32. bfloat16 takes half the memory, on the CPU alone, and
-   * rounds each once.
+   * Type of the keys and values of each position; default float32. bfloat16 takes half the memory, and rounds each once.
    */
   readonly kv?: KvDtype | undefined;
   /** Positions a stream may hold, prompt and answer together; default and maximum: the model's own. */
@@ -83,7 +83,8 @@ export async function loadDecoder(
       ({ checkpoint, checked } = quantisedCheckpoint(config, checkpoint, checked, dtype));
       dtype = 'auto';
     } else if (hub && dtype === 'auto') {
-      const asFloats = (options.adapters ?? []).length > 0 || memory.place === 'device';
+      const merged = (options.adapters ?? []).length > 0;
+      const asFloats = merged || (memory.place === 'device' && (await quantisedObstacle()) !== '');
       ({ checkpoint, checked } = hubToLoad(config, hub, { checkpoint, checked }, asFloats));
     }
     const needs = {
@@ -96,8 +97,8 @@ export async function loadDecoder(
     options.onPlan?.(planMemory(config, needs));
     if (options.memoryCheck !== false) checkMemory(config, needs, dir);
     const { device } = await startTensorFlow();
-    if (quantised && device === 'gpu') throw quantisedOnGpu(dir);
-    if (kv !== 'float32' && device === 'gpu') throw narrowCacheOnGpu(dir);
+    const obstacle = quantised ? await quantisedObstacle() : '';
+    if (obstacle !== '') throw notQuantisedHere(dir, obstacle);
     const fallback = await gpuFallback(device);
     const { weights, dispose } = await loadWeights(config, checkpoint, checked, {
       dtype,
@@ -133,16 +134,9 @@ function refuseChanges(dir: string, { dtype = 'auto', adapters = [] }: LoadDecod
   }
 }
 
-function narrowCacheOnGpu(dir: string): SdaError {
+function notQuantisedHere(dir: string, obstacle: string): SdaError {
   return new SdaError(
     'unsupported',
-    `${dir} cannot run on a GPU with keys and values in bfloat16, which are for the CPU; set CUDA_VISIBLE_DEVICES="" or leave --kv (kv) at float32.`,
-  );
-}
-
-function quantisedOnGpu(dir: string): SdaError {
-  return new SdaError(
-    'unsupported',
-    `${dir} cannot run on a GPU with quantised weights (int8, int4), which are for the CPU; set CUDA_VISIBLE_DEVICES="" or take bfloat16.`,
+    `${dir} cannot run with quantised weights (int8, int4) on this GPU: ${obstacle}; set CUDA_VISIBLE_DEVICES="" for the CPU, or take bfloat16.`,
   );
 }

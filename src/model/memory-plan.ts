@@ -155,8 +155,7 @@ export function checkMemory(
   const fewer = several
     ? 'fewer answers at once (batch, maxBatch), fewer tokens (maxTokens), '
     : '';
-  const narrower =
-    plan.kv === 'float32' && plan.device === null ? 'half the cache (--kv bfloat16, kv), ' : '';
+  const narrower = plan.kv === 'float32' ? 'half the cache (--kv bfloat16, kv), ' : '';
   throw new SdaError(
     'out-of-memory',
     `${dir} does not fit into memory: ${describePlan(plan)}; take a shorter context (--context, maxContext), ${fewer}${narrower}${plan.device === null ? 'a machine with more memory' : 'a GPU with more memory (CUDA_VISIBLE_DEVICES chooses one, empty takes the CPU)'}, or skip this check (--no-memory-check, memoryCheck: false).`,

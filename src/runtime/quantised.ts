@@ -1,7 +1,15 @@
-import { engine, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
+import { type DataId, engine, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
 import { SdaError } from '../errors.js';
-import { deviceDtype, nodeBackend } from './backend.js';
-import { float32Tensor, int32Tensor, toFloat32 } from './device-tensors.js';
+import {
+  attr,
+  deviceDtype,
+  executeOp,
+  nodeBackend,
+  type OpAttribute,
+  onGpu,
+  TfDtype,
+} from './backend.js';
+import { float32Tensor, toFloat32 } from './device-tensors.js';
 
 /** Bits of a quantised weight. */
 export type QuantisedBits = 8 | 4;
@@ -131,24 +139,57 @@ export function soundScales(bytes: Uint8Array, shape: QuantisedShape): boolean {
 }
 
 /**
- * A quantised matrix as a tensor [rows, columns], from its bytes, at a multiple of 4 in their ArrayBuffer; never write to
- * them again. TensorFlow holds an int32 vector, and tfjs knows the shape alone: only kernels that know quantised weights
- * take it, and `widenWeights` widens it. The caller disposes it.
+ * A quantised matrix as a tensor [rows, columns] on the device, from its bytes, at a multiple of 4 in their ArrayBuffer;
+ * never write to them again. TensorFlow holds an int32 vector, and tfjs knows the shape alone: only kernels that know
+ * quantised weights take it, and `widenWeights` widens it. The bytes travel as float32, since int32 would stay on the host
+ * when a GPU is used. The caller disposes it.
+ *
+ * @throws SdaError `bad-tensor` where the header does not fit the bytes, or the order of columns names one that is not there
  */
 export function quantisedTensor(bytes: Uint8Array): Tensor2D {
   const shape = soundHeader(bytes);
-  const words = int32Tensor(new Int32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4));
-  return withMatrixShape(words, shape);
+  const order = onGpu() ? orderOf(bytes, shape) : null; // on the CPU the kernels look for themselves
+  if (order?.some((column) => column < 0 || column >= shape.columns)) throw notQuantised(bytes);
+  const { buffer, byteOffset, byteLength } = bytes;
+  const container = float32Tensor(new Float32Array(buffer, byteOffset, byteLength / 4));
+  const [words] = executeOp('Bitcast', [attr.type('type', TfDtype.int32)], [container]);
+  container.dispose();
+  return withMatrixShape(words!, shape);
 }
 
 /** The same from a vector on the device, which is disposed. */
-export function withMatrixShape(words: Tensor, { rows, columns }: QuantisedShape): Tensor2D {
+export function withMatrixShape(words: Tensor, shape: QuantisedShape): Tensor2D {
   const { dataId } = words;
   nodeBackend().incRef(dataId);
-  const shape = [rows, columns];
-  const matrix = engine().makeTensorFromTensorInfo({ dataId, shape, dtype: 'int32' });
+  SHAPES.set(dataId, shape);
+  const matrix = engine().makeTensorFromTensorInfo({
+    dataId,
+    shape: [shape.rows, shape.columns],
+    dtype: 'int32',
+  });
   words.dispose();
   return matrix as Tensor2D;
+}
+
+/** What the headers of matrices say. */
+const SHAPES = new WeakMap<DataId, QuantisedShape>();
+
+/**
+ * The attribute by which operations on a GPU, which cannot read headers, are told of quantised matrices; none on the CPU, nor
+ * where none is quantised.
+ */
+export function toldShapes(...weights: readonly Tensor[]): OpAttribute[] {
+  if (!onGpu() || !weights.some(isQuantised)) return [];
+  return [attr.ints('quantised', weights.flatMap(headerNumbers))];
+}
+
+/** Seven numbers, see `ToldShapes` of `kernels/linear/matrix.h`; zeros for a matrix of floats. */
+export function headerNumbers(weight: Tensor): readonly number[] {
+  const shape = SHAPES.get(weight.dataId);
+  if (!shape) return [0, 0, 0, 0, 0, 0, 0];
+  const { bits, rows, columns, parts } = shape;
+  const { scales, zeros, ordered } = shape.form ?? OWN_FORM;
+  return [bits, rows, columns, parts, SCALES.indexOf(scales), ZEROS.indexOf(zeros), +ordered];
 }
 
 export function isQuantised(weight: Tensor): boolean {
@@ -158,7 +199,7 @@ export function isQuantised(weight: Tensor): boolean {
 /** `int8` or `int4` for a quantised matrix; else the element type. */
 export function weightDtype(weight: Tensor): string {
   if (!isQuantised(weight)) return deviceDtype(weight);
-  return `int${readHeader(quantisedBytesOf(weight))!.bits}`;
+  return `int${SHAPES.get(weight.dataId)!.bits}`;
 }
 
 /** Bytes of a quantised matrix on the device, its header among them. */
@@ -242,7 +283,11 @@ function float16Of(bits: number): number {
 function soundHeader(bytes: Uint8Array): QuantisedShape {
   const shape = readHeader(bytes);
   if (shape && quantisedBytes(shape) === bytes.byteLength) return shape;
-  throw new SdaError(
+  throw notQuantised(bytes);
+}
+
+function notQuantised(bytes: Uint8Array): SdaError {
+  return new SdaError(
     'bad-tensor',
     `A quantised matrix was expected, but ${bytes.byteLength} bytes without a header that fits them were found; quantise the model again.`,
   );

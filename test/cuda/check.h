@@ -26,6 +26,7 @@ constexpr double kRounding = 2.4e-7;      // of the two float32 operations of eq
 constexpr double kProbability = 1e-6;    // absolute
 constexpr double kCumulative = 2e-6;     // of a draw's place in the cumulative mass: float32 exponentials
 constexpr double kLinear = 2e-5;         // relative to the largest value: float32 sums in another order
+constexpr double kQuantised = 1e-5;      // the same: what quantised weights stand for, with all bits of x
 constexpr double kTwoParts = 2.3e-5;      // the same: x in two parts 2^-17, and the product of low parts left out 2^-16
 constexpr double kLayer = 5e-5;          // the same through a layer's eight products and sums
 
@@ -228,6 +229,7 @@ void sample();
 void cut();
 void linear();
 void linear_many();
+void linear_quantised();
 void decoder_layer();
 void decode_step();
 void embed();

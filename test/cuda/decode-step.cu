@@ -1,6 +1,6 @@
 // All launches of a decoding step in a row, from the token drawn before to the next one, with nothing from the host in
 // between: two streams of each query. On a device it is timed at the sizes of Qwen2.5-1.5B and Llama-2-7B against the
-// bytes of their weights and cache.
+// bytes of their weights and cache, with weights of 8 and 4 bits too.
 
 #include <deque>
 #include <numeric>
@@ -24,8 +24,9 @@ struct Sizes {
 
 struct Model {
   Sizes sizes;
-  int64_t R;   // rows: two of each query
-  bool large;  // weights that only the device has
+  Stored stored, outer;  // of linear layers, and of embedding and head, which have 8 bits at least
+  int64_t R;             // rows: two of each query
+  bool large;            // weights that only the device has
   std::deque<HostWeights> drawn;
   std::deque<DeviceWeights> made;
   std::deque<Buffer<float>> floats;
@@ -35,14 +36,15 @@ struct Model {
   const float* norm;
   float* rotation;
 
-  Model(const Sizes& s, int64_t rows, bool large_) : sizes(s), R(rows), large(large_) {
-    table = head = matrix(s.V, s.K);
-    if (!s.tied) head = matrix(s.V, s.K);
+  Model(const Sizes& s, const Stored& stored_, int64_t rows, bool large_)
+      : sizes(s), stored(stored_), outer(stored_.is_quantised() ? Stored(Quantised{8}) : stored_), R(rows), large(large_) {
+    table = head = matrix(s.V, s.K, outer);
+    if (!s.tied) head = matrix(s.V, s.K, outer);
     norm = vector(s.K);
     rotation = vector(s.capacity * s.D);
     for (int64_t i = 0; i < s.layers; i++) {
-      const Weights qkv = matrix((s.H + 2 * s.G) * s.D, s.K), o = matrix(s.K, s.H * s.D);
-      const Weights gate_up = matrix(2 * s.I, s.K), down = matrix(s.K, s.I);
+      const Weights qkv = matrix((s.H + 2 * s.G) * s.D, s.K, stored), o = matrix(s.K, s.H * s.D, stored);
+      const Weights gate_up = matrix(2 * s.I, s.K, stored, 2), down = matrix(s.K, s.I, stored);
       layers.push_back({s.H, s.G, s.D, s.K, s.I, 0, 1e-6f, vector(s.K), vector(s.K), qkv, o, gate_up, down,
                         s.bias ? vector(qkv.N) : nullptr, nullptr, nullptr, nullptr, nullptr, nullptr});
       const int64_t cache = R * s.G * s.capacity * s.D;
@@ -50,9 +52,9 @@ struct Model {
     }
   }
 
-  Weights matrix(int64_t N, int64_t K) {
-    if (large) return made.emplace_back(N, K).on_device();
-    return drawn.emplace_back(N, K, sda::cuda::WeightType::kBfloat16).on_device();
+  Weights matrix(int64_t N, int64_t K, const Stored& as, int64_t parts = 1) {
+    if (large) return made.emplace_back(N, K, as, parts).on_device();
+    return drawn.emplace_back(N, K, as).on_device(parts);
   }
   float* vector(int64_t n) {
     floats.emplace_back(static_cast<size_t>(n));
@@ -60,8 +62,8 @@ struct Model {
     return floats.back().data();
   }
   double bytes(int64_t past) const {  // of a step: weights without the embedding's, and the cache
-    double sum = sizes.tied ? 0 : -2.0 * sizes.V * sizes.K;
-    for (const auto& each : made) sum += 2.0 * each.N * each.K;
+    double sum = sizes.tied ? 0 : -made.front().bytes();
+    for (const auto& each : made) sum += each.bytes();
     return sum + 8.0 * R * sizes.layers * sizes.G * sizes.D * (past + 1);
   }
 };
@@ -121,10 +123,11 @@ struct Stepper {
   }
 };
 
-void time_steps(const Sizes& sizes, int64_t R) {
+void time_steps(const Sizes& sizes, int64_t R, const Stored& stored = {}) {
   constexpr int64_t kPast = 300;
   const int64_t B = R / 2;
-  Model model(sizes, R, true);
+  Model model(sizes, stored, R, true);
+  const std::string type = stored.is_quantised() ? "int" + std::to_string(stored.quantised.bits) : "bf16";
   Stepper stepper(model);
   std::vector<int32_t> place, token;
   for (int64_t r = 0; r < R; r++) {
@@ -140,41 +143,55 @@ void time_steps(const Sizes& sizes, int64_t R) {
   const auto once = [&] {
     stepper.run(ids.data(), drawn.data(), position.data(), kPast + 1, next.data(), scratch.data(), logits.data());
   };
-  report(std::string("decode step, ") + sizes.name + ", bf16, " + std::to_string(R) + " rows", time_of(once, 10),
+  report(std::string("decode step, ") + sizes.name + ", " + type + ", " + std::to_string(R) + " rows", time_of(once, 10),
          model.bytes(kPast));
-  report(std::string("launching it on the host, ") + sizes.name + ", " + std::to_string(R) + " rows",
+  report(std::string("launching it on the host, ") + sizes.name + ", " + type + ", " + std::to_string(R) + " rows",
          launch_time_of(once), 0);
   const std::vector<float> out = next.read("decode step");
   bool sound = true;
   for (float v : stepper.logits.read("decode step")) sound = sound && std::isfinite(v);
   expect(sound && out[0] >= 0 && out[0] < sizes.V && out[kBad] < 0,
-         std::string("decode step, ") + sizes.name + ", " + std::to_string(R) + " rows: finite logits, a token", number(out[0]));
+         std::string("decode step, ") + sizes.name + ", " + type + ", " + std::to_string(R) + " rows: finite logits, a token",
+         number(out[0]));
 }
 
-}  // namespace
-
-void decode_step() {
-  Model small({"small", 2, 4, 2, 8, 32, 40, 301, 8, true, true}, 2, false);
+void check_small(const Stored& stored) {
+  const std::string name = "decode step, " + stored.name();
+  Model small({"small", 2, 4, 2, 8, 32, 40, 301, 8, true, true}, stored, 2, false);
   Stepper stepper(small);
   Buffer<int32_t> position(std::vector<int32_t>{3, 5}), next(std::vector<int32_t>{4, 6});
   Buffer<unsigned char> scratch(sda::cuda::layer_scratch_bytes(small.layers[0], stepper.tokens(0, nullptr, 7)));
   Buffer<float> first(kDrawWidth), fed(kDrawWidth), known(kDrawWidth);
   Buffer<int32_t> ids(std::vector<int32_t>{17, 17}), from_device(std::vector<int32_t>{~0, ~0});
   stepper.run(ids.data(), nullptr, position.data(), 6, first.data(), scratch.data(), nullptr);
-  const std::vector<float> drawn = first.read("decode step");
-  expect(drawn[0] >= 0 && drawn[0] < 301 && drawn[kBad] < 0, "decode step: a token", number(drawn[0]));
+  const std::vector<float> drawn = first.read(name);
+  expect(drawn[0] >= 0 && drawn[0] < 301 && drawn[kBad] < 0, name + ": a token", number(drawn[0]));
   const auto follow = [&](Buffer<int32_t>& tokens, Buffer<float>& draw) {
     stepper.run(tokens.data(), first.data(), next.data(), 7, draw.data(), scratch.data(), nullptr);
-    return std::make_pair(draw.read("decode step"), stepper.logits.read("decode step"));
+    return std::make_pair(draw.read(name), stepper.logits.read(name));
   };
   const auto on_device = follow(from_device, fed);
   Buffer<int32_t> told(std::vector<int32_t>(2, static_cast<int32_t>(drawn[0])));
-  expect(on_device == follow(told, known), "decode step: the token from the device is the one from the host", "");
-  if (!options.timings) return;
+  expect(on_device == follow(told, known), name + ": the token from the device is the one from the host", "");
+}
+
+void time_all() {
   const Sizes qwen = {"Qwen2.5-1.5B", 28, 12, 2, 128, 1536, 8960, 151936, 512, true, true};
   const Sizes llama = {"Llama-2-7B", 32, 32, 32, 128, 4096, 11008, 32000, 512, false, false};
-  for (int64_t rows : {2, 8, 32})
+  for (const Sizes& sizes : {qwen, llama}) time_steps(sizes, 2);
+  for (int bits : {8, 4})
+    for (const Sizes& sizes : {qwen, llama}) time_steps(sizes, 2, Quantised{bits});
+  for (int64_t rows : {8, 32})
     for (const Sizes& sizes : {qwen, llama}) time_steps(sizes, rows);
+}
+
+}  // namespace
+
+void decode_step() {
+  check_small({});
+  if (options.timings) time_all();
+  check_small(Quantised{8});
+  check_small(Quantised{4});
 }
 
 }  // namespace check

@@ -131,7 +131,7 @@ part_timings() {
 }
 
 part_timings_rest() {
-  run_check --only upload,embed,decoder_layer,linear,linear_many --json "$work/timings-rest.1.json"
+  run_check --only upload,embed,decoder_layer,linear_quantised,linear,linear_many --json "$work/timings-rest.1.json"
 }
 
 sanitize() {

@@ -12,12 +12,12 @@ using sda::cuda::WeightType;
 
 struct Case {
   int64_t M, N, K;
-  WeightType type;
+  Stored type;
   bool more;  // bias and residual
 
   std::string name() const {
     return "many rows " + std::to_string(M) + " x " + std::to_string(N) + " x " + std::to_string(K) + ", " +
-           name_of(type) + (more ? ", bias, residual" : "");
+           type.name() + (more ? ", bias, residual" : "");
   }
 };
 
@@ -28,7 +28,7 @@ std::vector<double> product(const HostWeights& w, const std::vector<float>& x, c
   for (int64_t m = 0; m < M; m++) {
     for (int64_t n = 0; n < w.N; n++) {
       double sum = bias.empty() ? 0 : bias[n];
-      for (int64_t k = 0; k < w.K; k++) sum += static_cast<double>(w.values[n * w.K + k]) * x[m * w.K + k];
+      for (int64_t k = 0; k < w.K; k++) sum += w.values[n * w.K + k] * x[m * w.K + k];
       y[m * w.N + n] = sum;
     }
   }
@@ -63,7 +63,7 @@ void check_case(const Case& c) {
         silu[m * I + i] = gate / (1 + std::exp(-gate)) * both[m * c.N + I + i];
       }
     }
-    sda::cuda::gated_linear_many(w.on_device(), x_at.data(), bias_or_none, c.M, gated.data(), scratch.data(), nullptr);
+    sda::cuda::gated_linear_many(w.on_device(2), x_at.data(), bias_or_none, c.M, gated.data(), scratch.data(), nullptr);
     const double off = difference(gated.read(c.name()), silu);
     expect(off <= kTwoParts, "gated " + c.name(), number(off));
   }
@@ -71,7 +71,7 @@ void check_case(const Case& c) {
 }
 
 // A row's result does not depend on how many rows there are, nor on the tiles that those choose.
-void check_rows(int64_t N, int64_t K, WeightType type) {
+void check_rows(int64_t N, int64_t K, const Stored& type) {
   HostWeights w(N, K, type);
   const std::vector<float> x = normal(100 * K, 1.0f);
   const auto first_rows = [&](int64_t M) {
@@ -83,7 +83,7 @@ void check_rows(int64_t N, int64_t K, WeightType type) {
     return rows;
   };
   const bool same = std::memcmp(first_rows(33).data(), first_rows(100).data(), 33 * N * sizeof(float)) == 0;
-  expect(same, "many rows: the same bits for 33 and 100 rows, " + name_of(type), same ? "same" : "different");
+  expect(same, "many rows: the same bits for 33 and 100 rows, " + type.name(), same ? "same" : "different");
 }
 
 void time_case(int64_t M, int64_t N, int64_t K) {
@@ -114,7 +114,7 @@ void linear_many() {
   for (WeightType type : {WeightType::kFloat32, WeightType::kBfloat16, WeightType::kFloat16}) {
     const bool takes = sda::cuda::takes_many({nullptr, type, 1, 1});
     const bool right = takes == (type != WeightType::kFloat32);
-    expect(right, "many rows: " + name_of(type) + " weights", takes ? "taken" : "not taken");
+    expect(right, "many rows: " + Stored(type).name() + " weights", takes ? "taken" : "not taken");
     if (!takes) continue;
     for (int64_t M : {1, 31, 32, 33, 100, 130}) {
       check_case({M, 38, 96, type, true});
@@ -127,6 +127,18 @@ void linear_many() {
     check_case({2, 40, 4104, type, false});  // so many columns that sums rounded towards zero would show
     check_rows(130, 300, type);
     check_rows(130, 296, type);
+  }
+  using sda::kFloat16Scale, sda::kFloat32Scale, sda::kHalfRange, sda::kWholeZeros;
+  for (const Quantised& form : {Quantised{8}, Quantised{4}, Quantised{4, kFloat16Scale, kWholeZeros},
+                                Quantised{8, kFloat32Scale, kWholeZeros}, Quantised{4, kFloat16Scale, kHalfRange}}) {
+    for (int64_t M : {1, 31, 33, 130}) {
+      check_case({M, 38, 96, form, true});
+      check_case({M, 134, 72, form, true});  // columns that are no multiple of a group
+      check_case({M, 9, 8, form, false});
+    }
+    check_case({70, 260, 296, form, true});
+    check_case({2, 40, 4104, form, false});
+    check_rows(130, 296, form);
   }
   if (!options.large) return;
   check_case({200, 1536, 8960, WeightType::kBfloat16, true});

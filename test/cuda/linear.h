@@ -3,60 +3,96 @@
 
 #include <memory>
 
-#include "../../kernels/linear/cuda.h"
 #include "check.h"
+#include "quantised.h"
 
 namespace check {
 
-inline std::string name_of(sda::cuda::WeightType type) {
-  using sda::cuda::WeightType;
-  return type == WeightType::kFloat32 ? "float32" : type == WeightType::kBfloat16 ? "bfloat16" : "float16";
-}
+// The element type of weights; of quantised ones how they are quantised, too.
+struct Stored {
+  sda::cuda::WeightType type;
+  Quantised quantised = {};
 
-// Random bfloat16 weights on the device alone, for timings.
-struct DeviceWeights {
-  int64_t N, K;
-  Buffer<uint16_t> memory;
-
-  DeviceWeights(int64_t N_, int64_t K_) : N(N_), K(K_), memory(N_ * K_) {
-    fill(memory.data(), memory.size(), 1.0f / std::sqrt(static_cast<float>(K)));
+  Stored(sda::cuda::WeightType type_ = sda::cuda::WeightType::kBfloat16) : type(type_) {}
+  Stored(const Quantised& quantised_)
+      : type(quantised_.bits == 8 ? sda::cuda::WeightType::kInt8 : sda::cuda::WeightType::kInt4), quantised(quantised_) {}
+  bool is_quantised() const { return quantised.bits > 0; }
+  std::string name() const {
+    using sda::cuda::WeightType;
+    if (is_quantised()) return quantised.name();
+    return type == WeightType::kFloat32 ? "float32" : type == WeightType::kBfloat16 ? "bfloat16" : "float16";
   }
-  sda::cuda::Weights on_device() { return {memory.data(), sda::cuda::WeightType::kBfloat16, N, K}; }
 };
 
-// Random weights that the type holds exactly.
-struct HostWeights {
+// Random weights on the device alone, for timings: bfloat16, or quantised as the product does it. `parts` as in quantised.h.
+struct DeviceWeights {
   int64_t N, K;
-  sda::cuda::WeightType type;
-  std::vector<float> values;
-  std::unique_ptr<Buffer<float>> wide;
+  Stored stored;
   std::unique_ptr<Buffer<uint16_t>> narrow;
+  std::unique_ptr<QuantisedOnDevice> quantised;
 
-  HostWeights(int64_t N_, int64_t K_, sda::cuda::WeightType type_)
-      : N(N_), K(K_), type(type_), values(normal(N_ * K_, 1.0f / std::sqrt(static_cast<float>(K_)))) {
-    using sda::cuda::WeightType;
-    if (type == WeightType::kFloat32) {
-      wide = std::make_unique<Buffer<float>>(values);
+  DeviceWeights(int64_t N_, int64_t K_, const Stored& stored_ = {}, int64_t parts = 1) : N(N_), K(K_), stored(stored_) {
+    if (stored.is_quantised()) {
+      quantised = std::make_unique<QuantisedOnDevice>(stored.quantised.shape(N, K, parts));
       return;
     }
-    std::vector<uint16_t> bits(values.size());
-    for (size_t i = 0; i < values.size(); i++) {
+    narrow = std::make_unique<Buffer<uint16_t>>(N * K);
+    fill(narrow->data(), narrow->size(), 1.0f / std::sqrt(static_cast<float>(K)));
+  }
+  sda::cuda::Weights on_device() {
+    if (quantised) return quantised->weights();
+    return {narrow->data(), sda::cuda::WeightType::kBfloat16, N, K};
+  }
+  double bytes() const { return quantised ? static_cast<double>(quantised->shape.bytes()) : 2.0 * N * K; }
+};
+
+// Random weights, as what is stored stands for.
+struct HostWeights {
+  int64_t N, K;
+  Stored stored;
+  std::vector<double> values;
+  std::unique_ptr<Buffer<float>> wide;
+  std::unique_ptr<Buffer<uint16_t>> narrow;
+  std::unique_ptr<QuantisedNumbers> numbers;
+  std::unique_ptr<Buffer<unsigned char>> whole, halves;  // quantised, in one part and in two
+
+  HostWeights(int64_t N_, int64_t K_, const Stored& stored_) : N(N_), K(K_), stored(stored_) {
+    using sda::cuda::WeightType;
+    if (stored.is_quantised()) {
+      numbers = std::make_unique<QuantisedNumbers>(stored.quantised, N, K);
+      values = numbers->weights();
+      whole = std::make_unique<Buffer<unsigned char>>(numbers->bytes(1));
+      if (N % 2 == 0) halves = std::make_unique<Buffer<unsigned char>>(numbers->bytes(2));
+      return;
+    }
+    const WeightType type = stored.type;
+    std::vector<float> drawn = normal(N * K, 1.0f / std::sqrt(static_cast<float>(K)));
+    if (type == WeightType::kFloat32) {
+      wide = std::make_unique<Buffer<float>>(drawn);
+      values.assign(drawn.begin(), drawn.end());
+      return;
+    }
+    std::vector<uint16_t> bits(drawn.size());
+    for (size_t i = 0; i < drawn.size(); i++) {
       uint32_t word;
       if (type == WeightType::kBfloat16) {
-        std::memcpy(&word, &values[i], 4);
+        std::memcpy(&word, &drawn[i], 4);
         bits[i] = static_cast<uint16_t>(word >> 16);
         word = static_cast<uint32_t>(bits[i]) << 16;
-        std::memcpy(&values[i], &word, 4);
+        std::memcpy(&drawn[i], &word, 4);
       } else {
-        bits[i] = half_of(values[i]);
-        values[i] = value_of_half(bits[i]);
+        bits[i] = half_of(drawn[i]);
+        drawn[i] = value_of_half(bits[i]);
       }
     }
+    values.assign(drawn.begin(), drawn.end());
     narrow = std::make_unique<Buffer<uint16_t>>(bits);
   }
 
-  sda::cuda::Weights on_device() {
-    return {wide ? static_cast<const void*>(wide->data()) : narrow->data(), type, N, K};
+  // parts: 2 for a gated layer.
+  sda::cuda::Weights on_device(int64_t parts = 1) {
+    if (numbers) return sda::cuda::quantised_weights((parts == 1 ? whole : halves)->data(), stored.quantised.shape(N, K, parts));
+    return {wide ? static_cast<const void*>(wide->data()) : narrow->data(), stored.type, N, K};
   }
 
   // Rounds down; |x| in float16's range. Small values become subnormal numbers.

@@ -99,7 +99,7 @@ namespace {
 
 const std::vector<std::pair<const char*, void (*)()>> checks = {
     {"upload", upload}, {"step", step}, {"sample", sample}, {"cut", cut}, {"decode_step", decode_step}, {"linear", linear},
-    {"linear_many", linear_many}, {"decoder_layer", decoder_layer}, {"embed", embed},
+    {"linear_quantised", linear_quantised}, {"linear_many", linear_many}, {"decoder_layer", decoder_layer}, {"embed", embed},
 };
 
 std::string quoted(const std::string& text) {

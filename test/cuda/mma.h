@@ -35,6 +35,13 @@ inline void multiply_add(float (&sums)[4], const unsigned (&a)[4], const unsigne
   });
 }
 
+inline unsigned add_pairs(unsigned a, unsigned b) {
+  unsigned sums = 0;
+  for (int upper = 0; upper < 2; upper++)
+    sums |= static_cast<unsigned>(__float2bfloat16_rn(half_of_word(a, upper) + half_of_word(b, upper)).bits) << 16 * upper;
+  return sums;
+}
+
 inline unsigned upper_halves(float low, float high) {
   return __float_as_uint(low) >> 16 | (__float_as_uint(high) & 0xffff0000u);
 }

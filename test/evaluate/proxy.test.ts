@@ -6,7 +6,7 @@ import { proxyFor } from '../../src/evaluate/proxy.js';
 import { packageRoot } from '../../src/runtime/paths.js';
 import { sda } from '../support/cli.js';
 import { INPUT, type JudgeServer, judgeServer, KEY, says } from '../support/judge-server.js';
-import { freePort, proxyServer, tlsServer } from '../support/proxy-server.js';
+import { proxyServer, tlsServer, UNUSED_PORT } from '../support/proxy-server.js';
 import { errorOf } from '../support/tensorflow.js';
 
 const NAMES = ['HTTPS_PROXY', 'HTTP_PROXY', 'NO_PROXY', 'ALL_PROXY'];
@@ -117,7 +117,7 @@ describe('a server is asked without the proxy', () => {
 
 describe('a proxy that does not serve is named, without its password', () => {
   test.each(['http', 'https'])('where it is not there, for %s', async (protocol) => {
-    const port = await freePort();
+    const port = UNUSED_PORT;
     const variable = `${protocol.toUpperCase()}_PROXY`;
     vi.stubEnv(variable, `http://${USER}@127.0.0.1:${port}`);
     expect(await scoreAt(`${protocol}://judge.invalid/v1`)).toBe(

@@ -1,4 +1,5 @@
 import {
+  slice,
   type Tensor,
   type Tensor1D,
   type Tensor2D,
@@ -85,6 +86,43 @@ describe.each(HEADS)(
         for (const cache of [own!, reference!]) cache.dispose();
       });
     });
+  },
+);
+
+describe.each(HEADS)(
+  'among others of its row: $numHeads / $numKeyValueHeads heads of $headDim',
+  (heads) => {
+    beforeEach(({ skip }) => skip(...WITHOUT_NATIVE));
+    test.each([
+      [0, 'float32'],
+      [0, 'bfloat16'],
+      [1, 'float32'],
+      [6, 'float32'],
+      [19, 'bfloat16'],
+    ] as const)(
+      'a token has the bits that it has alone, window %i, keys in %s',
+      async (window, kv) => {
+        const length = 45;
+        await expectNoLeak(() => {
+          const caches = [0, 1].map(() => new KvCache(configOf(heads), 2, length, length, kv));
+          const [together, alone] = caches as [KvCache, KvCache];
+          withLayer(heads, { window }, {}, (layer, random) => {
+            const rows = (...ids: number[]) => tensor(ids, [ids.length], 'int32') as Tensor1D;
+            const call = { rows: [1], positions: [Array.from({ length }, (_, i) => i)] };
+            const { x, places } = inputsOf(call, heads, random);
+            const found = valuesOf(decoderLayer({ x, layer, places, cache: together.layer(0) }));
+            const one = call.positions[0]!.flatMap((position) => {
+              const positions = tensor([[position]], [1, 1], 'int32') as Tensor2D;
+              const own = { ...places, positions, rows: rows(1) };
+              const line = slice(x, [position, 0], [1, HIDDEN]) as Tensor2D;
+              return valuesOf(decoderLayer({ x: line, layer, places: own, cache: alone.layer(0) }));
+            });
+            expect(found).toEqual(one);
+          });
+          for (const cache of caches) cache.dispose();
+        });
+      },
+    );
   },
 );
 

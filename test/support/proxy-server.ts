@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, request, type Server } from 'node:http';
-import { type AddressInfo, connect, createServer as createTcpServer, type Socket } from 'node:net';
+import { type AddressInfo, connect, type Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
 import { onTestFinished } from 'vitest';
 
@@ -65,15 +65,8 @@ export async function tlsServer(
   return listening(server);
 }
 
-/** A port at which nothing listens. */
-export async function freePort(): Promise<number> {
-  const server = createTcpServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
+/** A port at which nothing listens, and which nobody is given who asks for any. */
+export const UNUSED_PORT = 1;
 
 async function listening(server: Server | ReturnType<typeof createTlsServer>): Promise<number> {
   server.listen(0, '127.0.0.1');

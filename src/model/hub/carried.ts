@@ -68,7 +68,8 @@ export function carriedCheckpoint(
  * What is loaded of a folder whose weights are quantised as others do it, where no type is asked for.
  *
  * @param plain with plain matrices
- * @param asFloats where kernels for whole numbers are of no use: on a GPU, and where adapters have changed weights
+ * @param asFloats where kernels for whole numbers are of no use: on a GPU without them, and where adapters have changed
+ *   weights
  */
 export function hubToLoad(
   config: ModelConfig,
