@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { onAbort } from '../../abort.js';
 import { SdaError } from '../../errors.js';
 import type { BlendPlan } from '../../method/blend.js';
 import { BrokenStream, clause } from '../failure.js';
@@ -101,9 +102,7 @@ async function* attempt(
   signal?: AbortSignal,
 ): AsyncGenerator<Float32Array, void> {
   const controller = new AbortController();
-  const abort = () => controller.abort();
-  signal?.addEventListener('abort', abort, { once: true });
-  if (signal?.aborted) abort();
+  const leave = onAbort(signal, () => controller.abort());
   const count = countOf(ask.streams.length, ask.plan);
   const streams = bodiesOf(ask, drawn).map((body) =>
     tokensOf(server.stream(body, controller.signal), count, server.endpoint),
@@ -122,7 +121,7 @@ async function* attempt(
     if (error instanceof Ended) return;
     throw error;
   } finally {
-    signal?.removeEventListener('abort', abort);
+    leave();
     controller.abort();
     for (const stream of streams) stream.return().catch(() => {}); // what is under way ends by the abort
   }
