@@ -107,20 +107,24 @@ class Attention {
     }
   }
 
+  // For fewer tokens than that turning the keys takes longer than it saves.
+  static constexpr int64_t kFewestTogether = 8;
+
   // Neighbouring tokens of one row, which see the same keys.
   struct Block {
     int64_t first, count;
+    bool together() const { return count >= kFewestTogether; }
   };
 
-  // Blocks as large as leaves a few for each thread, and as their scores stay in the second-level cache.
+  // Blocks as large as leaves a few for each thread, and as their scores stay in the second-level cache; or single tokens.
   void divide(const DecoderLayer& layer, const TokenPlaces& places, int64_t tokens) {
-    constexpr int64_t kMostTokens = 32, kFewest = 4, kMostScores = 256 * 1024;
-    const int64_t group = layer.H / layer.G;
-    const int64_t most = std::min(kMostTokens, tokens * layer.G / (4 * threads_));
+    constexpr int64_t kMostTokens = 32, kMostScores = 256 * 1024;
+    const int64_t group = layer.H / layer.G, share = tokens * layer.G / (4 * threads_);
+    const int64_t most = share < kFewestTogether ? 1 : std::min(kMostTokens, share);
     for (int64_t token = 0; token < tokens; token++) {
       const int64_t room = kMostScores / (group * std::max<int64_t>(1, places.position[token] + 1));
       const bool goes_on = !blocks_.empty() && layer.D % kLanes == 0 && places.row_of(token) == places.row_of(token - 1) &&
-                           blocks_.back().count < std::min(most, std::max(room, kFewest));
+                           blocks_.back().count < std::min(most, std::max(room, kFewestTogether));
       if (goes_on) blocks_.back().count++;
       else blocks_.push_back({token, 1});
     }
@@ -143,13 +147,13 @@ class Attention {
     scores.resize(at.back());
     const int64_t slot = (places.row_of(block.first) * layer.G + g) * places.capacity * D;
     const auto *keys = stored<C>(places.keys) + slot, *values = stored<C>(places.values) + slot;
-    if (block.count > 1) score_together<C>(layer, block, g, keys, sights, at, scale, scores.data());
+    if (block.together()) score_together<C>(layer, block, g, keys, sights, at, scale, scores.data());
     for (int64_t i = 0; i < block.count; i++) {
       const Sight& sight = sights[i];
       const int64_t token = block.first + i, count = sight.count;
       const float* queries = queries_of(token, g * group, layer.H);
       float* own = scores.data() + at[i];
-      if (block.count > 1)
+      if (block.together())
         score_rest<C>(queries, stride_, group, keys + sight.first * D, count / 4 * 4, count, D, scale, own);
       else score_keys<C>(queries, stride_, group, keys + sight.first * D, count, D, scale, own);
       for (int64_t q = 0; q < group; q++) softmax(own + q * count, count);
