@@ -87,7 +87,7 @@ constexpr DataType type_of<bfloat16>() { return DT_BFLOAT16; }
 template <>
 constexpr DataType type_of<Eigen::half>() { return DT_HALF; }
 
-constexpr const char* DEVICE_CPU = "CPU";
+constexpr const char *DEVICE_CPU = "CPU", *DEVICE_GPU = "GPU";
 
 using mutex = std::mutex;
 using mutex_lock = std::lock_guard<std::mutex>;
@@ -249,6 +249,15 @@ class OpKernelConstruction {
     found->second.give(value);
     return absl::OkStatus();
   }
+  // A list that is not given is empty: the default of those that have one.
+  template <typename T>
+  absl::Status GetAttr(const char* name, std::vector<T>* value) const {
+    const auto found = attributes_.find(name);
+    value->clear();
+    if (found != attributes_.end()) found->second.give(value);
+    return absl::OkStatus();
+  }
+  std::string device_type() const { return DEVICE_CPU; }
   void fail(const absl::Status& status) { status_ = status; }
   const absl::Status& status() const { return status_; }
 
