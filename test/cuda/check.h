@@ -231,6 +231,8 @@ void linear();
 void linear_many();
 void linear_quantised();
 void decoder_layer();
+void decoder_layer_quantised();
+void narrow_cache();
 void decode_step();
 void embed();
 void upload();

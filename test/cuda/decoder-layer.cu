@@ -241,12 +241,35 @@ void time_attention(const char* name, int64_t H, int64_t G, int64_t rows, int32_
          (narrow ? 4.0 : 8.0) * rows * G * D * (position + 1));
 }
 
+const Batch decode = {{5, 140, 0, 299}, {2, 0, 3, 1}, 1, 5, 320};
+const Batch pair = {{17, 30}, {0, 1}, 1, 2, 64};
+const Batch prompt = {{-1, -1, 0, 1, 2, 4, 5, 6, 7, 8}, {1, 0}, 5, 2, 16};
+
+Batch long_batch() {
+  Batch batch = {{}, {1, 0}, 37, 2, 200};
+  for (int i = 0; i < 74; i++) batch.position.push_back(i < 37 ? 90 + i : std::max(-1, i - 39));
+  return batch;
+}
+
 }  // namespace
 
+// Activations are not rounded, as they are on the CPU.
+void decoder_layer_quantised() {
+  const Batch long_prompt = long_batch();
+  for (const Quantised& form : {Quantised{8}, Quantised{4}, Quantised{4, sda::kFloat16Scale, sda::kWholeZeros, true}}) {
+    check_layer(form.name(), {6, 2, 16, 48, 80, 0, false, false}, decode, form);
+    check_layer(form.name() + ", biases, head norms, new tokens", {4, 2, 16, 40, 36, 0, true, true}, prompt, form);
+    check_layer(form.name() + ", odd sizes, a cache in bfloat16", {2, 1, 10, 21, 13, 0, true, false}, pair, form, true);
+    check_layer(form.name() + ", a long prompt, norms after", {6, 2, 16, 48, 80, 0, true, false, true}, long_prompt, form);
+  }
+}
+
+void narrow_cache() {
+  check_rounding(1);
+  check_rounding(3);
+}
+
 void decoder_layer() {
-  const Batch decode = {{5, 140, 0, 299}, {2, 0, 3, 1}, 1, 5, 320};
-  const Batch pair = {{17, 30}, {0, 1}, 1, 2, 64};
-  const Batch prompt = {{-1, -1, 0, 1, 2, 4, 5, 6, 7, 8}, {1, 0}, 5, 2, 16};
   check_layer("llama, grouped heads", {6, 2, 16, 48, 80, 0, false, false}, decode);
   check_layer("one head a group", {3, 3, 8, 24, 40, 0, false, false}, decode);
   check_layer("all heads in one group", {8, 1, 16, 40, 33, 0, true, false}, decode);
@@ -267,8 +290,7 @@ void decoder_layer() {
   check_layer("olmo2, norms after", {6, 2, 16, 48, 80, 0, false, false, true}, decode);
   check_layer("norms after, one head each", {3, 3, 8, 24, 40, 0, true, false, true}, pair);
   check_layer("norms after, new tokens, odd sizes", {2, 1, 10, 21, 13, 0, true, false, true}, prompt);
-  Batch long_prompt = {{}, {1, 0}, 37, 2, 200};
-  for (int i = 0; i < 74; i++) long_prompt.position.push_back(i < 37 ? 90 + i : std::max(-1, i - 39));
+  const Batch long_prompt = long_batch();
   check_layer("a long prompt, and one with padding", {6, 2, 16, 48, 80, 0, true, true}, long_prompt);
   check_layer("a long prompt, norms after", {6, 2, 16, 48, 80, 0, true, false, true}, long_prompt);
   check_layer("a long prompt, a window", {5, 1, 12, 20, 10, 50, false, false}, long_prompt);
@@ -289,14 +311,6 @@ void decoder_layer() {
               bfloat16, true);
   check_layer("a cache in bfloat16, steps beside a prompt's tokens", {6, 2, 16, 48, 80, 0, true, true}, steps_and_prompt,
               bfloat16, true);
-  check_rounding(1);
-  check_rounding(3);
-  for (const Quantised& form : {Quantised{8}, Quantised{4}, Quantised{4, sda::kFloat16Scale, sda::kWholeZeros, true}}) {
-    check_layer(form.name(), {6, 2, 16, 48, 80, 0, false, false}, decode, form);
-    check_layer(form.name() + ", biases, head norms, new tokens", {4, 2, 16, 40, 36, 0, true, true}, prompt, form);
-    check_layer(form.name() + ", odd sizes, a cache in bfloat16", {2, 1, 10, 21, 13, 0, true, false}, pair, form, true);
-    check_layer(form.name() + ", a long prompt, norms after", {6, 2, 16, 48, 80, 0, true, false, true}, long_prompt, form);
-  }
   if (!options.large) return;
   for (int32_t position : {30, 300, 1040, 8000}) {
     for (bool narrow : {false, true}) {

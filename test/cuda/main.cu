@@ -99,7 +99,9 @@ namespace {
 
 const std::vector<std::pair<const char*, void (*)()>> checks = {
     {"upload", upload}, {"step", step}, {"sample", sample}, {"cut", cut}, {"decode_step", decode_step}, {"linear", linear},
-    {"linear_quantised", linear_quantised}, {"linear_many", linear_many}, {"decoder_layer", decoder_layer}, {"embed", embed},
+    {"linear_quantised", linear_quantised}, {"linear_many", linear_many}, {"decoder_layer", decoder_layer},
+    {"decoder_layer_quantised", decoder_layer_quantised}, {"narrow_cache", narrow_cache},
+    {"embed", embed},
 };
 
 std::string quoted(const std::string& text) {

@@ -35,7 +35,20 @@ Tensor vector_of(const float* values, int64_t size) {
   return values ? tensor_of(values, {size}) : Tensor(tensorflow::DT_FLOAT, {0});
 }
 
+// On the CPU the header says what the checks tell a GPU.
+Tensor quantised_tensor(const Weights& weights) {
+  const QuantisedShape& shape = weights.quantised;
+  QuantisedHeader header = {};
+  std::memcpy(header.magic, kQuantisedMagic, sizeof(kQuantisedMagic));
+  header.bits = shape.bits, header.parts = shape.parts, header.rows = shape.N, header.columns = shape.K;
+  header.scales = shape.scales, header.zeros = shape.zeros, header.ordered = shape.ordered;
+  Tensor tensor = tensor_of(static_cast<const int32_t*>(weights.data), {shape.bytes() / 4});
+  std::memcpy(tensor.data(), &header, sizeof(header));
+  return tensor;
+}
+
 Tensor tensor_of(const Weights& weights) {
+  if (is_quantised(weights)) return quantised_tensor(weights);
   const tensorflow::DataType type = weights.type == WeightType::kFloat32    ? tensorflow::DT_FLOAT
                                     : weights.type == WeightType::kBfloat16 ? tensorflow::DT_BFLOAT16
                                                                             : tensorflow::DT_HALF;
@@ -44,16 +57,16 @@ Tensor tensor_of(const Weights& weights) {
   return tensor;
 }
 
-Tensor variable(const float* values, const TensorShape& shape) {
-  Tensor handle(tensorflow::DT_RESOURCE, {});
-  handle.scalar<ResourceHandle>()() =
-      ResourceHandle::MakeRefCountingHandle(new tensorflow::Var(tensor_of(values, shape)), "");
+Tensor variable(const void* values, const TensorShape& shape, tensorflow::DataType type) {
+  Tensor handle(tensorflow::DT_RESOURCE, {}), value(type, shape);
+  std::memcpy(value.data(), values, value.TotalBytes());
+  handle.scalar<ResourceHandle>()() = ResourceHandle::MakeRefCountingHandle(new tensorflow::Var(value), "");
   return handle;
 }
 
-void copy_out(const Tensor& tensor, float* to) { std::memcpy(to, tensor.data(), tensor.TotalBytes()); }
+void copy_out(const Tensor& tensor, void* to) { std::memcpy(to, tensor.data(), tensor.TotalBytes()); }
 
-void copy_variable(const Tensor& handle, float* to) {
+void copy_variable(const Tensor& handle, void* to) {
   copy_out(*static_cast<tensorflow::Var&>(*handle.scalar<ResourceHandle>()().resource).tensor(), to);
 }
 
@@ -73,7 +86,7 @@ bool takes_few(const Weights&, const Rows&) { return true; }
 void linear(const Weights& weights, const Rows& rows, const float* bias, const float* residual, float* y, void*,
             cudaStream_t) {
   const auto& [x, M, norm, epsilon] = rows;
-  const auto& [_, type, N, K] = weights;
+  const int64_t N = weights.N, K = weights.K;
   const Tensor rows_of_x = tensor_of(x, {M, K});
   const auto given = [&](const float* values, const TensorShape& shape) {
     return values ? tensor_of(values, shape) : rows_of_x;
@@ -138,7 +151,8 @@ void decoder_layer(const Layer& layer, const Tokens& tokens, const float* x, flo
                                vector_of(mlp_output_norm, K)});
   const int64_t R = tokens.N / tokens.T;
   const TensorShape cache = {1 + *std::max_element(tokens.row, tokens.row + R), G, tokens.capacity, D};
-  const Tensor keys = variable(tokens.keys, cache), values = variable(tokens.values, cache);
+  const tensorflow::DataType type = tokens.narrow ? tensorflow::DT_BFLOAT16 : tensorflow::DT_FLOAT;
+  const Tensor keys = variable(tokens.keys, cache, type), values = variable(tokens.values, cache, type);
   const auto out = execute("SdaDecoderLayers", {{"L", 1}},
                            {tensor_of(x, {tokens.N, K}), tensor_of(tokens.position, {R, tokens.T}),
                             tensor_of(tokens.row, {R}), tensor_of(tokens.rotation, {tokens.longest, D}), handle[0], keys,
