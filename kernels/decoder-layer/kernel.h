@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "../exclusive.h"
@@ -97,6 +98,7 @@ class LayersKernel : public OpKernel {
   void Compute(OpKernelContext* ctx) override {
     std::vector<Bound> layers(L_);
     for (int i = 0; i < L_; i++) OP_REQUIRES_OK(ctx, bind(ctx, i, layers[i]));
+    OP_REQUIRES_OK(ctx, check_places(ctx->input(1), ctx->input(2)));
     Tensor* y = nullptr;
     OP_REQUIRES_OK(ctx, ctx->allocate_output(0, ctx->input(0).shape(), &y));
     Tensor from = ctx->input(0), places;
@@ -183,15 +185,22 @@ class LayersKernel : public OpKernel {
         return absl::InvalidArgumentError(absl::StrCat("decoderLayers: rows must lie in 0..", cache.dim_size(0) - 1,
                                                        ", but one is ", row[r], "."));
     }
-    std::vector<int64_t> slots;
+    return absl::OkStatus();
+  }
+
+  // Positions and rows that check_inputs has let pass; the same for every layer.
+  static absl::Status check_places(const Tensor& positions, const Tensor& rows) {
+    const int64_t T = positions.dim_size(1), N = positions.NumElements();
+    const int32_t *position = positions.flat<int32_t>().data(), *row = rows.flat<int32_t>().data();
+    std::vector<std::pair<int32_t, int32_t>> taken;
     for (int64_t i = 0; i < N; i++)
-      if (position[i] >= 0) slots.push_back(row[i / (N / R)] * cache.dim_size(2) + position[i]);
-    std::sort(slots.begin(), slots.end());
-    const auto twice = std::adjacent_find(slots.begin(), slots.end());
-    if (twice == slots.end()) return absl::OkStatus();
+      if (position[i] >= 0) taken.push_back({row[i / T], position[i]});
+    std::sort(taken.begin(), taken.end());
+    const auto twice = std::adjacent_find(taken.begin(), taken.end());
+    if (twice == taken.end()) return absl::OkStatus();
     return absl::InvalidArgumentError(
         absl::StrCat("decoderLayers: each token must stand at a place of its own, but two stand at position ",
-                     *twice % cache.dim_size(2), " of row ", *twice / cache.dim_size(2), "."));
+                     twice->second, " of row ", twice->first, "."));
   }
 
   int L_;
